@@ -1,0 +1,291 @@
+//! Ids: a prefix and a UUIDv7 (RFC 9562), so that ids sort by the time of their making.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use rand_core::Rng;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::Timestamp;
+
+/// Why a text is not the id it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum IdError {
+    /// The prefix is missing or belongs to another kind of id.
+    #[error("an id of this kind begins with `{0}`")]
+    Prefix(&'static str),
+    /// What follows the prefix is not 32 lower-case hexadecimal digits.
+    #[error("an id ends in 32 lower-case hexadecimal digits")]
+    Digits,
+    /// A source name has a character or a length that is not allowed.
+    #[error("a source name is 1 to 64 of a-z, 0-9, `-` and `_`")]
+    SourceName,
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// What every id of this kind begins with.
+            pub const PREFIX: &'static str = $prefix;
+
+            /// Mints an id that sorts at `now`.
+            pub fn mint(now: Timestamp, rng: &mut impl Rng) -> Self {
+                Self(mint(now, rng))
+            }
+
+            /// Takes the sixteen bytes of a stored id.
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(Uuid::from_bytes(bytes))
+            }
+
+            /// Returns the sixteen bytes that are stored.
+            pub const fn as_bytes(&self) -> &[u8; 16] {
+                self.0.as_bytes()
+            }
+
+            /// Returns the id without its prefix.
+            pub const fn uuid(&self) -> Uuid {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}{}", $prefix, self.0.simple())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                let digits = text.strip_prefix($prefix).ok_or(IdError::Prefix($prefix))?;
+                parse_digits(digits).map(Self)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+id!(
+    /// One collection: a one-shot fetch with a callback.
+    CollectionId,
+    "col_"
+);
+id!(
+    /// One application that uses Wellspring.
+    TenantId,
+    "ten_"
+);
+id!(
+    /// One API key of a tenant.
+    ApiKeyId,
+    "key_"
+);
+id!(
+    /// One life of one node: what a lease names.
+    IncarnationId,
+    "inc_"
+);
+
+/// The bytes of an id whose kind is known from elsewhere.
+pub type AnyId = [u8; 16];
+
+impl CollectionId {
+    /// Mints an id that sorts at `now` and lives in `shard`.
+    pub fn mint_in(now: Timestamp, shard: Shard, rng: &mut impl Rng) -> Self {
+        let mut bytes = *mint(now, rng).as_bytes();
+        if let Some(last) = bytes.last_mut() {
+            *last = (*last & !Shard::MASK) | (shard.0 & Shard::MASK);
+        }
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// Returns the shard that this collection lives in, of [`Shard::COUNT`].
+    pub fn shard(&self) -> Shard {
+        Shard(self.0.as_bytes().last().copied().unwrap_or(0) & Shard::MASK)
+    }
+}
+
+/// One of the fixed parts into which aggregates and the log are split.
+///
+/// Each shard has one writer at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Shard(pub u8);
+
+impl Shard {
+    /// How many shards there are; the number is part of the stored format.
+    pub const COUNT: u8 = 64;
+    const MASK: u8 = Self::COUNT - 1;
+
+    /// Iterates over every shard in order.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..Self::COUNT).map(Self)
+    }
+}
+
+/// What an effect queues for: one source, or one receiver of callbacks.
+///
+/// A lane is a stable 64-bit FNV-1a hash, narrow enough for the hot row, so that
+/// work found by the scan at start is queued without reading anything else.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lane(pub u64);
+
+impl Lane {
+    /// Returns the lane of calls to `source`.
+    pub fn source(source: &SourceName) -> Self {
+        Self(fnv1a(b"source:", source.as_str().as_bytes()))
+    }
+
+    /// Returns the lane of calls to the host of `callback_url`.
+    ///
+    /// The host is what stands between the scheme and the next `/`, `?` or `#`.
+    pub fn receiver(callback_url: &str) -> Self {
+        let rest = callback_url
+            .split_once("://")
+            .map_or(callback_url, |(_, rest)| rest);
+        let host = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+        Self(fnv1a(b"receiver:", host.to_ascii_lowercase().as_bytes()))
+    }
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "lane:{:016x}", self.0)
+    }
+}
+
+/// The name of a configured source, also the `provider` of `POST /collect`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceName(Arc<str>);
+
+impl SourceName {
+    /// Returns the name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SourceName {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let allowed =
+            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+        if text.is_empty() || text.len() > 64 || !text.bytes().all(allowed) {
+            return Err(IdError::SourceName);
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl Serialize for SourceName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for SourceName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl fmt::Display for SourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for SourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn mint(now: Timestamp, rng: &mut impl Rng) -> Uuid {
+    let mut random = [0; 10];
+    rng.fill_bytes(&mut random);
+    let millis = u64::try_from(now.as_millis()).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+}
+
+fn parse_digits(digits: &str) -> Result<Uuid, IdError> {
+    let hexadecimal = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    if digits.len() != 32 || !digits.bytes().all(hexadecimal) {
+        return Err(IdError::Digits);
+    }
+    Uuid::try_parse(digits).map_err(|_invalid| IdError::Digits)
+}
+
+fn fnv1a(prefix: &[u8], text: &[u8]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in prefix.iter().chain(text) {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_core::SeedableRng;
+
+    #[test]
+    fn ids_sort_by_time_parse_back_and_keep_their_shard() {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
+        let early = CollectionId::mint_in(Timestamp::from_millis(1_000), Shard(63), &mut rng);
+        let late = CollectionId::mint_in(Timestamp::from_millis(2_000), Shard(0), &mut rng);
+
+        assert!(early < late);
+        assert_eq!(early.shard(), Shard(63));
+        assert_eq!(late.shard(), Shard(0));
+        assert_eq!(early.to_string().parse(), Ok(early));
+        assert_eq!(
+            "ten_00".parse::<CollectionId>(),
+            Err(IdError::Prefix("col_"))
+        );
+        assert_eq!("col_00".parse::<CollectionId>(), Err(IdError::Digits));
+    }
+
+    #[test]
+    fn receivers_share_a_lane_by_host_and_port() {
+        let lane = Lane::receiver("https://Example.com:8443/a?b=1");
+        assert_eq!(lane, Lane::receiver("https://example.com:8443/other"));
+        assert_ne!(lane, Lane::receiver("https://example.com/a"));
+    }
+
+    #[test]
+    fn source_names_are_plain() {
+        assert!("sandbox-bank_2".parse::<SourceName>().is_ok());
+        for bad in ["", "Gas", "a b", "../x", &"x".repeat(65)] {
+            assert_eq!(bad.parse::<SourceName>(), Err(IdError::SourceName));
+        }
+    }
+}

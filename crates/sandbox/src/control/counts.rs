@@ -1,0 +1,59 @@
+use serde::Serialize;
+
+use super::{Outage, Verdict};
+
+/// Calls received, by the answer they got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// All calls.
+    pub total: u64,
+    /// Answered with the source's data.
+    pub ok: u64,
+    /// Drawn to fail: 500 `#fail`.
+    pub failed: u64,
+    /// Over the rate limit: 429.
+    pub throttled: u64,
+    /// Met maintenance: 503.
+    pub maintenance: u64,
+    /// Answered with a 200 that is not JSON.
+    pub junk: u64,
+    /// Met an outage that answers: 500, too late, or cut off.
+    pub outage: u64,
+    /// Asked for a provider that does not exist: 404.
+    pub not_found: u64,
+    /// Met an outage that aborts the connection.
+    pub reset: u64,
+}
+
+impl Counts {
+    pub(super) fn count(&mut self, verdict: &Verdict) {
+        self.total += 1;
+        let kind = match verdict {
+            Verdict::Data => &mut self.ok,
+            Verdict::NotFound => &mut self.not_found,
+            Verdict::Fail => &mut self.failed,
+            Verdict::Junk => &mut self.junk,
+            Verdict::Throttled { .. } => &mut self.throttled,
+            Verdict::Maintenance { .. } => &mut self.maintenance,
+            Verdict::Outage(Outage::Reset) => &mut self.reset,
+            Verdict::Outage(Outage::ServerError | Outage::Timeout | Outage::Truncate) => {
+                &mut self.outage
+            }
+        };
+        *kind += 1;
+    }
+
+    pub(super) fn plus(self, other: &Self) -> Self {
+        Self {
+            total: self.total + other.total,
+            ok: self.ok + other.ok,
+            failed: self.failed + other.failed,
+            throttled: self.throttled + other.throttled,
+            maintenance: self.maintenance + other.maintenance,
+            junk: self.junk + other.junk,
+            outage: self.outage + other.outage,
+            not_found: self.not_found + other.not_found,
+            reset: self.reset + other.reset,
+        }
+    }
+}

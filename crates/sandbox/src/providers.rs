@@ -1,0 +1,70 @@
+/// A pretend source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// `GET /providers/gas`.
+    Gas,
+    /// `GET /providers/internet`.
+    Internet,
+    /// Every provider the sandbox does not know.
+    Other,
+}
+
+impl Source {
+    /// Every source, in the order in which they are shown.
+    pub const ALL: [Self; 3] = [Self::Gas, Self::Internet, Self::Other];
+
+    /// Returns the name used in paths.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gas => "gas",
+            Self::Internet => "internet",
+            Self::Other => "other",
+        }
+    }
+
+    /// Returns the source called `name`, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|source| source.name() == name)
+    }
+
+    /// Returns the source that answers for the provider `name`.
+    pub(crate) fn of_provider(name: &str) -> Self {
+        Self::from_name(name).unwrap_or(Self::Other)
+    }
+
+    /// Returns the body of a good answer, or nothing for an unknown provider.
+    pub(crate) fn payload(self) -> Option<&'static str> {
+        match self {
+            Self::Gas => Some(GAS),
+            Self::Internet => Some(INTERNET),
+            Self::Other => None,
+        }
+    }
+
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Self::Gas => 0,
+            Self::Internet => 1,
+            Self::Other => 2,
+        }
+    }
+}
+
+// `30.00` is deliberate: whoever parses and prints it again is found out.
+const GAS: &str = r#"[{"billedOn":"2026-01-31T09:30:00.000Z","amount":22.27},{"billedOn":"2026-02-28T09:30:00.000Z","amount":30.00}]"#;
+const INTERNET: &str = r#"[{"billedOn":"2026-02-07T06:00:00.000Z","amount":15.12},{"billedOn":"2026-03-07T06:00:00.000Z","amount":15.12}]"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_source_is_found_by_its_name_and_its_index() {
+        for (index, source) in Source::ALL.into_iter().enumerate() {
+            assert_eq!(Source::from_name(source.name()), Some(source));
+            assert_eq!(source.index(), index);
+        }
+        assert_eq!(Source::from_name("water"), None);
+        assert_eq!(Source::of_provider("water"), Source::Other);
+    }
+}
