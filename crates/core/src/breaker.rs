@@ -63,6 +63,11 @@ impl Breaker {
         self.phase
     }
 
+    /// Returns whether it remembers nothing that a new one would not know.
+    pub const fn is_quiet(&self) -> bool {
+        matches!(self.phase, Phase::Closed) && self.failing_since.is_none()
+    }
+
     /// Returns how many calls may be in flight at `now`, `full` being the lane's concurrency.
     pub fn limit(&self, now: Timestamp, full: u32) -> u32 {
         match self.phase {

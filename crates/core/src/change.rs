@@ -69,6 +69,104 @@ impl Event {
     }
 }
 
+/// Which input caused a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// A collection was asked for.
+    CollectRequested,
+    /// The source answered with data.
+    Fetched,
+    /// The source did not answer with data.
+    FetchFailed,
+    /// The callback took the message.
+    DeliverySucceeded,
+    /// The callback did not take the message.
+    DeliveryFailed,
+    /// A stage's give-up time passed.
+    GaveUp,
+    /// A person wanted it tried again.
+    ResumeRequested,
+    /// Everything of it was to go.
+    EraseRequested,
+}
+
+impl Cause {
+    const ALL: [Self; 8] = [
+        Self::CollectRequested,
+        Self::Fetched,
+        Self::FetchFailed,
+        Self::DeliverySucceeded,
+        Self::DeliveryFailed,
+        Self::GaveUp,
+        Self::ResumeRequested,
+        Self::EraseRequested,
+    ];
+
+    /// Returns the name used in the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CollectRequested => "CollectRequested",
+            Self::Fetched => "Fetched",
+            Self::FetchFailed => "FetchFailed",
+            Self::DeliverySucceeded => "DeliverySucceeded",
+            Self::DeliveryFailed => "DeliveryFailed",
+            Self::GaveUp => "GaveUp",
+            Self::ResumeRequested => "ResumeRequested",
+            Self::EraseRequested => "EraseRequested",
+        }
+    }
+}
+
+/// A closed set that is stored as a small number, the place of the member in its list plus one.
+pub trait Stored: Sized + Copy + PartialEq + 'static {
+    /// The members in the order of their numbers; members are only ever added at the end.
+    const MEMBERS: &'static [Self];
+
+    /// Returns the number that is stored.
+    fn code(self) -> u8 {
+        let place = Self::MEMBERS.iter().position(|member| *member == self);
+        place
+            .and_then(|place| u8::try_from(place.saturating_add(1)).ok())
+            .unwrap_or(0)
+    }
+
+    /// Returns the member of a stored number.
+    fn from_code(code: u8) -> Option<Self> {
+        Self::MEMBERS
+            .get(usize::from(code).checked_sub(1)?)
+            .copied()
+    }
+}
+
+impl Stored for Cause {
+    const MEMBERS: &'static [Self] = &Self::ALL;
+}
+
+impl Stored for Verb {
+    const MEMBERS: &'static [Self] = &[Self::Created, Self::Updated, Self::Deleted];
+}
+
+impl Stored for Event {
+    const MEMBERS: &'static [Self] = &[
+        Self::CollectionRequested,
+        Self::CollectionSuccessful,
+        Self::CollectionRetryRequested,
+        Self::CollectionCriticallyFailed,
+    ];
+}
+
+impl Stored for CollectionStatus {
+    const MEMBERS: &'static [Self] = &Self::ALL;
+}
+
+impl Stored for ErrorClass {
+    const MEMBERS: &'static [Self] = &Self::ALL;
+}
+
+impl Stored for Stage {
+    const MEMBERS: &'static [Self] = &[Self::Collect, Self::Deliver];
+}
+
 /// Who caused a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Actor {
@@ -78,6 +176,27 @@ pub enum Actor {
     Operator,
     /// The engine itself.
     Engine,
+}
+
+impl Actor {
+    /// Returns the form that is stored.
+    pub fn to_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Engine => vec![0],
+            Self::Operator => vec![1],
+            Self::Key(id) => tagged(2, id.as_bytes()).to_vec(),
+        }
+    }
+
+    /// Returns what [`Self::to_bytes`] stands for.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        match bytes.split_first()? {
+            (0, []) => Some(Self::Engine),
+            (1, []) => Some(Self::Operator),
+            (2, id) => Some(Self::Key(ApiKeyId::from_bytes(id.try_into().ok()?))),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Actor {
@@ -100,34 +219,37 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// Returns the aggregate's kind and id as stored, and the rest of the path.
-    pub fn to_parts(self) -> ([u8; 17], &'static str) {
-        let (id, tail) = match self {
-            Self::Collection(id) => (id, ""),
-            Self::CollectionStatus(id, status) => (id, status.tail()),
+    /// Returns the aggregate's kind and id as stored, and the number of the rest of the path.
+    pub fn to_parts(self) -> ([u8; 17], u8) {
+        let (id, property) = match self {
+            Self::Collection(id) => (id, 0),
+            Self::CollectionStatus(id, status) => (id, status.code()),
         };
-        let mut key = [0; 17];
-        if let Some((kind, rest)) = key.split_first_mut() {
-            *kind = KIND_COLLECTION;
-            rest.copy_from_slice(id.as_bytes());
-        }
-        (key, tail)
+        (tagged(KIND_COLLECTION, id.as_bytes()), property)
     }
 
     /// Returns the path that [`Self::to_parts`] stands for; `None` if it is none of ours.
-    pub fn path_of(key: &[u8], tail: &str) -> Option<String> {
+    pub fn path_of(key: &[u8], property: u8) -> Option<String> {
         let (kind, id) = key.split_first()?;
-        let id: [u8; 16] = id.try_into().ok()?;
-        let root = match *kind {
-            KIND_COLLECTION => format!("/collections/{}", CollectionId::from_bytes(id)),
-            _ => return None,
-        };
-        Some(if tail.is_empty() {
-            root
-        } else {
-            format!("{root}/{tail}")
-        })
+        let id = CollectionId::from_bytes(id.try_into().ok()?);
+        match (*kind, property) {
+            (KIND_COLLECTION, 0) => Some(format!("/collections/{id}")),
+            (KIND_COLLECTION, _) => Some(format!(
+                "/collections/{id}/status/{}",
+                CollectionStatus::from_code(property)?
+            )),
+            _ => None,
+        }
     }
+}
+
+fn tagged(kind: u8, id: &[u8; 16]) -> [u8; 17] {
+    let mut key = [0; 17];
+    if let Some((first, rest)) = key.split_first_mut() {
+        *first = kind;
+        rest.copy_from_slice(id);
+    }
+    key
 }
 
 /// A change as the core makes it, before it has a place in the log.
@@ -142,7 +264,7 @@ pub struct Change {
     /// Who caused it.
     pub actor: Actor,
     /// Which input caused it.
-    pub cause: &'static str,
+    pub cause: Cause,
     /// The facts.
     pub body: Body,
 }
@@ -197,11 +319,23 @@ mod tests {
             Subject::Collection(id),
             Subject::CollectionStatus(id, CollectionStatus::Delivered),
         ] {
-            let (key, tail) = subject.to_parts();
-            let path = Subject::path_of(&key, tail).unwrap();
+            let (key, property) = subject.to_parts();
+            let path = Subject::path_of(&key, property).unwrap();
             assert!(path.starts_with(&format!("/collections/{id}")), "{path}");
         }
-        assert_eq!(Subject::path_of(&[9; 17], ""), None);
-        assert_eq!(Subject::path_of(&[1; 3], ""), None);
+        assert_eq!(Subject::path_of(&[9; 17], 0), None);
+        assert_eq!(Subject::path_of(&[1; 3], 0), None);
+        assert_eq!(Subject::path_of(&[1; 17], 99), None);
+        for actor in [
+            Actor::Engine,
+            Actor::Operator,
+            Actor::Key(ApiKeyId::from_bytes([3; 16])),
+        ] {
+            assert_eq!(Actor::from_bytes(&actor.to_bytes()), Some(actor));
+        }
+        for cause in Cause::ALL {
+            assert_eq!(Cause::from_code(cause.code()), Some(cause));
+        }
+        assert_eq!(Cause::from_code(0), None);
     }
 }

@@ -145,16 +145,6 @@ impl CollectionStatus {
             Self::Failed => "failed",
         }
     }
-
-    pub(crate) const fn tail(self) -> &'static str {
-        match self {
-            Self::Requested => "status/requested",
-            Self::Retrying => "status/retrying",
-            Self::Collected => "status/collected",
-            Self::Delivered => "status/delivered",
-            Self::Failed => "status/failed",
-        }
-    }
 }
 
 impl fmt::Display for CollectionStatus {

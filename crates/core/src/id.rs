@@ -153,13 +153,16 @@ impl Shard {
 ///
 /// A lane is a stable 64-bit FNV-1a hash, narrow enough for the hot row, so that
 /// work found by the scan at start is queued without reading anything else.
+/// The highest bit tells receivers from sources.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lane(pub u64);
 
 impl Lane {
+    const RECEIVER: u64 = 1 << 63;
+
     /// Returns the lane of calls to `source`.
     pub fn source(source: &SourceName) -> Self {
-        Self(fnv1a(b"source:", source.as_str().as_bytes()))
+        Self(fnv1a(source.as_str().as_bytes()) & !Self::RECEIVER)
     }
 
     /// Returns the lane of calls to the host of `callback_url`.
@@ -170,7 +173,12 @@ impl Lane {
             .split_once("://")
             .map_or(callback_url, |(_, rest)| rest);
         let host = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-        Self(fnv1a(b"receiver:", host.to_ascii_lowercase().as_bytes()))
+        Self(fnv1a(host.as_bytes()) | Self::RECEIVER)
+    }
+
+    /// Returns whether calls of this lane go to a receiver.
+    pub const fn is_receiver(self) -> bool {
+        self.0 & Self::RECEIVER != 0
     }
 }
 
@@ -244,10 +252,10 @@ fn parse_digits(digits: &str) -> Result<Uuid, IdError> {
     Uuid::try_parse(digits).map_err(|_invalid| IdError::Digits)
 }
 
-fn fnv1a(prefix: &[u8], text: &[u8]) -> u64 {
+fn fnv1a(text: &[u8]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in prefix.iter().chain(text) {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    for byte in text {
+        hash = (hash ^ u64::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0000_01b3);
     }
     hash
 }

@@ -19,7 +19,7 @@ mod rule;
 mod time;
 
 pub use breaker::{Breaker, CallResult, Phase};
-pub use change::{Actor, Body, Change, Event, Subject, Verb};
+pub use change::{Actor, Body, Cause, Change, Event, Stored, Subject, Verb};
 pub use collection::{
     Attempt, Collection, CollectionPolicy, CollectionStatus, CollectionStep, Error, Input, Kind,
     Outcome, PayloadChange, Rejected, Stage, State,

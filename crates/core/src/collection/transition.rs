@@ -9,8 +9,8 @@ use super::{
     Outcome, PayloadChange, Rejected, Stage, State, disposition,
 };
 use crate::{
-    Actor, Body, Change, CollectionId, Disposition, ErrorClass, Event, RetryPolicy, SourceName,
-    Subject, TenantId, Timestamp, Verb,
+    Actor, Body, Cause, Change, CollectionId, Disposition, ErrorClass, Event, RetryPolicy,
+    SourceName, Subject, TenantId, Timestamp, Verb,
 };
 
 impl Collection {
@@ -40,7 +40,7 @@ impl Collection {
         };
         let change = next.change(
             actor,
-            "CollectRequested",
+            Cause::CollectRequested,
             Some(Event::CollectionRequested),
             Body::default(),
         );
@@ -140,10 +140,10 @@ impl Collection {
                 Ok(self.delivery_failed(now, kind, counts, failed, gone, policy, rng))
             }
             (State::Collecting { .. }, Input::GaveUp) => {
-                Ok(self.collect_spent(now, gave_up(policy), None, "GaveUp"))
+                Ok(self.collect_spent(now, gave_up(policy), None, Cause::GaveUp))
             }
             (State::Delivering { kind, since, .. }, Input::GaveUp) => {
-                Ok(self.deliver_spent(now, kind, since, gave_up(policy), None, "GaveUp"))
+                Ok(self.deliver_spent(now, kind, since, gave_up(policy), None, Cause::GaveUp))
             }
             (
                 State::Failed {
@@ -201,7 +201,7 @@ impl Collection {
         };
         let change = next.change(
             Actor::Engine,
-            "Fetched",
+            Cause::Fetched,
             Some(Event::CollectionSuccessful),
             body,
         );
@@ -236,7 +236,7 @@ impl Collection {
         let give_up_at = counts.since.after(policy.give_up_after);
         let (retries, waits, delay) = match disposition(&error) {
             Disposition::Stop => {
-                return self.collect_spent(now, error, Some(attempt), "FetchFailed");
+                return self.collect_spent(now, error, Some(attempt), Cause::FetchFailed);
             }
             Disposition::Wait => {
                 let waits = counts.waits.saturating_add(1);
@@ -251,7 +251,7 @@ impl Collection {
             Disposition::Retry => {
                 let retries = counts.retries.saturating_add(1);
                 if !policy.collect.allows(retries) {
-                    return self.collect_spent(now, error, Some(attempt), "FetchFailed");
+                    return self.collect_spent(now, error, Some(attempt), Cause::FetchFailed);
                 }
                 (retries, counts.waits, policy.collect.delay(retries, rng))
             }
@@ -275,7 +275,7 @@ impl Collection {
         };
         let change = next.change(
             Actor::Engine,
-            "FetchFailed",
+            Cause::FetchFailed,
             Some(Event::CollectionRetryRequested),
             body,
         );
@@ -293,7 +293,7 @@ impl Collection {
         now: Timestamp,
         error: Error,
         attempt: Option<Attempt>,
-        cause: &'static str,
+        cause: Cause,
     ) -> CollectionStep {
         let kind = Kind::Failure(error.clone());
         let next = self.next(State::Delivering {
@@ -331,7 +331,7 @@ impl Collection {
                     duration_ms: Some(attempt.duration),
                     ..Body::default()
                 };
-                let change = next.change(Actor::Engine, "DeliverySucceeded", None, body);
+                let change = next.change(Actor::Engine, Cause::DeliverySucceeded, None, body);
                 CollectionStep {
                     next: Some(next),
                     change: Some(change),
@@ -384,7 +384,7 @@ impl Collection {
                 counts.since,
                 error,
                 Some(attempt),
-                "DeliveryFailed",
+                Cause::DeliveryFailed,
             );
         }
         let delay = if probe {
@@ -418,7 +418,7 @@ impl Collection {
         since: Timestamp,
         error: Error,
         attempt: Option<Attempt>,
-        cause: &'static str,
+        cause: Cause,
     ) -> CollectionStep {
         match kind {
             Kind::Success => self.parked(
@@ -442,7 +442,7 @@ impl Collection {
         at: Timestamp,
         error: Error,
         attempt: Option<Attempt>,
-        cause: Option<&'static str>,
+        cause: Option<Cause>,
     ) -> CollectionStep {
         let next = self
             .next(State::Failed {
@@ -495,7 +495,7 @@ impl Collection {
         if noticed {
             next = next.with_next_message();
         }
-        let change = next.change(actor, "ResumeRequested", event, Body::default());
+        let change = next.change(actor, Cause::ResumeRequested, event, Body::default());
         CollectionStep {
             next: Some(next),
             change: Some(change),
@@ -510,7 +510,7 @@ impl Collection {
             subject: Subject::Collection(self.id),
             event: None,
             actor,
-            cause: "EraseRequested",
+            cause: Cause::EraseRequested,
             body: Body::default(),
         };
         CollectionStep {
@@ -536,7 +536,7 @@ impl Collection {
         }
     }
 
-    fn critically_failed(&self, stage: Stage, error: &Error, cause: &'static str) -> Change {
+    fn critically_failed(&self, stage: Stage, error: &Error, cause: Cause) -> Change {
         let body = Body {
             stage: Some(stage),
             class: Some(error.class),
@@ -552,13 +552,7 @@ impl Collection {
         )
     }
 
-    fn change(
-        &self,
-        actor: Actor,
-        cause: &'static str,
-        event: Option<Event>,
-        body: Body,
-    ) -> Change {
+    fn change(&self, actor: Actor, cause: Cause, event: Option<Event>, body: Body) -> Change {
         self.change_to(self.status(), actor, cause, event, body)
     }
 
@@ -566,7 +560,7 @@ impl Collection {
         &self,
         status: CollectionStatus,
         actor: Actor,
-        cause: &'static str,
+        cause: Cause,
         event: Option<Event>,
         body: Body,
     ) -> Change {

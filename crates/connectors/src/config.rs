@@ -1,0 +1,165 @@
+//! One source file: what may stand in it, and what that means.
+
+mod fault;
+mod file;
+mod headers;
+mod retry;
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use wellspring_core::{CollectionPolicy, RuleTable, SourceName};
+use wellspring_engine::Source;
+use wellspring_outbound::{AddressPolicy, Target};
+
+pub use fault::ConfigError;
+use fault::Faults;
+use file::{File, LinedRule};
+
+/// One configured source, checked and ready to be asked.
+///
+/// Its debug form shows neither the path of the URL nor the values of headers.
+#[derive(Debug, Clone)]
+pub struct SourceConfig {
+    /// Its name, also the `provider` of a collection.
+    pub name: SourceName,
+    /// How it is talked to.
+    pub connector: ConnectorKind,
+    /// Where it is.
+    pub target: Target,
+    /// The limit for one whole call.
+    pub timeout: Duration,
+    /// How long and how often it, and the callbacks of its collections, are tried.
+    pub policy: CollectionPolicy,
+    /// How many calls to it may be in flight.
+    pub concurrency: u32,
+    /// The largest answer that is taken, in bytes.
+    pub max_body: usize,
+    /// What every call sends.
+    pub headers: HeaderMap,
+    /// Its own rules, then the shipped ones.
+    pub rules: RuleTable,
+}
+
+/// How a source is talked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectorKind {
+    /// One `GET`, answered with one JSON document.
+    HttpJson,
+}
+
+impl SourceConfig {
+    /// The limit for a call to a source that sets none.
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+    /// The largest answer of a source that sets no limit.
+    pub const DEFAULT_MAX_BODY: usize = 8 * 1024 * 1024;
+
+    /// Reads one source file.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it; only the first thing where it cannot be read at all.
+    pub fn from_yaml(text: &str) -> Result<Self, Vec<ConfigError>> {
+        let file = File::parse(text).map_err(|error| vec![error])?;
+        let mut faults = Faults::default();
+        let name = faults.read("name", &file.name, |text| source_name(text));
+        let connector = faults.read("connector", &file.connector, |text| {
+            ConnectorKind::from_name(text)
+        });
+        let target = faults.read("url", &file.url, |text| {
+            Target::parse(text, &AddressPolicy::unrestricted())
+        });
+        let timeout = faults.read_or(
+            "timeout",
+            file.timeout.as_ref(),
+            Self::DEFAULT_TIMEOUT,
+            |text| fault::duration(text, Some(MAX_TIMEOUT)),
+        );
+        let policy = retry::policy(file.retry.as_ref(), file.deliver.as_ref(), &mut faults);
+        let concurrency = faults.read_or(
+            "concurrency",
+            file.concurrency.as_ref(),
+            Source::DEFAULT_CONCURRENCY,
+            |number| fault::within(*number, 1, MAX_CONCURRENCY),
+        );
+        let max_body = faults.read_or(
+            "max_body",
+            file.max_body.as_ref(),
+            Self::DEFAULT_MAX_BODY,
+            |number| fault::within(*number, 1, MAX_BODY),
+        );
+        let headers = headers::headers(file.headers.unwrap_or_default(), &mut faults);
+        let rules = rules(file.rules.unwrap_or_default(), &mut faults);
+        match (name, connector, target, faults.into_errors()) {
+            (Some(name), Some(connector), Some(target), errors) if errors.is_empty() => Ok(Self {
+                name,
+                connector,
+                target,
+                timeout,
+                policy,
+                concurrency,
+                max_body,
+                headers,
+                rules,
+            }),
+            (_, _, _, errors) => Err(errors),
+        }
+    }
+}
+
+impl ConnectorKind {
+    /// Every kind there is.
+    pub const ALL: [Self; 1] = [Self::HttpJson];
+
+    /// Returns the name used in source files.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::HttpJson => "http_json",
+        }
+    }
+
+    fn from_name(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|kind| kind.as_str() == name);
+        found.ok_or_else(|| format!("must be {}", Self::ALL.map(Self::as_str).join(" or ")))
+    }
+}
+
+fn source_name(text: &str) -> Result<SourceName, &'static str> {
+    text.parse()
+        .map_err(|_unfit| "must be 1 to 64 of a-z, 0-9, `-` and `_`")
+}
+
+fn rules(own: Vec<LinedRule>, faults: &mut Faults) -> RuleTable {
+    let lines: Vec<_> = own
+        .iter()
+        .map(|rule| (rule.value.name.clone(), rule.referenced.line()))
+        .collect();
+    let own = own.into_iter().map(|rule| {
+        let mut rule = rule.value;
+        // Failures carry header names in lower case.
+        let header = rule.matcher.header.take();
+        rule.matcher.header = header.map(|name| name.to_ascii_lowercase());
+        rule
+    });
+    match RuleTable::shipped().with_first(own.collect()) {
+        Ok(table) => table,
+        Err(error) => {
+            let line = lines.iter().find(|(name, _)| *name == error.rule);
+            let reason = error.reason.lines().last().unwrap_or_default();
+            let reason = reason.strip_prefix("error: ").unwrap_or(reason);
+            let reason = format!(
+                "`rules` the message pattern of `{}` is not a regular expression: {reason}",
+                error.rule
+            );
+            faults.add(line.map(|(_, line)| *line), reason);
+            RuleTable::shipped()
+        }
+    }
+}
+
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_CONCURRENCY: u32 = 4096;
+const MAX_BODY: usize = 256 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests;

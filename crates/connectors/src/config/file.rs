@@ -1,0 +1,50 @@
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_saphyr::{MessageFormatter, Options, Spanned, UserMessageFormatter};
+use wellspring_core::Rule;
+
+use super::ConfigError;
+
+/// A source file as written; each value knows its line.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) name: Spanned<String>,
+    pub(super) connector: Spanned<String>,
+    pub(super) url: Spanned<String>,
+    pub(super) timeout: Option<Spanned<String>>,
+    pub(super) retry: Option<RetryFile>,
+    pub(super) deliver: Option<RetryFile>,
+    pub(super) concurrency: Option<Spanned<u32>>,
+    pub(super) max_body: Option<Spanned<usize>>,
+    pub(super) headers: Option<BTreeMap<String, Spanned<String>>>,
+    pub(super) rules: Option<Vec<LinedRule>>,
+}
+
+/// The `retry` or the `deliver` block.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RetryFile {
+    pub(super) interval: Option<Spanned<String>>,
+    pub(super) rate: Option<Spanned<f64>>,
+    pub(super) max_delay: Option<Spanned<String>>,
+    pub(super) max_retries: Option<Spanned<u16>>,
+    pub(super) give_up_after: Option<Spanned<String>>,
+}
+
+pub(super) type LinedRule = Spanned<Rule>;
+
+impl File {
+    pub(super) fn parse(text: &str) -> Result<Self, ConfigError> {
+        // A snippet would show the values of headers.
+        let options: Options = serde_saphyr::options! { with_snippet: false };
+        serde_saphyr::from_str_with_options(text, options).map_err(|error| ConfigError {
+            line: error.location().map(|location| location.line()),
+            reason: UserMessageFormatter
+                .format_message(&error)
+                .escape_debug()
+                .to_string(),
+        })
+    }
+}

@@ -1,0 +1,268 @@
+use std::time::Duration;
+
+use wellspring_core::{CollectionPolicy, ErrorClass, Failure, RetryPolicy};
+
+use super::*;
+
+#[test]
+fn a_short_file_has_defaults() {
+    let source = SourceConfig::from_yaml(MINIMAL).unwrap();
+
+    assert_eq!(source.name.as_str(), "gas");
+    assert_eq!(source.connector, ConnectorKind::HttpJson);
+    assert_eq!(
+        source.target.uri(),
+        "http://127.0.0.1:4010/providers/gas?key=s3cret"
+    );
+    assert_eq!(source.timeout, Duration::from_secs(10));
+    assert_eq!(source.policy, CollectionPolicy::default());
+    assert_eq!((source.concurrency, source.max_body), (32, 8_388_608));
+    assert_eq!(source.headers["accept"], "application/json");
+    assert_eq!(source.headers["accept-encoding"], "identity");
+    assert_eq!(source.headers.len(), 2);
+}
+
+#[test]
+fn a_full_file_sets_everything_and_prints_no_secret() {
+    let source = SourceConfig::from_yaml(
+        "
+name: gas
+connector: http_json
+url: https://example.com/providers/gas?key=s3cret
+timeout: 250ms
+retry:
+  interval: 1s
+  rate: 2.0
+  max_delay: 1m
+  max_retries: 3
+  give_up_after: 1h
+deliver:
+  interval: 5s
+concurrency: 4096
+max_body: 1000
+headers:
+  Authorization: Bearer s3cret
+  Accept: application/vnd.api+json
+rules:
+  - name: quota
+    match: { status: [400, 403], header: X-Quota, message: 'daily (quota|limit)' }
+    class: rate_limit_exceeded
+    action: wait_for_event
+",
+    )
+    .unwrap();
+
+    let collect = RetryPolicy {
+        base: Duration::from_secs(1),
+        factor: 2.0,
+        cap: Duration::from_secs(60),
+        max_retries: 3,
+        jitter: true,
+    };
+    let deliver = RetryPolicy {
+        base: Duration::from_secs(5),
+        ..collect
+    };
+    assert_eq!(
+        source.policy,
+        CollectionPolicy {
+            collect,
+            deliver,
+            give_up_after: Duration::from_secs(3_600)
+        }
+    );
+    assert_eq!(source.timeout, Duration::from_millis(250));
+    assert_eq!((source.concurrency, source.max_body), (4096, 1000));
+    assert_eq!(source.headers["accept"], "application/vnd.api+json");
+    assert_eq!(source.headers["authorization"], "Bearer s3cret");
+    let throttled = Failure {
+        source: &source.name,
+        operation: "fetch",
+        status: Some(403),
+        error_type: None,
+        error_code: None,
+        headers: &[("x-quota", "0")],
+        message: "the daily quota is spent",
+    };
+    let classified = source.rules.classify(&throttled);
+    assert_eq!(
+        (classified.class, classified.rule),
+        (ErrorClass::RateLimitExceeded, Some("quota"))
+    );
+    assert!(!format!("{source:?}").contains("s3cret"));
+}
+
+#[test]
+fn empty_blocks_are_as_good_as_none() {
+    let source = SourceConfig::from_yaml(&format!(
+        "{MINIMAL}retry:\ndeliver: {{}}\nheaders:\nrules: []\n"
+    ))
+    .unwrap();
+    assert_eq!(source.policy, CollectionPolicy::default());
+}
+
+#[test]
+fn what_a_file_may_not_say_is_refused_with_key_and_line() {
+    for (more, expected) in [
+        (
+            "timeout: 10",
+            "line 4: `timeout` must be a duration such as 250ms, 10s, 15m or 72h",
+        ),
+        ("timeout: 0s", "line 4: `timeout` must be more than 0"),
+        (
+            "timeout: 25h",
+            "line 4: `timeout` must not be more than 24h",
+        ),
+        (
+            "timeout: -1s",
+            "line 4: `timeout` must be a duration such as 250ms, 10s, 15m or 72h",
+        ),
+        (
+            "retry: { interval: 0ms }",
+            "line 4: `retry.interval` must be more than 0",
+        ),
+        (
+            "retry: { rate: 0.99 }",
+            "line 4: `retry.rate` must be a number of at least 1",
+        ),
+        (
+            "retry: { rate: .nan }",
+            "line 4: `retry.rate` must be a number of at least 1",
+        ),
+        (
+            "retry: { rate: .inf }",
+            "line 4: `retry.rate` must be a number of at least 1",
+        ),
+        (
+            "retry:\n  interval: 20m",
+            "line 5: `retry.max_delay` (15m) must not be less than `retry.interval` (20m)",
+        ),
+        (
+            "retry:\n  interval: 5s\n  max_delay: 1s",
+            "line 6: `retry.max_delay` (1s) must not be less than `retry.interval` (5s)",
+        ),
+        (
+            "retry: { give_up_after: 0h }",
+            "line 4: `retry.give_up_after` must be more than 0",
+        ),
+        (
+            "deliver: { give_up_after: 1h }",
+            "line 4: `deliver.give_up_after` is not a key: both stages use that of `retry`",
+        ),
+        (
+            "deliver: { rate: 0 }",
+            "line 4: `deliver.rate` must be a number of at least 1",
+        ),
+        ("concurrency: 0", "line 4: `concurrency` must be 1 to 4096"),
+        (
+            "concurrency: 4097",
+            "line 4: `concurrency` must be 1 to 4096",
+        ),
+        ("max_body: 0", "line 4: `max_body` must be 1 to 268435456"),
+        (
+            "headers:\n  A: b\n  X-Key: \"a\\r\\nb\"",
+            "line 6: `headers.X-Key` must not contain control characters",
+        ),
+        (
+            "headers: { 'a b': c }",
+            "line 4: `headers.a b` is not a header name",
+        ),
+        (
+            "headers: { Content-Length: '3' }",
+            "line 4: `headers.Content-Length` is set by the client itself",
+        ),
+        (
+            "headers: { X-A: '1', x-a: '2' }",
+            "line 4: `headers.x-a` is given twice",
+        ),
+        (
+            "rules:\n  - { name: fine, class: item_error }\n  - { name: bad, match: { message: '(' }, class: item_error }",
+            "line 6: `rules` the message pattern of `bad` is not a regular expression: unclosed group",
+        ),
+    ] {
+        assert_eq!(errors(&format!("{MINIMAL}{more}\n")), [expected], "{more}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_at_all_is_refused_with_its_line() {
+    for (text, expected) in [
+        (
+            format!("{MINIMAL}retrys: {{}}\n"),
+            "line 4: unknown field `retrys`",
+        ),
+        (
+            format!("{MINIMAL}retry:\n  max_retrys: 3\n"),
+            "line 5: unknown field `max_retrys`",
+        ),
+        (
+            format!("{MINIMAL}deliver:\n  max_retrys: 3\n"),
+            "line 5: unknown field `max_retrys`",
+        ),
+        (
+            format!("{MINIMAL}rules:\n  - name: a\n    klass: x\n"),
+            "line 6: unknown field `klass`",
+        ),
+        (
+            format!("{MINIMAL}rules: [{{ name: a, class: nope }}]\n"),
+            "line 4: unknown variant `nope`",
+        ),
+        (format!("{MINIMAL}concurrency: many\n"), "line 4: "),
+        (format!("{MINIMAL}max_body: -1\n"), "line 4: "),
+        (
+            format!("{MINIMAL}retry: {{ max_retries: 70000 }}\n"),
+            "line 4: ",
+        ),
+        (
+            format!("{MINIMAL}name: gas\n"),
+            "line 4: duplicate mapping key: name",
+        ),
+        (
+            "name: gas\nconnector: http_json\n".to_owned(),
+            "line 2: missing field `url`",
+        ),
+        (format!("{MINIMAL}---\n{MINIMAL}"), "line "),
+        ("name: [".to_owned(), "line 1"),
+        ("just text\n".to_owned(), "line 1: "),
+        (String::new(), "line 1: "),
+    ] {
+        let errors = errors(&text);
+        eprintln!("{errors:?}");
+        assert_eq!(errors.len(), 1, "{text}: {errors:?}");
+        assert!(errors[0].starts_with(expected), "{text}: {errors:?}");
+        assert!(!errors[0].contains("s3cret"), "{errors:?}");
+    }
+}
+
+#[test]
+fn everything_wrong_with_one_file_is_told_at_once() {
+    let found = errors(
+        "
+name: Gas!
+connector: ftp
+url: http://user:s3cret@example.com/
+timeout: soon
+concurrency: 0
+",
+    );
+    assert_eq!(
+        found,
+        [
+            "line 2: `name` must be 1 to 64 of a-z, 0-9, `-` and `_`",
+            "line 3: `connector` must be http_json",
+            "line 4: `url` must not contain credentials",
+            "line 5: `timeout` must be a duration such as 250ms, 10s, 15m or 72h",
+            "line 6: `concurrency` must be 1 to 4096",
+        ]
+    );
+}
+
+fn errors(text: &str) -> Vec<String> {
+    let errors = SourceConfig::from_yaml(text).unwrap_err();
+    errors.iter().map(ToString::to_string).collect()
+}
+
+const MINIMAL: &str = "name: gas
+connector: http_json
+url: http://127.0.0.1:4010/providers/gas?key=s3cret
+";

@@ -1,0 +1,352 @@
+//! The synchronous machine: events in, actions out; no IO, no clock, no task.
+
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng;
+use wellspring_core::{Collection, CollectionId, IncarnationId, Lane, Shard, TenantId, Timestamp};
+
+use crate::{KeyRow, SourceTable, Write};
+
+mod command;
+mod commit;
+mod effect;
+mod gate;
+mod lease;
+mod order;
+mod wheel;
+
+pub use gate::LaneView;
+pub use order::{
+    Action, Answer, Busy, Command, DeliverOrder, EffectId, Event, FetchOrder, Key, Origin, Request,
+};
+
+use gate::Gate;
+use lease::Owned;
+use wheel::Timer;
+
+/// How much the driver takes on at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Steps in one commit.
+    pub batch_steps: usize,
+    /// Bytes of payload in one commit, beyond which no further step joins.
+    pub batch_bytes: usize,
+    /// Commands that wait for a commit.
+    pub commands: usize,
+    /// Unfinished collections of this node.
+    pub backlog: u64,
+    /// Calls to the outside in flight, of all lanes together.
+    pub in_flight: u32,
+    /// Calls in flight to one receiver's host.
+    pub receiver_concurrency: u32,
+    /// Aggregates kept in memory while they wait for a slot; the others are read again.
+    pub residents: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            batch_steps: 512,
+            batch_bytes: 1 << 20,
+            commands: 4_096,
+            backlog: 5_000_000,
+            in_flight: 4_096,
+            receiver_concurrency: 16,
+            residents: 8_192,
+        }
+    }
+}
+
+/// What happened since the driver began; all of it only grows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Collections accepted.
+    pub accepted: u64,
+    /// Requests refused because a queue was full or the database away.
+    pub refused: u64,
+    /// Calls to sources that began.
+    pub fetches: u64,
+    /// Calls to sources that failed.
+    pub fetches_failed: u64,
+    /// Calls to callbacks that began.
+    pub deliveries: u64,
+    /// Calls to callbacks that failed.
+    pub deliveries_failed: u64,
+    /// Collections delivered.
+    pub delivered: u64,
+    /// Collections given up.
+    pub failed: u64,
+    /// Calls that were a breaker's probe.
+    pub probes: u64,
+    /// Results that came for a step that was no longer the latest.
+    pub stale_results: u64,
+    /// Commits that were durable.
+    pub commits: u64,
+    /// Steps in them.
+    pub steps: u64,
+    /// Commits that failed or whose outcome was unknown at first.
+    pub commits_failed: u64,
+    /// Aggregates read because they were not in memory.
+    pub loads: u64,
+}
+
+/// The driver of one incarnation.
+///
+/// After every call of [`Self::handle`] (or after a run of them) call [`Self::flush`] and
+/// perform the actions; call [`Self::handle`] with [`Event::Tick`] at [`Self::next_wakeup`].
+/// `T` is whatever finds the caller of a command again.
+#[derive(Debug)]
+pub struct Driver<T> {
+    incarnation: IncarnationId,
+    limits: Limits,
+    rng: ChaCha8Rng,
+    sources: Arc<SourceTable>,
+    leases: BTreeMap<Shard, Owned>,
+    open_shards: Vec<Shard>,
+    next_shard: usize,
+    ready: bool,
+    dead: bool,
+    residents: BTreeMap<CollectionId, Resident>,
+    queued_residents: usize,
+    loading: HashMap<CollectionId, LoadFor>,
+    to_load: Vec<CollectionId>,
+    waiting: HashMap<CollectionId, Vec<Command<T>>>,
+    gates: BTreeMap<Lane, Gate>,
+    gate_wakes: BTreeSet<(Timestamp, Lane)>,
+    starved: BTreeSet<Lane>,
+    in_flight: u32,
+    wheel: BinaryHeap<Timer>,
+    pending: VecDeque<Step<T>>,
+    committing: Option<Committing<T>>,
+    batch_number: u64,
+    retry: Option<Retry>,
+    keys: HashSet<(TenantId, [u8; 32])>,
+    erasing: BTreeSet<CollectionId>,
+    actions: Vec<Action<T>>,
+    counters: Counters,
+}
+
+impl<T> Driver<T> {
+    /// Makes a driver that owns nothing yet.
+    pub fn new(
+        incarnation: IncarnationId,
+        sources: Arc<SourceTable>,
+        limits: Limits,
+        seed: u64,
+    ) -> Self {
+        Self {
+            incarnation,
+            limits,
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            sources,
+            leases: BTreeMap::new(),
+            open_shards: Vec::new(),
+            next_shard: 0,
+            ready: false,
+            dead: false,
+            residents: BTreeMap::new(),
+            queued_residents: 0,
+            loading: HashMap::new(),
+            to_load: Vec::new(),
+            waiting: HashMap::new(),
+            gates: BTreeMap::new(),
+            gate_wakes: BTreeSet::new(),
+            starved: BTreeSet::new(),
+            in_flight: 0,
+            wheel: BinaryHeap::new(),
+            pending: VecDeque::new(),
+            committing: None,
+            batch_number: 0,
+            retry: None,
+            keys: HashSet::new(),
+            erasing: BTreeSet::new(),
+            actions: Vec::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Takes in what happened; changes what [`Self::next_wakeup`] says.
+    pub fn handle(&mut self, now: Timestamp, event: Event<T>) {
+        if self.dead {
+            self.refuse_dead(event);
+            return;
+        }
+        match event {
+            Event::Command(command) => self.command(now, command),
+            Event::Leased(leases) => self.leased(leases),
+            Event::Scanned { rows, done } => self.scanned(now, rows, done),
+            Event::Drain(shards) => self.drain(&shards),
+            Event::Loaded { asked, rows } => self.loaded(now, asked, rows),
+            Event::LoadFailed(asked) => self.load_failed(now, asked),
+            Event::Committed(number, outcome) => self.committed(now, number, outcome),
+            Event::Resolved(number, outcome) => self.resolved(now, number, outcome),
+            Event::Fetched(effect, result) => self.fetched(now, effect, result),
+            Event::Delivered(effect, result) => self.delivered(now, effect, result),
+            Event::Sources(sources) => {
+                self.sources = sources;
+                self.pump_all(now);
+            }
+            Event::Tick => self.tick(now),
+        }
+    }
+
+    /// Closes the batch if none is under way, and hands over all that is to be done.
+    pub fn flush(&mut self, actions: &mut Vec<Action<T>>) {
+        self.close_batch();
+        self.release_drained();
+        if !self.to_load.is_empty() {
+            for chunk in self.to_load.chunks(LOAD_CHUNK) {
+                self.actions.push(Action::Load(chunk.to_vec()));
+            }
+            self.to_load.clear();
+        }
+        actions.append(&mut self.actions);
+    }
+
+    /// Returns when [`Event::Tick`] is needed next.
+    pub fn next_wakeup(&self) -> Option<Timestamp> {
+        let retry = self.retry.as_ref().map(|retry| retry.at);
+        let timer = self.wheel.peek().map(|timer| timer.due);
+        let gate = self.gate_wakes.first().map(|(at, _)| *at);
+        [retry, timer, gate].into_iter().flatten().min()
+    }
+
+    /// Returns what happened so far.
+    pub const fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Returns whether every lease has been scanned and commands are taken.
+    pub const fn is_ready(&self) -> bool {
+        self.ready && !self.dead
+    }
+
+    /// Returns whether the last commit failed and none has succeeded since.
+    pub const fn is_store_down(&self) -> bool {
+        self.retry.is_some()
+    }
+
+    /// Returns how many unfinished collections this node knows of.
+    pub fn backlog(&self) -> u64 {
+        self.leases.values().map(|owned| owned.live).sum()
+    }
+
+    /// Returns how many calls to the outside are in flight.
+    pub const fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// Returns how many timers the wheel holds.
+    pub fn timers(&self) -> usize {
+        self.wheel.len()
+    }
+
+    /// Returns whether nothing is queued, being written or in flight.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight == 0
+            && self.pending.is_empty()
+            && self.committing.is_none()
+            && self.loading.is_empty()
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        if let Some(retry) = &mut self.retry
+            && retry.at <= now
+        {
+            self.retry_due();
+        }
+        let mut touched = BTreeSet::new();
+        while self.wheel.peek().is_some_and(|timer| timer.due <= now) {
+            let Some(timer) = self.wheel.pop() else { break };
+            if self.leases.contains_key(&timer.id.shard()) {
+                self.gate(timer.lane).queue.insert((timer.since, timer.id));
+                touched.insert(timer.lane);
+            }
+        }
+        while let Some((at, lane)) = self.gate_wakes.first().copied() {
+            if at > now {
+                break;
+            }
+            self.gate_wakes.pop_first();
+            self.gate(lane).wake = None;
+            touched.insert(lane);
+        }
+        for lane in touched {
+            self.pump(now, lane);
+        }
+    }
+}
+
+/// An aggregate in memory.
+#[derive(Debug)]
+struct Resident {
+    collection: Collection,
+    payload: Option<Bytes>,
+    phase: Phase,
+}
+
+/// What is going on with an aggregate in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// A step of it is not durable yet.
+    Committing,
+    /// A call for it is in flight.
+    Flying,
+    /// It waits for a slot of its lane.
+    Queued,
+}
+
+/// Why an aggregate is being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LoadFor {
+    /// A slot of the lane is held for it.
+    Start {
+        lane: Lane,
+        since: Timestamp,
+        probe: bool,
+    },
+    /// Its give-up time has passed.
+    GiveUp { lane: Lane, since: Timestamp },
+    /// Commands wait for it.
+    Command,
+}
+
+/// A step that waits for its commit.
+#[derive(Debug)]
+struct Step<T> {
+    /// Nothing for a command from the inbox that changed nothing.
+    write: Option<Write>,
+    tenant: TenantId,
+    at: Timestamp,
+    change: Option<wellspring_core::Change>,
+    key: Option<KeyRow>,
+    origin: Option<Origin<T>>,
+}
+
+/// The batch that is being written.
+#[derive(Debug)]
+struct Committing<T> {
+    number: u64,
+    steps: Vec<Step<T>>,
+    next_seqs: BTreeMap<Shard, u64>,
+}
+
+/// The database does not take commits.
+#[derive(Debug)]
+struct Retry {
+    at: Timestamp,
+    failures: u16,
+    /// The batch whose outcome has to be found out first.
+    unresolved: Option<u64>,
+    /// Whether the wait is over.
+    due: bool,
+}
+
+/// Aggregates read by one request to the store.
+const LOAD_CHUNK: usize = 256;
+/// How long a lane waits after a read failed.
+const LOAD_PAUSE: Duration = Duration::from_millis(500);

@@ -1,0 +1,327 @@
+//! Group commit: what gathers while one commit is under way becomes the next.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wellspring_core::{Lane, RetryPolicy, Shard, State, Timestamp};
+
+use super::{Action, Answer, Busy, Committing, Driver, Origin, Phase, Retry, Step, Timer};
+use crate::{Batch, Before, CommitError, Entry, KeyRow, Write};
+
+impl<T> Driver<T> {
+    /// Hands the gathered steps to the store unless a commit is under way.
+    pub(super) fn close_batch(&mut self) {
+        if self.dead || self.committing.is_some() {
+            return;
+        }
+        let probing = match &self.retry {
+            Some(retry) if !retry.due => return,
+            Some(_) => true,
+            None => false,
+        };
+        // While the database is away an empty batch asks whether it is back.
+        if self.pending.is_empty() && !probing {
+            return;
+        }
+        let mut steps = Vec::with_capacity(self.pending.len().min(self.limits.batch_steps));
+        let mut bytes = 0;
+        while steps.len() < self.limits.batch_steps && bytes < self.limits.batch_bytes {
+            let Some(step) = self.pending.pop_front() else {
+                break;
+            };
+            bytes += step
+                .write
+                .as_ref()
+                .and_then(|write| write.payload.as_ref())
+                .map_or(0, bytes::Bytes::len);
+            steps.push(step);
+        }
+        self.batch_number += 1;
+        let (batch, next_seqs) = self.batch(&mut steps);
+        self.committing = Some(Committing {
+            number: self.batch_number,
+            steps,
+            next_seqs,
+        });
+        self.actions.push(Action::Commit(Arc::new(batch)));
+    }
+
+    fn batch(&self, steps: &mut [Step<T>]) -> (Batch, BTreeMap<Shard, u64>) {
+        let mut next_seqs: BTreeMap<Shard, u64> = BTreeMap::new();
+        let mut batch = Batch {
+            incarnation: self.incarnation,
+            number: self.batch_number,
+            epochs: Vec::new(),
+            writes: Vec::with_capacity(steps.len()),
+            entries: Vec::with_capacity(steps.len()),
+            keys: Vec::new(),
+            consumed: Vec::new(),
+        };
+        for step in steps {
+            if let Some(write) = &step.write {
+                let shard = write.id.shard();
+                let first = self.leases.get(&shard).map_or(1, |owned| owned.next_seq);
+                let seq = next_seqs.entry(shard).or_insert(first);
+                if let Some(change) = &step.change {
+                    let entry = Entry {
+                        shard,
+                        seq: *seq,
+                        at: step.at,
+                        tenant: step.tenant,
+                        change: change.clone(),
+                    };
+                    batch.entries.push(entry);
+                    *seq += 1;
+                }
+                batch.writes.push(write.clone());
+            }
+            batch.keys.extend(step.key.clone());
+            if let Some(Origin::Inbox(number)) = step.origin {
+                batch.consumed.push(number);
+            }
+        }
+        let epoch = |shard: &Shard| self.leases.get(shard).map_or(0, |owned| owned.epoch);
+        batch.epochs = next_seqs
+            .keys()
+            .map(|shard| (*shard, epoch(shard)))
+            .collect();
+        (batch, next_seqs)
+    }
+
+    pub(super) fn committed(
+        &mut self,
+        now: Timestamp,
+        number: u64,
+        outcome: Result<(), CommitError>,
+    ) {
+        if self
+            .committing
+            .as_ref()
+            .is_none_or(|batch| batch.number != number)
+        {
+            return;
+        }
+        match outcome {
+            Ok(()) => self.durable(now),
+            Err(CommitError::KeysTaken(places)) => self.drop_taken_keys(now, &places),
+            Err(CommitError::NotCommitted(reason)) => {
+                tracing::warn!(reason, "Commit failed, retrying");
+                self.not_durable(now);
+            }
+            Err(CommitError::Unknown(reason)) => {
+                tracing::warn!(reason, "Outcome of commit unknown, asking");
+                self.counters.commits_failed += 1;
+                self.back_off(now, Some(number));
+            }
+            Err(CommitError::Fenced) => {
+                tracing::warn!("Lease lost, beginning anew");
+                self.fence();
+            }
+            Err(CommitError::Stale(id)) => {
+                tracing::error!(collection.id = %id, "Row is not at the version in memory, beginning anew");
+                self.fence();
+            }
+        }
+    }
+
+    pub(super) fn resolved(&mut self, now: Timestamp, number: u64, outcome: Option<bool>) {
+        if self
+            .committing
+            .as_ref()
+            .is_none_or(|batch| batch.number != number)
+        {
+            return;
+        }
+        match outcome {
+            Some(true) => self.durable(now),
+            Some(false) => self.not_durable(now),
+            None => self.back_off(now, Some(number)),
+        }
+    }
+
+    /// The wait after a failed commit is over.
+    pub(super) fn retry_due(&mut self) {
+        let Some(retry) = &mut self.retry else { return };
+        retry.due = true;
+        retry.at = Timestamp::MAX;
+        if let Some(number) = retry.unresolved {
+            self.actions.push(Action::Resolve(number));
+        }
+    }
+
+    fn durable(&mut self, now: Timestamp) {
+        let Some(batch) = self.committing.take() else {
+            return;
+        };
+        self.retry = None;
+        self.counters.commits += 1;
+        self.counters.steps += u64::try_from(batch.steps.len()).unwrap_or(0);
+        for (shard, next_seq) in batch.next_seqs {
+            if let Some(owned) = self.leases.get_mut(&shard) {
+                owned.next_seq = next_seq;
+            }
+        }
+        for step in batch.steps {
+            if let Some(key) = &step.key {
+                self.keys.remove(&(key.tenant, key.key));
+            }
+            let Some(write) = step.write else { continue };
+            self.count(&write);
+            if let Some(origin) = step.origin {
+                self.answer(origin, Answer::Done(write.id));
+            }
+            match write.next {
+                Some(next) => {
+                    // The step's own aggregate stays in memory; only its latest state is scheduled.
+                    if let Some(resident) = self.residents.remove(&write.id) {
+                        if resident.phase == Phase::Committing
+                            && resident.collection.version == next.version
+                        {
+                            self.schedule(now, resident.collection, resident.payload);
+                        } else {
+                            self.residents.insert(write.id, resident);
+                        }
+                    }
+                }
+                None => {
+                    self.erasing.remove(&write.id);
+                }
+            }
+            for command in self.waiting.remove(&write.id).unwrap_or_default() {
+                self.command(now, command);
+            }
+        }
+    }
+
+    fn count(&mut self, write: &Write) {
+        let owned = self.leases.get_mut(&write.id.shard());
+        let was_live = !matches!(write.before, Before::Finished(_));
+        if let (Some(owned), true, false) = (owned, was_live, write.is_live()) {
+            owned.live = owned.live.saturating_sub(1);
+        }
+        self.counters.accepted += u64::from(write.before == Before::New);
+        match write.next.as_ref().map(|next| &next.state) {
+            Some(State::Delivered { .. }) => self.counters.delivered += 1,
+            Some(State::Failed { .. }) => self.counters.failed += 1,
+            Some(State::Collecting { .. } | State::Delivering { .. }) | None => {}
+        }
+    }
+
+    /// Nothing was written: new work is refused, accepted work waits for the database.
+    fn not_durable(&mut self, now: Timestamp) {
+        let Some(batch) = self.committing.take() else {
+            return;
+        };
+        self.counters.commits_failed += 1;
+        for step in batch.steps.into_iter().rev() {
+            self.pending.push_front(step);
+        }
+        let steps = std::mem::take(&mut self.pending);
+        for step in steps {
+            self.refuse_or_keep(now, step);
+        }
+        self.back_off(now, None);
+    }
+
+    fn refuse_or_keep(&mut self, now: Timestamp, step: Step<T>) {
+        let is_new = step
+            .write
+            .as_ref()
+            .is_some_and(|write| write.before == Before::New);
+        match step.origin {
+            Some(origin @ Origin::Caller(_)) if is_new => {
+                self.counters.refused += 1;
+                self.forget(now, step.write.as_ref(), step.key.as_ref());
+                self.answer(origin, Answer::Busy(Busy::Database));
+            }
+            origin @ (Some(Origin::Caller(_) | Origin::Inbox(_)) | None) => {
+                self.pending.push_back(Step { origin, ..step });
+            }
+        }
+    }
+
+    /// Another request with the same key was first; the others of the batch go on.
+    fn drop_taken_keys(&mut self, now: Timestamp, places: &[usize]) {
+        let Some(batch) = self.committing.take() else {
+            return;
+        };
+        let mut place = 0;
+        let mut kept = Vec::new();
+        for step in batch.steps {
+            let taken = step.key.is_some() && places.contains(&place);
+            place += usize::from(step.key.is_some());
+            match (taken, step.origin) {
+                (true, Some(origin)) => {
+                    self.forget(now, step.write.as_ref(), step.key.as_ref());
+                    self.answer(origin, Answer::KeyTaken);
+                }
+                (_, origin) => kept.push(Step { origin, ..step }),
+            }
+        }
+        for step in kept.into_iter().rev() {
+            self.pending.push_front(step);
+        }
+    }
+
+    /// Undoes in memory a step that will never be written.
+    fn forget(&mut self, now: Timestamp, write: Option<&Write>, key: Option<&KeyRow>) {
+        if let Some(key) = key {
+            self.keys.remove(&(key.tenant, key.key));
+        }
+        let Some(write) = write else { return };
+        self.erasing.remove(&write.id);
+        let resident = self.residents.remove(&write.id);
+        match (write.before, resident) {
+            // What it was before is read again.
+            (Before::Live(_), Some(resident)) => {
+                let lane = Lane::receiver(&resident.collection.callback_url);
+                self.wheel.push(Timer {
+                    due: now,
+                    id: write.id,
+                    since: now,
+                    lane,
+                });
+            }
+            (Before::Live(_), None) => {}
+            (Before::New | Before::Finished(_), _) => {
+                if let Some(owned) = self.leases.get_mut(&write.id.shard()) {
+                    owned.live = owned.live.saturating_sub(1);
+                }
+            }
+        }
+    }
+
+    fn back_off(&mut self, now: Timestamp, unresolved: Option<u64>) {
+        let failures = self
+            .retry
+            .as_ref()
+            .map_or(0, |retry| retry.failures)
+            .saturating_add(1);
+        let at = now.after(STORE_GAPS.delay(failures, &mut self.rng));
+        self.retry = Some(Retry {
+            at,
+            failures,
+            unresolved,
+            due: false,
+        });
+    }
+}
+
+impl<T> Step<T> {
+    /// Returns the shard that the step writes to; an inbox row that changed nothing touches none.
+    pub(super) fn shard(&self) -> Shard {
+        self.write
+            .as_ref()
+            .map_or(Shard(u8::MAX), |write| write.id.shard())
+    }
+}
+
+/// The gaps between tries to write while the database is away.
+const STORE_GAPS: RetryPolicy = RetryPolicy {
+    base: Duration::from_millis(50),
+    factor: 2.0,
+    cap: Duration::from_secs(1),
+    max_retries: u16::MAX,
+    jitter: true,
+};

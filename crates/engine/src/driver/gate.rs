@@ -1,0 +1,229 @@
+//! Gates: how many calls of one lane are in flight, and what waits for a slot.
+
+use std::collections::BTreeSet;
+
+use wellspring_core::{
+    Breaker, CallResult, CollectionId, Lane, Phase as BreakerPhase, SourceName, Timestamp,
+};
+
+use super::{Driver, LoadFor, Phase};
+
+/// The slots, queue and breaker of one lane.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    pub(super) in_flight: u32,
+    /// Oldest stage first, so that nothing starves and what is to be given up is found in front.
+    pub(super) queue: BTreeSet<(Timestamp, CollectionId)>,
+    pub(super) breaker: Breaker,
+    /// Set by the far side's own word, or after a failed read.
+    pub(super) paused_until: Option<Timestamp>,
+    pub(super) wake: Option<Timestamp>,
+}
+
+/// What an operator sees of one source's lane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneView {
+    /// The source.
+    pub source: SourceName,
+    /// Calls in flight.
+    pub in_flight: u32,
+    /// Collections that wait for a slot.
+    pub queued: usize,
+    /// Whether calls go out.
+    pub breaker: BreakerPhase,
+    /// Until when the source wants no calls.
+    pub paused_until: Option<Timestamp>,
+}
+
+impl<T> Driver<T> {
+    /// Returns the lanes of the configured sources.
+    pub fn lanes(&self) -> Vec<LaneView> {
+        let view = |source: &crate::Source| {
+            let gate = self.gates.get(&Lane::source(&source.name));
+            LaneView {
+                source: source.name.clone(),
+                in_flight: gate.map_or(0, |gate| gate.in_flight),
+                queued: gate.map_or(0, |gate| gate.queue.len()),
+                breaker: gate.map_or(BreakerPhase::Closed, |gate| gate.breaker.phase()),
+                paused_until: gate.and_then(|gate| gate.paused_until),
+            }
+        };
+        self.sources.iter().map(view).collect()
+    }
+
+    pub(super) fn gate(&mut self, lane: Lane) -> &mut Gate {
+        self.gates.entry(lane).or_default()
+    }
+
+    /// Returns how many calls the lane allows when all is well.
+    pub(super) fn concurrency(&self, lane: Lane) -> u32 {
+        if lane.is_receiver() {
+            return self.limits.receiver_concurrency;
+        }
+        self.sources
+            .by_lane(lane)
+            .map_or(0, |source| source.concurrency)
+    }
+
+    /// Returns whether a call of the lane may begin now.
+    pub(super) fn has_slot(&mut self, now: Timestamp, lane: Lane) -> bool {
+        let full = self.concurrency(lane);
+        if self.in_flight >= self.limits.in_flight {
+            self.starved.insert(lane);
+            return false;
+        }
+        let gate = self.gate(lane);
+        if gate.paused_until.is_some_and(|until| until > now) {
+            return false;
+        }
+        gate.paused_until = None;
+        gate.in_flight < gate.breaker.limit(now, full)
+    }
+
+    /// Takes a slot; returns whether the call is a probe.
+    pub(super) fn take_slot(&mut self, lane: Lane) -> bool {
+        self.in_flight += 1;
+        let gate = self.gate(lane);
+        gate.in_flight += 1;
+        let probe = gate.breaker.started();
+        self.counters.probes += u64::from(probe);
+        probe
+    }
+
+    /// Gives a slot back without having called anybody.
+    pub(super) fn return_slot(&mut self, lane: Lane, probe: bool) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let gate = self.gate(lane);
+        gate.in_flight = gate.in_flight.saturating_sub(1);
+        if probe {
+            gate.breaker.probe_lost();
+        }
+    }
+
+    /// Gives a slot back after a call.
+    pub(super) fn end_call(&mut self, now: Timestamp, lane: Lane, probe: bool, result: CallResult) {
+        let full = self.concurrency(lane);
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let gate = self.gates.entry(lane).or_default();
+        gate.in_flight = gate.in_flight.saturating_sub(1);
+        gate.breaker.ended(now, result, probe, full, &mut self.rng);
+    }
+
+    /// Keeps the lane still until `until`.
+    pub(super) fn pause(&mut self, lane: Lane, until: Timestamp) {
+        let gate = self.gate(lane);
+        gate.paused_until = gate.paused_until.max(Some(until));
+    }
+
+    /// Starts what the lane has slots for, and notes when to look again.
+    pub(super) fn pump(&mut self, now: Timestamp, lane: Lane) {
+        self.give_up_expired(now, lane);
+        while !self.gate(lane).queue.is_empty() && self.has_slot(now, lane) {
+            let Some((since, id)) = self.gate(lane).queue.pop_first() else {
+                break;
+            };
+            self.start_queued(now, lane, since, id);
+        }
+        self.note_wake(lane);
+    }
+
+    pub(super) fn pump_all(&mut self, now: Timestamp) {
+        let lanes: Vec<Lane> = self.gates.keys().copied().collect();
+        for lane in lanes {
+            self.pump(now, lane);
+        }
+    }
+
+    /// Lets lanes on that had work but found all slots of the node taken.
+    pub(super) fn pump_starved(&mut self, now: Timestamp) {
+        while self.in_flight < self.limits.in_flight {
+            let Some(lane) = self.starved.pop_first() else {
+                break;
+            };
+            self.pump(now, lane);
+        }
+    }
+
+    fn start_queued(&mut self, now: Timestamp, lane: Lane, since: Timestamp, id: CollectionId) {
+        let Some(owned) = self.leases.get(&id.shard()) else {
+            return;
+        };
+        if owned.draining || self.loading.contains_key(&id) || self.erasing.contains(&id) {
+            return;
+        }
+        match self.residents.get(&id).map(|resident| resident.phase) {
+            Some(Phase::Queued) => {
+                self.queued_residents = self.queued_residents.saturating_sub(1);
+                let probe = self.take_slot(lane);
+                self.start(now, lane, id, probe);
+            }
+            // It is being stepped; what comes of that queues it again.
+            Some(Phase::Committing | Phase::Flying) => {}
+            None => {
+                let probe = self.take_slot(lane);
+                self.load(id, LoadFor::Start { lane, since, probe });
+            }
+        }
+    }
+
+    /// Work that waited past its give-up time ends without a call, however long the lane stays shut.
+    fn give_up_expired(&mut self, now: Timestamp, lane: Lane) {
+        let longest = self.give_up_after(lane);
+        while let Some((since, id)) = self.gate(lane).queue.first().copied() {
+            if since.after(longest) > now {
+                break;
+            }
+            self.gate(lane).queue.pop_first();
+            let known = self.loading.contains_key(&id)
+                || self.erasing.contains(&id)
+                || !self.leases.contains_key(&id.shard());
+            match self.residents.get(&id).map(|resident| resident.phase) {
+                Some(Phase::Queued) => {
+                    self.queued_residents = self.queued_residents.saturating_sub(1);
+                    self.give_up(now, id);
+                }
+                Some(Phase::Committing | Phase::Flying) => {}
+                None if known => {}
+                None => self.load(id, LoadFor::GiveUp { lane, since }),
+            }
+        }
+    }
+
+    fn give_up_after(&self, lane: Lane) -> std::time::Duration {
+        let source = self.sources.by_lane(lane).filter(|_| !lane.is_receiver());
+        source.map_or_else(
+            || self.sources.longest_give_up(),
+            |source| source.policy.give_up_after,
+        )
+    }
+
+    fn note_wake(&mut self, lane: Lane) {
+        let longest = self.give_up_after(lane);
+        let concurrency = self.concurrency(lane);
+        let gate = self.gates.entry(lane).or_default();
+        let wake = gate.queue.first().map(|(since, _)| {
+            let give_up = since.after(longest);
+            let open = gate
+                .paused_until
+                .or_else(|| gate.breaker.next_probe().filter(|_| concurrency > 0));
+            open.map_or(give_up, |at| at.min(give_up))
+        });
+        if gate.wake != wake {
+            if let Some(old) = gate.wake {
+                self.gate_wakes.remove(&(old, lane));
+            }
+            if let Some(new) = wake {
+                self.gate_wakes.insert((new, lane));
+            }
+            gate.wake = wake;
+        }
+        // A receiver that nobody waits for costs no memory.
+        if gate.in_flight == 0
+            && gate.queue.is_empty()
+            && gate.paused_until.is_none()
+            && gate.breaker.is_quiet()
+        {
+            self.gates.remove(&lane);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Shards: which this node writes, and how it comes by them and lets them go.
+
+use std::collections::BTreeSet;
+
+use wellspring_core::{Shard, Timestamp};
+
+use super::{Action, Answer, Busy, Driver, Event, Timer};
+use crate::{Lease, Live};
+
+/// A shard that this incarnation writes.
+#[derive(Debug)]
+pub(super) struct Owned {
+    pub(super) epoch: u64,
+    pub(super) next_seq: u64,
+    /// Unfinished aggregates in it.
+    pub(super) live: u64,
+    /// Whether its live aggregates are known.
+    pub(super) scanned: bool,
+    /// Whether it is being given up: nothing new begins in it.
+    pub(super) draining: bool,
+}
+
+impl<T> Driver<T> {
+    /// Returns the shards that it owns.
+    pub fn shards(&self) -> impl Iterator<Item = Shard> + '_ {
+        self.leases.keys().copied()
+    }
+
+    /// Returns the shards that it owns and is not giving up.
+    pub fn kept_shards(&self) -> usize {
+        self.leases.values().filter(|owned| !owned.draining).count()
+    }
+
+    pub(super) fn leased(&mut self, leases: Vec<Lease>) {
+        for Lease {
+            shard,
+            epoch,
+            next_seq,
+        } in leases
+        {
+            let owned = Owned {
+                epoch,
+                next_seq,
+                live: 0,
+                scanned: false,
+                draining: false,
+            };
+            self.leases.insert(shard, owned);
+        }
+    }
+
+    pub(super) fn scanned(&mut self, now: Timestamp, rows: Vec<Live>, done: bool) {
+        let mut touched = BTreeSet::new();
+        self.wheel.reserve(rows.len());
+        for Live {
+            id,
+            due,
+            since,
+            lane,
+        } in rows
+        {
+            let Some(owned) = self.leases.get_mut(&id.shard()) else {
+                continue;
+            };
+            owned.live += 1;
+            if due > now {
+                self.wheel.push(Timer {
+                    due,
+                    id,
+                    since,
+                    lane,
+                });
+            } else {
+                self.gate(lane).queue.insert((since, id));
+                touched.insert(lane);
+            }
+        }
+        if done {
+            for owned in self.leases.values_mut() {
+                owned.scanned = true;
+            }
+            self.ready = true;
+            self.open_shards = self.minting_shards();
+        }
+        for lane in touched {
+            self.pump(now, lane);
+        }
+    }
+
+    pub(super) fn drain(&mut self, shards: &[Shard]) {
+        for shard in shards {
+            if let Some(owned) = self.leases.get_mut(shard) {
+                owned.draining = true;
+            }
+        }
+        self.open_shards = self.minting_shards();
+    }
+
+    /// Gives up the draining shards that have nothing under way any more.
+    pub(super) fn release_drained(&mut self) {
+        if self.leases.len() == self.kept_shards() {
+            return;
+        }
+        let busy: BTreeSet<Shard> = self
+            .residents
+            .iter()
+            .filter(|(_, resident)| resident.phase != super::Phase::Queued)
+            .map(|(id, _)| id.shard())
+            .chain(self.to_load.iter().map(|id| id.shard()))
+            .chain(self.erasing.iter().map(|id| id.shard()))
+            .collect();
+        let batched = |shard: Shard| {
+            let committing = self.committing.iter().flat_map(|batch| &batch.steps);
+            committing
+                .chain(&self.pending)
+                .any(|step| step.shard() == shard)
+        };
+        let drained: Vec<Shard> = self
+            .leases
+            .iter()
+            .filter(|(shard, owned)| owned.draining && !busy.contains(shard) && !batched(**shard))
+            .map(|(shard, _)| *shard)
+            .collect();
+        if drained.is_empty() {
+            return;
+        }
+        for shard in &drained {
+            self.leases.remove(shard);
+        }
+        let queued = self.queued_residents;
+        let leases = &self.leases;
+        let before = self.residents.len();
+        self.residents
+            .retain(|id, _| leases.contains_key(&id.shard()));
+        self.queued_residents = queued.saturating_sub(before - self.residents.len());
+        self.actions.push(Action::Release(drained));
+    }
+
+    /// Ends the incarnation: somebody else has its shards.
+    pub(super) fn fence(&mut self) {
+        self.dead = true;
+        self.ready = false;
+        let committing = self
+            .committing
+            .take()
+            .map(|batch| batch.steps)
+            .unwrap_or_default();
+        let steps: Vec<_> = committing
+            .into_iter()
+            .chain(self.pending.drain(..))
+            .collect();
+        for step in steps {
+            if let Some(origin) = step.origin {
+                self.answer(origin, Answer::Busy(Busy::NotReady));
+            }
+        }
+        let waiting: Vec<_> = self
+            .waiting
+            .drain()
+            .flat_map(|(_, commands)| commands)
+            .collect();
+        for command in waiting {
+            self.answer(command.origin, Answer::Busy(Busy::NotReady));
+        }
+        self.actions.push(Action::Fenced);
+    }
+
+    pub(super) fn refuse_dead(&mut self, event: Event<T>) {
+        if let Event::Command(command) = event {
+            self.answer(command.origin, Answer::Busy(Busy::NotReady));
+        }
+    }
+
+    fn minting_shards(&self) -> Vec<Shard> {
+        let open = self
+            .leases
+            .iter()
+            .filter(|(_, owned)| owned.scanned && !owned.draining);
+        open.map(|(shard, _)| *shard).collect()
+    }
+}

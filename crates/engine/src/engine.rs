@@ -1,0 +1,484 @@
+//! The asynchronous shell: it performs the driver's actions and feeds back what comes of them.
+
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, Sleep};
+use wellspring_core::{CollectionId, IncarnationId, Shard, Timestamp};
+
+use crate::driver::{
+    Action, Answer, Busy, Command, Counters, Driver, Event, Key, LaneView, Limits, Origin, Request,
+};
+use crate::inbox::Inbox;
+use crate::{Backend, Channel, Clock, Connector, SourceTable, StoreError, Tasks};
+
+/// What an engine is made of.
+#[derive(Clone)]
+pub struct EngineParts {
+    /// Where steps become durable.
+    pub store: Arc<dyn Backend>,
+    /// How sources are asked.
+    pub connector: Arc<dyn Connector>,
+    /// How callbacks are reached.
+    pub channel: Arc<dyn Channel>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// How much it takes on.
+    pub limits: Limits,
+    /// The configured sources.
+    pub sources: Arc<SourceTable>,
+}
+
+impl std::fmt::Debug for EngineParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EngineParts")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an engine looks like from outside; refreshed several times a second.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Whether commands are taken.
+    pub ready: bool,
+    /// Whether the last commit failed.
+    pub store_down: bool,
+    /// Unfinished collections.
+    pub backlog: u64,
+    /// Calls in flight.
+    pub in_flight: u32,
+    /// Timers in the wheel.
+    pub timers: usize,
+    /// Shards owned.
+    pub shards: usize,
+    /// What happened so far.
+    pub counters: Counters,
+    /// The sources' lanes.
+    pub lanes: Vec<LaneView>,
+}
+
+/// Starts engines.
+#[derive(Debug)]
+pub struct Engine;
+
+impl Engine {
+    /// Starts an engine; it is ready once [`Snapshot::ready`] says so.
+    pub fn start(parts: EngineParts, tasks: &Tasks) -> EngineHandle {
+        let (commands, command_inbox) = mpsc::channel(parts.limits.commands);
+        let (sources, source_inbox) = mpsc::channel(1);
+        let snapshot = Arc::new(RwLock::new(Snapshot::default()));
+        let shell = Shell::new(parts.clone(), tasks.clone(), Arc::clone(&snapshot));
+        tasks.spawn("engine", shell.run(command_inbox, source_inbox));
+        tasks.spawn(
+            "retention",
+            crate::retention::run(
+                Arc::clone(&parts.store),
+                Arc::clone(&parts.clock),
+                tasks.clone(),
+            ),
+        );
+        EngineHandle {
+            commands,
+            sources,
+            snapshot,
+            store: parts.store,
+            clock: parts.clock,
+        }
+    }
+}
+
+/// Gives commands to an engine; cheap to clone.
+#[derive(Clone)]
+pub struct EngineHandle {
+    commands: mpsc::Sender<Command<Caller>>,
+    sources: mpsc::Sender<Arc<SourceTable>>,
+    snapshot: Arc<RwLock<Snapshot>>,
+    store: Arc<dyn Backend>,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for EngineHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EngineHandle")
+    }
+}
+
+impl EngineHandle {
+    /// Has a request done; the answer comes when it is durable.
+    pub async fn request(&self, request: Request, key: Option<Key>) -> Answer {
+        let (caller, answer) = oneshot::channel();
+        let command = Command {
+            request: request.clone(),
+            key,
+            origin: Origin::Caller(caller),
+        };
+        match self.commands.try_send(command) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => return Answer::Busy(Busy::Queue),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Answer::Busy(Busy::NotReady),
+        }
+        match answer.await {
+            Ok(Answer::Elsewhere) => self.post(request, key).await,
+            Ok(answer) => answer,
+            Err(_dropped) => Answer::Busy(Busy::NotReady),
+        }
+    }
+
+    /// Replaces the configured sources.
+    pub async fn set_sources(&self, sources: Arc<SourceTable>) {
+        // An engine that has ended needs no sources.
+        drop(self.sources.send(sources).await);
+    }
+
+    /// Returns what the engine looks like.
+    pub fn snapshot(&self) -> Snapshot {
+        self.snapshot.read().map_or_else(
+            |poisoned| poisoned.into_inner().clone(),
+            |snapshot| snapshot.clone(),
+        )
+    }
+
+    /// Leaves the request in the inbox of the shard's owner.
+    async fn post(&self, request: Request, key: Option<Key>) -> Answer {
+        let now = self.clock.now();
+        let (id, request) = match request {
+            Request::Collect {
+                id: None,
+                tenant,
+                source,
+                callback_url,
+                actor,
+            } => {
+                let mut rng = ChaCha8Rng::seed_from_u64(random_seed());
+                let shard =
+                    Shard(u8::try_from(random_seed() % u64::from(Shard::COUNT)).unwrap_or(0));
+                let id = CollectionId::mint_in(now, shard, &mut rng);
+                (
+                    id,
+                    Request::Collect {
+                        id: Some(id),
+                        tenant,
+                        source,
+                        callback_url,
+                        actor,
+                    },
+                )
+            }
+            Request::Collect { id: Some(id), .. }
+            | Request::Resume { id, .. }
+            | Request::Erase { id, .. } => (id, request),
+        };
+        let row = key.map(|key| key.row(request.tenant(), id, now));
+        match self.store.post(id.shard(), request, row).await {
+            Ok(()) => Answer::Done(id),
+            Err(crate::CommitError::KeysTaken(_)) => Answer::KeyTaken,
+            Err(error) => {
+                tracing::warn!(%error, "Request could not be left for its owner");
+                Answer::Busy(Busy::Database)
+            }
+        }
+    }
+}
+
+/// Returns a seed from the operating system.
+///
+/// # Panics
+///
+/// Never in practice: Linux gives randomness from the first moment of a process on.
+pub fn random_seed() -> u64 {
+    getrandom::u64().expect("the operating system gives randomness")
+}
+
+type Caller = oneshot::Sender<Answer>;
+type StoreEvents = FuturesUnordered<BoxFuture<'static, StoreEvent>>;
+
+/// What comes back from the store.
+pub(crate) enum StoreEvent {
+    Driver(Event<Caller>),
+    Joined(IncarnationId, Result<(), StoreError>),
+    Membership(IncarnationId, Result<crate::Membership, StoreError>),
+    Leased(IncarnationId, Result<Vec<crate::Lease>, StoreError>),
+    Page {
+        incarnation: IncarnationId,
+        shards: Vec<Shard>,
+        after: Option<CollectionId>,
+        rows: Result<Vec<crate::Live>, StoreError>,
+    },
+    Inbox(IncarnationId, Result<Vec<crate::InboxRow>, StoreError>),
+    Released(IncarnationId, Result<(), StoreError>),
+    Again(IncarnationId, Retried),
+}
+
+/// What is tried again after a pause.
+#[derive(Debug)]
+pub(crate) enum Retried {
+    Join,
+    Acquire(Vec<Shard>),
+    Scan(Vec<Shard>, Option<CollectionId>),
+    Renew,
+    Inbox,
+}
+
+pub(crate) struct Shell {
+    pub(crate) parts: EngineParts,
+    tasks: Tasks,
+    pub(crate) driver: Driver<Caller>,
+    pub(crate) incarnation: IncarnationId,
+    pub(crate) store_events: StoreEvents,
+    results: mpsc::Sender<Event<Caller>>,
+    result_inbox: Option<mpsc::Receiver<Event<Caller>>>,
+    pub(crate) inbox: Inbox,
+    actions: Vec<Action<Caller>>,
+    snapshot: Arc<RwLock<Snapshot>>,
+    snapshot_at: Timestamp,
+    latency: metrics::Histogram,
+    pub(crate) stopping: bool,
+    /// Releases under way; until they are through the database's word on owners is stale.
+    pub(crate) releasing: usize,
+}
+
+impl Shell {
+    fn new(parts: EngineParts, tasks: Tasks, snapshot: Arc<RwLock<Snapshot>>) -> Self {
+        let incarnation = new_incarnation(parts.clock.now());
+        let driver = Driver::new(
+            incarnation,
+            Arc::clone(&parts.sources),
+            parts.limits,
+            random_seed(),
+        );
+        let capacity = usize::try_from(parts.limits.in_flight).unwrap_or(usize::MAX);
+        let (results, result_inbox) = mpsc::channel(capacity);
+        Self {
+            parts,
+            tasks,
+            driver,
+            incarnation,
+            store_events: FuturesUnordered::new(),
+            results,
+            result_inbox: Some(result_inbox),
+            inbox: Inbox::default(),
+            actions: Vec::new(),
+            snapshot,
+            snapshot_at: Timestamp::MIN,
+            latency: metrics::histogram!("wellspring_collection_duration_seconds"),
+            stopping: false,
+            releasing: 0,
+        }
+    }
+
+    async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command<Caller>>,
+        mut sources: mpsc::Receiver<Arc<SourceTable>>,
+    ) {
+        let Some(mut results) = self.result_inbox.take() else {
+            return;
+        };
+        let stop = self.tasks.stop_token().clone();
+        let mut sleep: std::pin::Pin<Box<Sleep>> = Box::pin(tokio::time::sleep(Duration::ZERO));
+        let mut sleeping_until = None;
+        let mut drain_ends: Option<Instant> = None;
+        let mut batch = Vec::new();
+        let store = Arc::clone(&self.parts.store);
+        let mut filled = store.inbox_filled();
+        self.join();
+        loop {
+            let wake = self.driver.next_wakeup();
+            if sleeping_until != Some(wake) {
+                sleep.as_mut().reset(self.deadline(wake));
+                sleeping_until = Some(wake);
+            }
+            let mut slept = false;
+            tokio::select! {
+                biased;
+                Some(event) = self.store_events.next(), if !self.store_events.is_empty() => self.store_event(event),
+                Some(event) = results.recv() => {
+                    let now = self.parts.clock.now();
+                    self.handle(now, event);
+                }
+                Some(command) = commands.recv() => batch.push(command),
+                () = &mut filled => {
+                    filled = store.inbox_filled();
+                    self.read_inbox();
+                }
+                () = &mut sleep => slept = true,
+                Some(table) = sources.recv() => {
+                    self.parts.sources = Arc::clone(&table);
+                    let now = self.parts.clock.now();
+                    self.handle(now, Event::Sources(table));
+                }
+                () = stop.cancelled(), if !self.stopping => {
+                    self.stopping = true;
+                    drain_ends = Some(Instant::now() + DRAIN);
+                    let shards = self.driver.shards().collect();
+                    self.driver.handle(self.parts.clock.now(), Event::Drain(shards));
+                }
+                () = async { tokio::time::sleep_until(drain_ends.unwrap_or_else(Instant::now)).await }, if drain_ends.is_some() => {
+                    tracing::warn!("Calls were still in flight at the end of the shutdown's grace");
+                    break;
+                }
+            }
+            let now = self.parts.clock.now();
+            // Whatever else has gathered joins the same commit.
+            for _ in 0..DRAIN_CHUNK {
+                let Ok(event) = results.try_recv() else { break };
+                self.handle(now, event);
+            }
+            for _ in 0..DRAIN_CHUNK {
+                let Ok(command) = commands.try_recv() else {
+                    break;
+                };
+                batch.push(command);
+            }
+            for command in batch.drain(..) {
+                self.driver.handle(now, Event::Command(command));
+            }
+            if slept || self.driver.next_wakeup().is_some_and(|at| at <= now) {
+                sleeping_until = None;
+                self.driver.handle(now, Event::Tick);
+            }
+            self.perform();
+            self.refresh_snapshot(now);
+            if self.stopping && self.driver.shards().next().is_none() {
+                break;
+            }
+        }
+        if let Err(error) = self.parts.store.leave(self.incarnation).await {
+            tracing::warn!(%error, "Could not say goodbye to the database");
+        }
+        self.refresh_snapshot(Timestamp::MAX);
+    }
+
+    pub(crate) fn handle(&mut self, now: Timestamp, event: Event<Caller>) {
+        self.driver.handle(now, event);
+    }
+
+    fn perform(&mut self) {
+        self.driver.flush(&mut self.actions);
+        let actions = std::mem::take(&mut self.actions);
+        for action in actions {
+            match action {
+                Action::Reply(caller, answer) => drop(caller.send(answer)),
+                Action::Commit(batch) => {
+                    let store = Arc::clone(&self.parts.store);
+                    self.store_events.push(Box::pin(async move {
+                        let number = batch.number;
+                        StoreEvent::Driver(Event::Committed(number, store.commit(batch).await))
+                    }));
+                }
+                Action::Resolve(number) => {
+                    let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
+                    self.store_events.push(Box::pin(async move {
+                        let outcome = store.committed(incarnation, number).await.ok();
+                        StoreEvent::Driver(Event::Resolved(number, outcome))
+                    }));
+                }
+                Action::Load(asked) => {
+                    let store = Arc::clone(&self.parts.store);
+                    self.store_events.push(Box::pin(async move {
+                        StoreEvent::Driver(match store.load(asked.clone()).await {
+                            Ok(rows) => Event::Loaded { asked, rows },
+                            Err(error) => {
+                                tracing::warn!(%error, "Collections could not be read, trying again");
+                                Event::LoadFailed(asked)
+                            }
+                        })
+                    }));
+                }
+                Action::Fetch(effect, order) => {
+                    let (connector, results) =
+                        (Arc::clone(&self.parts.connector), self.results.clone());
+                    self.tasks.spawn("fetch", async move {
+                        let result = connector.fetch(order).await;
+                        drop(results.send(Event::Fetched(effect, result)).await);
+                    });
+                }
+                Action::Deliver(effect, order) => self.deliver(effect, order),
+                Action::Release(shards) => self.release(shards),
+                Action::Fenced => self.begin_anew(),
+            }
+        }
+    }
+
+    fn deliver(&self, effect: crate::EffectId, order: crate::DeliverOrder) {
+        let (channel, results) = (Arc::clone(&self.parts.channel), self.results.clone());
+        let (clock, latency, created_at) = (
+            Arc::clone(&self.parts.clock),
+            self.latency.clone(),
+            order.created_at,
+        );
+        self.tasks.spawn("deliver", async move {
+            let result = channel.deliver(order).await;
+            if result == crate::DeliverResult::Delivered {
+                latency.record(clock.now().since(created_at).as_secs_f64());
+            }
+            drop(results.send(Event::Delivered(effect, result)).await);
+        });
+    }
+
+    /// The incarnation is dead: what it knew is forgotten and read again.
+    pub(crate) fn begin_anew(&mut self) {
+        self.incarnation = new_incarnation(self.parts.clock.now());
+        self.driver = Driver::new(
+            self.incarnation,
+            Arc::clone(&self.parts.sources),
+            self.parts.limits,
+            random_seed(),
+        );
+        self.inbox = Inbox::default();
+        self.releasing = 0;
+        self.join();
+    }
+
+    /// The wall clock may jump, so no sleep is longer than a while.
+    fn deadline(&self, wake: Option<Timestamp>) -> Instant {
+        let now = self.parts.clock.now();
+        let wait = wake.map_or(LONGEST_SLEEP, |at| at.since(now).min(LONGEST_SLEEP));
+        Instant::now() + wait
+    }
+
+    fn refresh_snapshot(&mut self, now: Timestamp) {
+        let ready = self.driver.is_ready() && !self.stopping;
+        let store_down = self.driver.is_store_down();
+        let Ok(mut snapshot) = self.snapshot.write() else {
+            return;
+        };
+        if snapshot.ready == ready
+            && snapshot.store_down == store_down
+            && now.since(self.snapshot_at) < REFRESH
+        {
+            return;
+        }
+        self.snapshot_at = now;
+        *snapshot = Snapshot {
+            ready,
+            store_down,
+            backlog: self.driver.backlog(),
+            in_flight: self.driver.in_flight(),
+            timers: self.driver.timers(),
+            shards: self.driver.shards().count(),
+            counters: self.driver.counters(),
+            lanes: self.driver.lanes(),
+        };
+    }
+}
+
+fn new_incarnation(now: Timestamp) -> IncarnationId {
+    IncarnationId::mint(now, &mut ChaCha8Rng::seed_from_u64(random_seed()))
+}
+
+/// Results and commands that join one round at most.
+const DRAIN_CHUNK: usize = 512;
+/// How long calls in flight may go on after the first stop signal.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How long the shell sleeps at most, whatever the wall clock does.
+const LONGEST_SLEEP: Duration = Duration::from_secs(10);
+/// How often the snapshot is refreshed when nothing but numbers change.
+const REFRESH: Duration = Duration::from_millis(200);

@@ -1,0 +1,26 @@
+//! Commands that other nodes accepted for this one's shards.
+
+use std::collections::BTreeSet;
+
+use crate::InboxRow;
+
+/// Remembers which inbox rows the driver already has, since they stay until they are committed.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    taken: BTreeSet<i64>,
+    pub(crate) reading: bool,
+}
+
+impl Inbox {
+    /// Returns the rows that are new, in order.
+    pub(crate) fn fresh(&mut self, rows: Vec<InboxRow>) -> Vec<InboxRow> {
+        let present: BTreeSet<i64> = rows.iter().map(|row| row.number).collect();
+        let fresh = rows
+            .into_iter()
+            .filter(|row| !self.taken.contains(&row.number))
+            .collect();
+        // What is no longer there was committed.
+        self.taken = present;
+        fresh
+    }
+}

@@ -1,0 +1,229 @@
+//! How a node joins, takes its share of the shards, and hands over what is too much.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wellspring_core::{CollectionId, Shard};
+
+use crate::driver::{Command, Event, Origin};
+use crate::engine::{Retried, Shell, StoreEvent};
+use crate::{Membership, StoreError};
+
+impl Shell {
+    pub(crate) fn join(&mut self) {
+        let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
+        self.store_events.push(Box::pin(async move {
+            StoreEvent::Joined(incarnation, store.join(incarnation).await)
+        }));
+    }
+
+    pub(crate) fn store_event(&mut self, event: StoreEvent) {
+        let now = self.parts.clock.now();
+        match event {
+            StoreEvent::Driver(event) => self.handle(now, event),
+            StoreEvent::Joined(incarnation, outcome) if incarnation == self.incarnation => {
+                match outcome {
+                    Ok(()) if self.parts.store.renewal().is_some() => {
+                        self.renew();
+                        self.again(Retried::Inbox, INBOX_POLL);
+                    }
+                    // Nobody else can have a share.
+                    Ok(()) => self.acquire(self.parts.store.shards()),
+                    Err(error) => self.retry(&error, Retried::Join),
+                }
+            }
+            StoreEvent::Membership(incarnation, outcome) if incarnation == self.incarnation => {
+                match outcome {
+                    Ok(membership) => {
+                        self.balance(&membership);
+                        let period = self.parts.store.renewal().unwrap_or(RETRY);
+                        self.again(Retried::Renew, period);
+                    }
+                    Err(StoreError::Fenced) => {
+                        tracing::warn!("This node was found dead, beginning anew");
+                        self.begin_anew();
+                    }
+                    Err(error) => self.retry(&error, Retried::Renew),
+                }
+            }
+            StoreEvent::Leased(incarnation, outcome) if incarnation == self.incarnation => {
+                match outcome {
+                    Ok(leases) => {
+                        let shards: Vec<Shard> = leases.iter().map(|lease| lease.shard).collect();
+                        self.handle(now, Event::Leased(leases));
+                        self.scan(shards, None);
+                    }
+                    Err(StoreError::Fenced) => self.begin_anew(),
+                    Err(error) => {
+                        // The next renewal sees what is still unowned; without renewals it is tried here.
+                        if self.parts.store.renewal().is_none() {
+                            self.retry(&error, Retried::Acquire(self.parts.store.shards()));
+                        }
+                    }
+                }
+            }
+            StoreEvent::Page {
+                incarnation,
+                shards,
+                after,
+                rows,
+            } if incarnation == self.incarnation => match rows {
+                Ok(rows) => {
+                    let last = rows.last().map(|row| row.id).filter(|_| rows.len() >= PAGE);
+                    self.handle(
+                        now,
+                        Event::Scanned {
+                            rows,
+                            done: last.is_none(),
+                        },
+                    );
+                    if last.is_some() {
+                        self.scan(shards, last);
+                    } else {
+                        self.read_inbox();
+                    }
+                }
+                Err(error) => self.retry(&error, Retried::Scan(shards, after)),
+            },
+            StoreEvent::Inbox(incarnation, outcome) if incarnation == self.incarnation => {
+                self.inbox.reading = false;
+                match outcome {
+                    Ok(rows) => {
+                        for row in self.inbox.fresh(rows) {
+                            let origin = Origin::Inbox(row.number);
+                            self.handle(
+                                now,
+                                Event::Command(Command {
+                                    request: row.request,
+                                    key: None,
+                                    origin,
+                                }),
+                            );
+                        }
+                    }
+                    Err(error) => tracing::warn!(%error, "Inbox could not be read"),
+                }
+            }
+            StoreEvent::Released(incarnation, outcome) if incarnation == self.incarnation => {
+                self.releasing = self.releasing.saturating_sub(1);
+                if let Err(error) = outcome {
+                    // The shards are still ours in the database: the next renewal takes them up again.
+                    tracing::warn!(%error, "Shards could not be given up");
+                }
+            }
+            StoreEvent::Again(incarnation, what) if incarnation == self.incarnation => match what {
+                Retried::Join => self.join(),
+                Retried::Acquire(shards) => self.acquire(shards),
+                Retried::Scan(shards, after) => self.scan(shards, after),
+                Retried::Renew => self.renew(),
+                Retried::Inbox => {
+                    self.read_inbox();
+                    self.again(Retried::Inbox, INBOX_POLL);
+                }
+            },
+            // It was for an incarnation that is no more.
+            StoreEvent::Joined(..)
+            | StoreEvent::Membership(..)
+            | StoreEvent::Leased(..)
+            | StoreEvent::Page { .. }
+            | StoreEvent::Inbox(..)
+            | StoreEvent::Released(..)
+            | StoreEvent::Again(..) => {}
+        }
+    }
+
+    pub(crate) fn read_inbox(&mut self) {
+        let shards: Vec<Shard> = self.driver.shards().collect();
+        if self.inbox.reading || shards.is_empty() {
+            return;
+        }
+        self.inbox.reading = true;
+        let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
+        self.store_events.push(Box::pin(async move {
+            StoreEvent::Inbox(incarnation, store.inbox(shards, INBOX_ROWS).await)
+        }));
+    }
+
+    pub(crate) fn release(&mut self, shards: Vec<Shard>) {
+        let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
+        self.releasing += 1;
+        self.store_events.push(Box::pin(async move {
+            StoreEvent::Released(incarnation, store.release(incarnation, shards).await)
+        }));
+    }
+
+    /// Takes or gives up shards so that every living node has its share.
+    fn balance(&mut self, membership: &Membership) {
+        if self.stopping || self.releasing > 0 || membership.nodes.is_empty() {
+            return;
+        }
+        let all = self.parts.store.shards();
+        let share = all.len().div_ceil(membership.nodes.len());
+        let kept = self.driver.kept_shards();
+        if kept > share {
+            let owned: Vec<Shard> = self.driver.shards().collect();
+            let excess = owned.into_iter().rev().take(kept - share).collect();
+            self.handle(self.parts.clock.now(), Event::Drain(excess));
+            return;
+        }
+        let owned: std::collections::BTreeSet<Shard> = self.driver.shards().collect();
+        let free = all.into_iter().filter(|shard| {
+            let owner = membership.owners.get(shard);
+            // A shard of ours in the database but not in memory is one whose release failed.
+            owner.is_none() || (owner == Some(&self.incarnation) && !owned.contains(shard))
+        });
+        let wanted: Vec<Shard> = free.take(share - kept).collect();
+        if !wanted.is_empty() {
+            self.acquire(wanted);
+        }
+    }
+
+    fn acquire(&mut self, shards: Vec<Shard>) {
+        let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
+        self.store_events.push(Box::pin(async move {
+            StoreEvent::Leased(incarnation, store.acquire(incarnation, shards).await)
+        }));
+    }
+
+    fn renew(&mut self) {
+        let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
+        self.store_events.push(Box::pin(async move {
+            StoreEvent::Membership(incarnation, store.renew(incarnation).await)
+        }));
+    }
+
+    fn scan(&mut self, shards: Vec<Shard>, after: Option<CollectionId>) {
+        let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
+        self.store_events.push(Box::pin(async move {
+            let rows = store.scan(shards.clone(), after, PAGE).await;
+            StoreEvent::Page {
+                incarnation,
+                shards,
+                after,
+                rows,
+            }
+        }));
+    }
+
+    fn retry(&mut self, error: &StoreError, what: Retried) {
+        tracing::warn!(%error, ?what, "Database did not answer, trying again");
+        self.again(what, RETRY);
+    }
+
+    fn again(&mut self, what: Retried, pause: Duration) {
+        let incarnation = self.incarnation;
+        self.store_events.push(Box::pin(async move {
+            tokio::time::sleep(pause).await;
+            StoreEvent::Again(incarnation, what)
+        }));
+    }
+}
+
+/// Live aggregates read by one request of the scan.
+const PAGE: usize = 20_000;
+/// Inbox rows read at once.
+const INBOX_ROWS: usize = 512;
+/// How often the inbox is read when no notification comes.
+const INBOX_POLL: Duration = Duration::from_secs(1);
+/// How soon an operation on the database is tried again.
+const RETRY: Duration = Duration::from_millis(500);

@@ -1,0 +1,7 @@
+//! What the engine needs of the world.
+
+pub(crate) mod channel;
+pub(crate) mod connector;
+pub(crate) mod directory;
+pub(crate) mod queries;
+pub(crate) mod store;

@@ -1,0 +1,27 @@
+//! How a source is asked.
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use wellspring_core::{Error, Timestamp};
+
+use crate::FetchOrder;
+
+/// What came of asking a source.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FetchResult {
+    /// The source's data, byte for byte; valid JSON.
+    Fetched(Bytes),
+    /// None, and why.
+    Failed {
+        /// The class, code and message.
+        error: Error,
+        /// The source's own word for when to come back.
+        retry_at: Option<Timestamp>,
+    },
+}
+
+/// Asks sources; reports facts and decides nothing about retries.
+pub trait Connector: std::fmt::Debug + Send + Sync {
+    /// Asks the order's source, within its deadline.
+    fn fetch(&self, order: FetchOrder) -> BoxFuture<'_, FetchResult>;
+}

@@ -1,0 +1,302 @@
+//! What people and programs look at; nothing here changes anything.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base64_cursor::{decode, encode};
+use futures_util::future::BoxFuture;
+use serde_json::value::RawValue;
+use thiserror::Error;
+use wellspring_core::{
+    CollectionId, CollectionStatus, Error as Failure, Shard, SourceName, Stage, TenantId,
+    Timestamp, Verb,
+};
+
+use crate::{KeyRow, StoreError};
+
+/// A collection as the API shows it.
+#[derive(Debug, Clone)]
+pub struct CollectionView {
+    /// Its id.
+    pub id: CollectionId,
+    /// Its source.
+    pub source: SourceName,
+    /// Where it stands.
+    pub status: CollectionStatus,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// When the source or the callback is called next.
+    pub next_attempt_at: Option<Timestamp>,
+    /// When the data came in.
+    pub collected_at: Option<Timestamp>,
+    /// When the callback took the data.
+    pub delivered_at: Option<Timestamp>,
+    /// Why it failed, and in which stage.
+    pub error: Option<(Stage, Failure)>,
+    /// The attempts, oldest first; empty in lists.
+    pub attempts: Vec<AttemptView>,
+}
+
+/// An attempt as the API shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptView {
+    /// What was tried.
+    pub stage: Stage,
+    /// When it began.
+    pub at: Timestamp,
+    /// How long it took.
+    pub duration: Duration,
+    /// Why it failed, if it did.
+    pub error: Option<Failure>,
+}
+
+/// One page of a list; `next` goes on after it.
+#[derive(Debug, Clone)]
+pub struct CollectionPage {
+    /// The rows, newest first.
+    pub rows: Vec<CollectionView>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<CollectionId>,
+}
+
+/// An entry of the log as its readers see it.
+#[derive(Debug, Clone)]
+pub struct ChangeView {
+    /// Where it stands.
+    pub shard: Shard,
+    /// Its place in the shard.
+    pub seq: u64,
+    /// When it was written.
+    pub at: Timestamp,
+    /// What happened.
+    pub verb: Verb,
+    /// To what.
+    pub path: String,
+    /// Its name in the domain.
+    pub event: Option<String>,
+    /// Who caused it.
+    pub actor: String,
+    /// What caused it.
+    pub cause: String,
+    /// The facts, a JSON object.
+    pub body: Box<RawValue>,
+}
+
+/// A stretch of the log.
+#[derive(Debug, Clone)]
+pub struct ChangesPage {
+    /// The tenant's entries in it, in order within each shard.
+    pub entries: Vec<ChangeView>,
+    /// Where the next stretch begins.
+    pub next: Cursor,
+    /// Whether there was more when this was read.
+    pub has_more: bool,
+}
+
+/// A place in the log: for each shard the last entry that was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    /// Which life of the log: a restored backup begins another.
+    pub life: u64,
+    /// The last entry seen of each shard; a shard that is missing was at 0.
+    pub seen: BTreeMap<Shard, u64>,
+}
+
+/// Why a cursor leads nowhere.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CursorError {
+    /// The text is no cursor.
+    #[error("this is not a cursor")]
+    Malformed,
+    /// The cursor is from another life of the log.
+    #[error("the cursor is from another life of the log: it was restored from a backup")]
+    Unknown,
+    /// The log no longer reaches back that far.
+    #[error("the cursor is older than the log is kept")]
+    Expired,
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Cursor {
+    /// Returns the place before the first entry.
+    pub const fn start(life: u64) -> Self {
+        Self {
+            life,
+            seen: BTreeMap::new(),
+        }
+    }
+
+    /// Returns the last entry seen of `shard`.
+    pub fn seen(&self, shard: Shard) -> u64 {
+        self.seen.get(&shard).copied().unwrap_or(0)
+    }
+
+    /// Returns the opaque text for clients.
+    pub fn to_text(&self) -> String {
+        encode(self)
+    }
+
+    /// Reads the text of [`Self::to_text`].
+    ///
+    /// # Errors
+    ///
+    /// [`CursorError::Malformed`] for everything else.
+    pub fn parse(text: &str) -> Result<Self, CursorError> {
+        decode(text).ok_or(CursorError::Malformed)
+    }
+}
+
+/// Reads for the API and for operators; a dozen, none of them a step.
+pub trait Queries: Send + Sync {
+    /// Returns one collection of the tenant with its attempts.
+    fn collection(
+        &self,
+        tenant: TenantId,
+        id: CollectionId,
+    ) -> BoxFuture<'_, Result<Option<CollectionView>, StoreError>>;
+
+    /// Returns collections of the tenant, newest first, older than `before`.
+    ///
+    /// A bounded number of rows is looked at; a page may be short and still have a `next`.
+    fn collections(
+        &self,
+        tenant: TenantId,
+        status: Option<CollectionStatus>,
+        before: Option<CollectionId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<CollectionPage, StoreError>>;
+
+    /// Returns the present end of the log.
+    fn head(&self) -> BoxFuture<'_, Result<Cursor, StoreError>>;
+
+    /// Reads at most `limit` entries after `cursor` and returns those of the tenant.
+    fn changes(
+        &self,
+        tenant: TenantId,
+        cursor: Cursor,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<ChangesPage, CursorError>>;
+
+    /// Returns what an idempotency key was used for.
+    fn key(
+        &self,
+        tenant: TenantId,
+        key: [u8; 32],
+    ) -> BoxFuture<'_, Result<Option<KeyRow>, StoreError>>;
+
+    /// Returns an error when the database cannot be read now.
+    fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+/// The text form of a cursor: URL-safe, compact, and not for clients to look into.
+mod base64_cursor {
+    use super::{BTreeMap, Cursor, Shard};
+
+    const VERSION: u8 = 1;
+    const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+    pub(super) fn encode(cursor: &Cursor) -> String {
+        let mut bytes = vec![VERSION];
+        bytes.extend_from_slice(&cursor.life.to_be_bytes());
+        for (shard, seen) in &cursor.seen {
+            bytes.push(shard.0);
+            varint(*seen, &mut bytes);
+        }
+        let mut text = String::with_capacity(bytes.len() * 8 / 5 + 1);
+        let (mut have, mut bits) = (0_u32, 0_u32);
+        for byte in bytes {
+            have = (have << 8) | u32::from(byte);
+            bits += 8;
+            while bits >= 5 {
+                bits -= 5;
+                text.push(char::from(DIGITS[((have >> bits) & 31) as usize]));
+            }
+            have &= (1 << bits) - 1;
+        }
+        if bits > 0 {
+            text.push(char::from(DIGITS[((have << (5 - bits)) & 31) as usize]));
+        }
+        text
+    }
+
+    pub(super) fn decode(text: &str) -> Option<Cursor> {
+        if text.len() > 4_096 {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(text.len());
+        let (mut have, mut bits) = (0_u32, 0_u32);
+        for digit in text.bytes() {
+            let value = DIGITS.iter().position(|have| *have == digit)?;
+            have = (have << 5) | u32::try_from(value).ok()?;
+            bits += 5;
+            if bits >= 8 {
+                bits -= 8;
+                bytes.push(u8::try_from((have >> bits) & 255).ok()?);
+            }
+            have &= (1 << bits) - 1;
+        }
+        let (version, rest) = bytes.split_first()?;
+        if *version != VERSION {
+            return None;
+        }
+        let (life, mut rest) = rest.split_first_chunk::<8>()?;
+        let mut seen = BTreeMap::new();
+        while let Some((shard, more)) = rest.split_first() {
+            if *shard >= Shard::COUNT {
+                return None;
+            }
+            let (value, more) = unvarint(more)?;
+            seen.insert(Shard(*shard), value);
+            rest = more;
+        }
+        Some(Cursor {
+            life: u64::from_be_bytes(*life),
+            seen,
+        })
+    }
+
+    fn varint(mut value: u64, into: &mut Vec<u8>) {
+        while value >= 128 {
+            into.push((value & 127) as u8 | 128);
+            value >>= 7;
+        }
+        into.push(value as u8);
+    }
+
+    fn unvarint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+        let mut value = 0_u64;
+        for (at, byte) in bytes.iter().enumerate().take(9) {
+            value |= u64::from(byte & 127) << (7 * at);
+            if byte & 128 == 0 {
+                return Some((value, &bytes[at + 1..]));
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_read_back_and_other_text_is_refused() {
+        let seen = [(Shard(0), 0), (Shard(7), 300), (Shard(63), 1 << 60)]
+            .into_iter()
+            .collect();
+        for cursor in [
+            Cursor::start(42),
+            Cursor {
+                life: u64::MAX,
+                seen,
+            },
+        ] {
+            assert_eq!(Cursor::parse(&cursor.to_text()), Ok(cursor));
+        }
+        for bad in ["", "x", "!!", "aaaaaaaaaaaaaaa", &"a".repeat(5_000)] {
+            assert_eq!(Cursor::parse(bad), Err(CursorError::Malformed), "{bad}");
+        }
+    }
+}
