@@ -62,10 +62,8 @@ impl SourceConfig {
     pub fn from_yaml(text: &str) -> Result<Self, Vec<ConfigError>> {
         let file = File::parse(text).map_err(|error| vec![error])?;
         let mut faults = Faults::default();
-        let name = faults.read("name", &file.name, |text| source_name(text));
-        let connector = faults.read("connector", &file.connector, |text| {
-            ConnectorKind::from_name(text)
-        });
+        let name = faults.read("name", &file.name, source_name);
+        let connector = faults.read("connector", &file.connector, ConnectorKind::from_name);
         let target = faults.read("url", &file.url, |text| {
             Target::parse(text, &AddressPolicy::unrestricted())
         });
@@ -80,13 +78,13 @@ impl SourceConfig {
             "concurrency",
             file.concurrency.as_ref(),
             Source::DEFAULT_CONCURRENCY,
-            |number| fault::within(*number, 1, MAX_CONCURRENCY),
+            |text| fault::number(text, 1, MAX_CONCURRENCY),
         );
         let max_body = faults.read_or(
             "max_body",
             file.max_body.as_ref(),
             Self::DEFAULT_MAX_BODY,
-            |number| fault::within(*number, 1, MAX_BODY),
+            |text| fault::number(text, 1, MAX_BODY),
         );
         let headers = headers::headers(file.headers.unwrap_or_default(), &mut faults);
         let rules = rules(file.rules.unwrap_or_default(), &mut faults);

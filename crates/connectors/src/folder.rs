@@ -121,13 +121,15 @@ impl SourceFolder {
                 continue;
             }
             // Follows links, as mounted configuration is often made of them.
-            let metadata = match fs::metadata(entry.path()) {
-                Ok(metadata) => metadata,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            if metadata.is_file() {
-                files.insert(name, (metadata.modified().ok(), metadata.len()));
+            match fs::metadata(entry.path()) {
+                Ok(metadata) if metadata.is_file() => {
+                    files.insert(name, (metadata.modified().ok(), metadata.len()));
+                }
+                Ok(_) => {}
+                // Listed all the same, so that loading fails and no source silently vanishes.
+                Err(_) => {
+                    files.insert(name, (None, 0));
+                }
             }
         }
         Ok(files)

@@ -1,4 +1,5 @@
 use std::fmt::Display;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde_saphyr::Spanned;
@@ -43,22 +44,22 @@ impl Faults {
     }
 
     /// Reads a value that must be there.
-    pub(super) fn read<V, T, E: Display>(
+    pub(super) fn read<T, E: Display>(
         &mut self,
         key: &str,
-        value: &Spanned<V>,
-        read: impl FnOnce(&V) -> Result<T, E>,
+        value: &Spanned<String>,
+        read: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
         self.unless(key, value.referenced.line(), read(&value.value))
     }
 
     /// Reads a value that may be absent; the default stands in for a faulty one.
-    pub(super) fn read_or<V, T, E: Display>(
+    pub(super) fn read_or<T, E: Display>(
         &mut self,
         key: &str,
-        value: Option<&Spanned<V>>,
+        value: Option<&Spanned<String>>,
         default: T,
-        read: impl FnOnce(&V) -> Result<T, E>,
+        read: impl FnOnce(&str) -> Result<T, E>,
     ) -> T {
         value
             .and_then(|value| self.read(key, value, read))
@@ -87,15 +88,14 @@ pub(super) fn duration(text: &str, longest: Option<Duration>) -> Result<Duration
     }
 }
 
-/// Takes a number between `least` and `most`, both included.
-pub(super) fn within<T: Copy + PartialOrd + Display>(
-    number: T,
+/// Reads a number from `least` to `most`.
+pub(super) fn number<T: Copy + FromStr + PartialOrd + Display>(
+    text: &str,
     least: T,
     most: T,
 ) -> Result<T, String> {
-    if (least..=most).contains(&number) {
-        Ok(number)
-    } else {
-        Err(format!("must be {least} to {most}"))
-    }
+    let number = text.parse::<T>().ok();
+    number
+        .filter(|number| (least..=most).contains(number))
+        .ok_or_else(|| format!("must be {least} to {most}"))
 }

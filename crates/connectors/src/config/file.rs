@@ -6,7 +6,7 @@ use wellspring_core::Rule;
 
 use super::ConfigError;
 
-/// A source file as written; each value knows its line.
+/// A source file as written; numbers are read later, so that their faults name the key.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
@@ -16,8 +16,8 @@ pub(super) struct File {
     pub(super) timeout: Option<Spanned<String>>,
     pub(super) retry: Option<RetryFile>,
     pub(super) deliver: Option<RetryFile>,
-    pub(super) concurrency: Option<Spanned<u32>>,
-    pub(super) max_body: Option<Spanned<usize>>,
+    pub(super) concurrency: Option<Spanned<String>>,
+    pub(super) max_body: Option<Spanned<String>>,
     pub(super) headers: Option<BTreeMap<String, Spanned<String>>>,
     pub(super) rules: Option<Vec<LinedRule>>,
 }
@@ -27,9 +27,9 @@ pub(super) struct File {
 #[serde(deny_unknown_fields)]
 pub(super) struct RetryFile {
     pub(super) interval: Option<Spanned<String>>,
-    pub(super) rate: Option<Spanned<f64>>,
+    pub(super) rate: Option<Spanned<String>>,
     pub(super) max_delay: Option<Spanned<String>>,
-    pub(super) max_retries: Option<Spanned<u16>>,
+    pub(super) max_retries: Option<Spanned<String>>,
     pub(super) give_up_after: Option<Spanned<String>>,
 }
 
@@ -41,10 +41,22 @@ impl File {
         let options: Options = serde_saphyr::options! { with_snippet: false };
         serde_saphyr::from_str_with_options(text, options).map_err(|error| ConfigError {
             line: error.location().map(|location| location.line()),
-            reason: UserMessageFormatter
-                .format_message(&error)
-                .escape_debug()
-                .to_string(),
+            reason: reason(&error),
         })
     }
+}
+
+fn reason(error: &serde_saphyr::Error) -> String {
+    if let serde_saphyr::Error::SerdeUnknownField {
+        field, expected, ..
+    } = error
+    {
+        let keys = expected.join(", ");
+        return format!("`{}` is not a key, there are {keys}", field.escape_debug());
+    }
+    if let serde_saphyr::Error::SerdeMissingField { field, .. } = error {
+        return format!("`{field}` is missing");
+    }
+    let reason = UserMessageFormatter.format_message(error);
+    reason.escape_debug().to_string()
 }

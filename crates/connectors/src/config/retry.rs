@@ -50,7 +50,13 @@ fn stage(
         &format!("{block}.rate"),
         file.rate.as_ref(),
         default.factor,
-        |rate| at_least_one(*rate),
+        at_least_one,
+    );
+    let max_retries = faults.read_or(
+        &format!("{block}.max_retries"),
+        file.max_retries.as_ref(),
+        default.max_retries,
+        |text| fault::number(text, 0, u16::MAX),
     );
     if cap < base {
         let line = file.max_delay.as_ref().or(file.interval.as_ref());
@@ -65,18 +71,13 @@ fn stage(
         base,
         factor,
         cap,
-        max_retries: file
-            .max_retries
-            .as_ref()
-            .map_or(default.max_retries, |number| number.value),
+        max_retries,
         jitter: true,
     }
 }
 
-fn at_least_one(rate: f64) -> Result<f64, &'static str> {
-    if rate.is_finite() && rate >= 1.0 {
-        Ok(rate)
-    } else {
-        Err("must be a number of at least 1")
-    }
+fn at_least_one(text: &str) -> Result<f64, &'static str> {
+    let rate = text.parse::<f64>().ok();
+    rate.filter(|rate| rate.is_finite() && *rate >= 1.0)
+        .ok_or("must be a number of at least 1")
 }

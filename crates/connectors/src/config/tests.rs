@@ -93,6 +93,18 @@ rules:
 }
 
 #[test]
+fn the_file_of_the_readme_can_be_read() {
+    let readme = include_str!("../../README.md");
+    let (_, sample) = readme.split_once("```yaml\n").unwrap();
+    let (sample, _) = sample.split_once("```").unwrap();
+
+    let source = SourceConfig::from_yaml(sample).unwrap();
+
+    assert_eq!(source.policy.collect, CollectionPolicy::default().collect);
+    assert_eq!(source.policy.deliver.base, Duration::from_secs(30));
+}
+
+#[test]
 fn empty_blocks_are_as_good_as_none() {
     let source = SourceConfig::from_yaml(&format!(
         "{MINIMAL}retry:\ndeliver: {{}}\nheaders:\nrules: []\n"
@@ -158,6 +170,15 @@ fn what_a_file_may_not_say_is_refused_with_key_and_line() {
             "concurrency: 4097",
             "line 4: `concurrency` must be 1 to 4096",
         ),
+        (
+            "concurrency: many",
+            "line 4: `concurrency` must be 1 to 4096",
+        ),
+        (
+            "retry: { max_retries: 65536 }",
+            "line 4: `retry.max_retries` must be 0 to 65535",
+        ),
+        ("max_body: -1", "line 4: `max_body` must be 1 to 268435456"),
         ("max_body: 0", "line 4: `max_body` must be 1 to 268435456"),
         (
             "headers:\n  A: b\n  X-Key: \"a\\r\\nb\"",
@@ -189,29 +210,27 @@ fn what_cannot_be_read_at_all_is_refused_with_its_line() {
     for (text, expected) in [
         (
             format!("{MINIMAL}retrys: {{}}\n"),
-            "line 4: unknown field `retrys`",
+            "line 4: `retrys` is not a key, there are name, connector, url, timeout, ",
         ),
         (
             format!("{MINIMAL}retry:\n  max_retrys: 3\n"),
-            "line 5: unknown field `max_retrys`",
+            "line 5: `max_retrys` is not a key, there are interval, ",
         ),
         (
             format!("{MINIMAL}deliver:\n  max_retrys: 3\n"),
-            "line 5: unknown field `max_retrys`",
+            "line 5: `max_retrys` is not a key",
         ),
         (
             format!("{MINIMAL}rules:\n  - name: a\n    klass: x\n"),
-            "line 6: unknown field `klass`",
+            "line 6: `klass` is not a key, there are name, match, class, action",
         ),
         (
             format!("{MINIMAL}rules: [{{ name: a, class: nope }}]\n"),
-            "line 4: unknown variant `nope`",
+            "line 4: unknown variant `nope`, expected one of connection_failure, ",
         ),
-        (format!("{MINIMAL}concurrency: many\n"), "line 4: "),
-        (format!("{MINIMAL}max_body: -1\n"), "line 4: "),
         (
-            format!("{MINIMAL}retry: {{ max_retries: 70000 }}\n"),
-            "line 4: ",
+            format!("{MINIMAL}retry: 5\n"),
+            "line 4: expected mapping start",
         ),
         (
             format!("{MINIMAL}name: gas\n"),
@@ -219,15 +238,17 @@ fn what_cannot_be_read_at_all_is_refused_with_its_line() {
         ),
         (
             "name: gas\nconnector: http_json\n".to_owned(),
-            "line 2: missing field `url`",
+            "line 2: `url` is missing",
         ),
-        (format!("{MINIMAL}---\n{MINIMAL}"), "line "),
+        (
+            format!("{MINIMAL}---\n{MINIMAL}"),
+            "line 5: only single YAML document",
+        ),
         ("name: [".to_owned(), "line 1"),
         ("just text\n".to_owned(), "line 1: "),
         (String::new(), "line 1: "),
     ] {
         let errors = errors(&text);
-        eprintln!("{errors:?}");
         assert_eq!(errors.len(), 1, "{text}: {errors:?}");
         assert!(errors[0].starts_with(expected), "{text}: {errors:?}");
         assert!(!errors[0].contains("s3cret"), "{errors:?}");

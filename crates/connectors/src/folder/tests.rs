@@ -82,7 +82,7 @@ fn the_errors_of_all_files_are_told_at_once() {
         lines[1],
         format!("{prefix}/3.yaml:4: `timeout` must be more than 0")
     );
-    assert!(lines[3].starts_with(&format!("{prefix}/4.yaml:4: unknown field `colour`")));
+    assert!(lines[3].starts_with(&format!("{prefix}/4.yaml:4: `colour` is not a key")));
     assert_eq!(lines[4], format!("{prefix}/5.yaml: is not UTF-8 text"));
 }
 
@@ -96,6 +96,22 @@ fn a_folder_that_is_a_file_is_an_error() {
     assert!(errors.contains("sources: cannot be read: "), "{errors}");
     let seen = folder.changed(&Fingerprint::default()).unwrap();
     assert_eq!(folder.changed(&seen), None);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_nothing_is_an_error_and_one_to_a_file_a_source() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = SourceFolder::new(dir.path());
+    std::os::unix::fs::symlink("gas.txt", dir.path().join("gas.yaml")).unwrap();
+
+    let errors = folder.load().unwrap_err().to_string();
+    assert!(errors.contains("gas.yaml: cannot be read: "), "{errors}");
+    let seen = folder.changed(&Fingerprint::default()).unwrap();
+
+    write(dir.path(), "gas.txt", &source("gas", ""));
+    assert!(folder.changed(&seen).is_some());
+    assert_eq!(folder.load().unwrap().len(), 1);
 }
 
 #[test]

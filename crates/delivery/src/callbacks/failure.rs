@@ -96,3 +96,33 @@ fn failed(class: ErrorClass, code: &str, message: String, down: bool) -> Deliver
         down,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_address_is_not_a_target_that_is_down_and_is_not_told() {
+        let ip = [10, 1, 2, 3].into();
+        let message = "the address of the callback is refused".to_owned();
+        assert_eq!(
+            no_answer(&SendError::Refused { ip }),
+            failed(
+                ErrorClass::InvalidRequest,
+                "address_refused",
+                message,
+                false
+            )
+        );
+    }
+
+    #[test]
+    fn the_details_of_certificates_are_not_told() {
+        let detail = "certificate of db.internal".to_owned();
+        let message = "the callback gave no answer: TLS failed".to_owned();
+        assert_eq!(
+            no_answer(&SendError::Tls { detail }),
+            failed(ErrorClass::ConnectionFailure, "tls_failure", message, true)
+        );
+    }
+}

@@ -1,0 +1,103 @@
+//! What is to happen when, in one total order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use wellspring_core::{CollectionId, IncarnationId, Shard};
+use wellspring_engine::{Batch, Event, InboxRow, Lease, Live, Membership, StoreError};
+
+use crate::caller::Ask;
+
+/// Something that happens at a moment.
+#[derive(Debug)]
+pub(crate) enum Occurrence {
+    /// The next action or fault is drawn.
+    Step,
+    /// Retention runs.
+    Sweep,
+    /// A node is started.
+    Start(usize),
+    /// The grace of a node's shutdown is over.
+    Halt { node: usize, boot: u64 },
+    /// A caller sends a request.
+    Send(Box<Ask>),
+    /// The database gets a request.
+    Exec { node: usize, boot: u64, op: StoreOp },
+    /// A node hears something.
+    Tell { node: usize, boot: u64, news: News },
+}
+
+/// A request to the database.
+#[derive(Debug)]
+pub(crate) enum StoreOp {
+    Join(IncarnationId),
+    Renew(IncarnationId),
+    Acquire(IncarnationId, Vec<Shard>),
+    Scan(IncarnationId, Vec<Shard>, Option<CollectionId>),
+    Inbox(IncarnationId, Vec<Shard>),
+    Release(IncarnationId, Vec<Shard>),
+    Commit(Arc<Batch>),
+    Resolve(IncarnationId, u64),
+    Load(IncarnationId, Vec<CollectionId>),
+}
+
+/// What a node's shell hears.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// For the driver; from the store with the incarnation that asked, from outside with none.
+    Driver(Option<IncarnationId>, Event<u64>),
+    Joined(IncarnationId),
+    Membership(IncarnationId, Result<Membership, StoreError>),
+    Leased(IncarnationId, Result<Vec<Lease>, StoreError>),
+    Page {
+        incarnation: IncarnationId,
+        shards: Vec<Shard>,
+        after: Option<CollectionId>,
+        rows: Option<Vec<Live>>,
+    },
+    Inbox(IncarnationId, Option<Vec<InboxRow>>),
+    Released(IncarnationId),
+    Again(IncarnationId, Again),
+}
+
+/// What is done again after a pause.
+#[derive(Debug)]
+pub(crate) enum Again {
+    Acquire(Vec<Shard>),
+    Scan(Vec<Shard>, Option<CollectionId>),
+    Renew,
+    Inbox,
+}
+
+/// A queue by time, then by order of entry.
+#[derive(Debug, Default)]
+pub(crate) struct Agenda {
+    entered: u64,
+    due: BTreeMap<(i64, u64), Occurrence>,
+}
+
+impl Agenda {
+    pub(crate) fn push(&mut self, at: i64, occurrence: Occurrence) {
+        self.entered += 1;
+        self.due.insert((at, self.entered), occurrence);
+    }
+
+    pub(crate) fn first_at(&self) -> Option<i64> {
+        self.due.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<(i64, Occurrence)> {
+        self.due
+            .pop_first()
+            .map(|((at, _), occurrence)| (at, occurrence))
+    }
+
+    /// Puts everything off by the same time.
+    pub(crate) fn put_off(&mut self, millis: i64) {
+        let due = std::mem::take(&mut self.due);
+        self.due = due
+            .into_iter()
+            .map(|((at, entered), occurrence)| ((at + millis, entered), occurrence))
+            .collect();
+    }
+}

@@ -1,0 +1,98 @@
+//! What goes wrong, by name.
+
+use std::fmt;
+
+/// A fault that the simulator injects and counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// A node dies while a commit is on its way; nothing of it was written.
+    CrashBeforeCommit,
+    /// A node dies when a commit is durable, before it acts on it.
+    CrashAfterCommit,
+    /// The answer to a commit that was written is lost.
+    CommitUnknownCommitted,
+    /// A commit is lost, and nobody knows.
+    CommitUnknownLost,
+    /// The database takes no commits for a while.
+    CommitRefused,
+    /// A node stands still past its lease while calls of it are in flight.
+    LeaseLostMidCall,
+    /// A node joins or leaves, and shards change hands.
+    ShardHandover,
+    /// The same result is reported twice.
+    ResponseDuplicated,
+    /// The result of a call never comes, or comes as a timeout although the far side acted.
+    ResponseLost,
+    /// The result of a call comes minutes late.
+    ResponseDelayed,
+    /// A node's clock jumps ahead.
+    ClockForward,
+    /// A node's clock jumps back.
+    ClockBackward,
+    /// A source is down for hours.
+    SourceOutage,
+    /// A source throttles, with or without a time.
+    SourceThrottles,
+    /// A receiver is down for days.
+    ReceiverDown,
+    /// A receiver answers 410.
+    ReceiverGone,
+    /// Rows cannot be read.
+    LoadFailed,
+    /// A node is stopped and started again.
+    Restart,
+}
+
+impl Fault {
+    /// Every fault.
+    pub const ALL: [Self; 18] = [
+        Self::CrashBeforeCommit,
+        Self::CrashAfterCommit,
+        Self::CommitUnknownCommitted,
+        Self::CommitUnknownLost,
+        Self::CommitRefused,
+        Self::LeaseLostMidCall,
+        Self::ShardHandover,
+        Self::ResponseDuplicated,
+        Self::ResponseLost,
+        Self::ResponseDelayed,
+        Self::ClockForward,
+        Self::ClockBackward,
+        Self::SourceOutage,
+        Self::SourceThrottles,
+        Self::ReceiverDown,
+        Self::ReceiverGone,
+        Self::LoadFailed,
+        Self::Restart,
+    ];
+
+    /// Returns its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CrashBeforeCommit => "crash_before_commit",
+            Self::CrashAfterCommit => "crash_after_commit",
+            Self::CommitUnknownCommitted => "commit_unknown_committed",
+            Self::CommitUnknownLost => "commit_unknown_lost",
+            Self::CommitRefused => "commit_refused",
+            Self::LeaseLostMidCall => "lease_lost_mid_call",
+            Self::ShardHandover => "shard_handover",
+            Self::ResponseDuplicated => "response_duplicated",
+            Self::ResponseLost => "response_lost",
+            Self::ResponseDelayed => "response_delayed",
+            Self::ClockForward => "clock_forward",
+            Self::ClockBackward => "clock_backward",
+            Self::SourceOutage => "source_outage",
+            Self::SourceThrottles => "source_throttles",
+            Self::ReceiverDown => "receiver_down",
+            Self::ReceiverGone => "receiver_gone",
+            Self::LoadFailed => "load_failed",
+            Self::Restart => "restart",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}

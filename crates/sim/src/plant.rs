@@ -1,0 +1,100 @@
+//! Known bugs that can be switched on, to see that the invariants find them.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A bug in the simulator's own shell and store layers; no product code knows of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Plant {
+    /// Effects run when a batch is handed over, whatever becomes of it.
+    ActBeforeCommit,
+    /// A late result is taken for the answer to the latest call.
+    IgnoreStaleVersion,
+    /// The scan at start drops rows that are due later.
+    ForgetTimersAtRestart,
+    /// The scan at start drops rows that are due already.
+    ForgetInflightAtRestart,
+    /// Each attempt bears a message id of its own.
+    NewIdOnRepeat,
+    /// Fetched data is not written.
+    LosePayload,
+    /// Idempotency keys are not written.
+    DoubleAccept,
+    /// The commits of a fenced node are applied as if they were the owner's.
+    SkipFence,
+    /// A caller is answered before the commit.
+    AckBeforeCommit,
+    /// An entry of the log is not written.
+    SwallowLog,
+    /// A commit of unknown outcome is taken for written.
+    ReuseUnknown,
+    /// Retention removes unfinished collections.
+    RetentionEatsLive,
+    /// An erasure is answered and not written.
+    EraseNothing,
+    /// The result of a call is dropped now and then.
+    DropResult,
+    /// Inbox rows are handed over at every reading until they are gone.
+    InboxTwice,
+    /// Failures of a source that is down are not told to its breaker.
+    IgnoreBreaker,
+}
+
+impl Plant {
+    /// Every bug.
+    pub const ALL: [Self; 16] = [
+        Self::ActBeforeCommit,
+        Self::IgnoreStaleVersion,
+        Self::ForgetTimersAtRestart,
+        Self::ForgetInflightAtRestart,
+        Self::NewIdOnRepeat,
+        Self::LosePayload,
+        Self::DoubleAccept,
+        Self::SkipFence,
+        Self::AckBeforeCommit,
+        Self::SwallowLog,
+        Self::ReuseUnknown,
+        Self::RetentionEatsLive,
+        Self::EraseNothing,
+        Self::DropResult,
+        Self::InboxTwice,
+        Self::IgnoreBreaker,
+    ];
+
+    /// Returns the name used at the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ActBeforeCommit => "act_before_commit",
+            Self::IgnoreStaleVersion => "ignore_stale_version",
+            Self::ForgetTimersAtRestart => "forget_timers_at_restart",
+            Self::ForgetInflightAtRestart => "forget_inflight_at_restart",
+            Self::NewIdOnRepeat => "new_id_on_repeat",
+            Self::LosePayload => "lose_payload",
+            Self::DoubleAccept => "double_accept",
+            Self::SkipFence => "skip_fence",
+            Self::AckBeforeCommit => "ack_before_commit",
+            Self::SwallowLog => "swallow_log",
+            Self::ReuseUnknown => "reuse_unknown",
+            Self::RetentionEatsLive => "retention_eats_live",
+            Self::EraseNothing => "erase_nothing",
+            Self::DropResult => "drop_result",
+            Self::InboxTwice => "inbox_twice",
+            Self::IgnoreBreaker => "ignore_breaker",
+        }
+    }
+}
+
+impl fmt::Display for Plant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Plant {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|plant| plant.as_str() == text);
+        known.ok_or_else(|| format!("`{text}` is not a planted bug; see --list-plants"))
+    }
+}

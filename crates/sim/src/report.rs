@@ -1,0 +1,142 @@
+//! What a run did and how it ended.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::clock::DAY;
+use crate::{Fault, Plant};
+
+/// What to run.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// What decides everything.
+    pub seed: u64,
+    /// The known bug that is switched on.
+    pub plant: Option<Plant>,
+    /// Virtual days that the run covers at least.
+    pub days: u32,
+    /// Events that the drivers take at least.
+    pub inputs: u64,
+    /// Whether the event log is kept.
+    pub log: bool,
+}
+
+impl Options {
+    /// Returns the run that a seed stands for.
+    pub const fn of(seed: u64) -> Self {
+        Self {
+            seed,
+            plant: None,
+            days: 30,
+            inputs: 2_000,
+            log: false,
+        }
+    }
+}
+
+/// An invariant that did not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Which.
+    pub invariant: &'static str,
+    /// What was seen.
+    pub context: String,
+    /// Milliseconds of virtual time since the run began.
+    pub after_ms: i64,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let days = self.after_ms / DAY;
+        let seconds = self.after_ms % DAY / 1_000;
+        write!(
+            f,
+            "{}\n  {}\n  on day {days} at {:02}:{:02}:{:02}",
+            self.invariant,
+            self.context,
+            seconds / 3_600,
+            seconds / 60 % 60,
+            seconds % 60
+        )
+    }
+}
+
+/// What happened in a run, or in several.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Seeds run.
+    pub seeds: u64,
+    /// Events that drivers took.
+    pub inputs: u64,
+    /// Actions and faults drawn.
+    pub steps: u64,
+    /// Virtual milliseconds.
+    pub millis: i64,
+    /// Calls to sources and receivers.
+    pub calls: u64,
+    /// Collections accepted, delivered and failed.
+    pub collections: [u64; 3],
+    /// How often each fault struck.
+    pub faults: BTreeMap<Fault, u64>,
+}
+
+impl Report {
+    pub(crate) fn strike(&mut self, fault: Fault) {
+        *self.faults.entry(fault).or_default() += 1;
+    }
+
+    /// Adds the numbers of another run.
+    pub fn add(&mut self, other: &Self) {
+        self.seeds += other.seeds;
+        self.inputs += other.inputs;
+        self.steps += other.steps;
+        self.millis += other.millis;
+        self.calls += other.calls;
+        for (sum, more) in self.collections.iter_mut().zip(other.collections) {
+            *sum += more;
+        }
+        for (fault, count) in &other.faults {
+            *self.faults.entry(*fault).or_default() += count;
+        }
+    }
+
+    /// Returns the faults that never struck.
+    pub fn missing(&self) -> Vec<Fault> {
+        let struck = |fault: &Fault| self.faults.get(fault).is_some_and(|count| *count > 0);
+        Fault::ALL
+            .into_iter()
+            .filter(|fault| !struck(fault))
+            .collect()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [accepted, delivered, failed] = self.collections;
+        writeln!(f, "{:<28}{:>12}", "seeds", self.seeds)?;
+        writeln!(f, "{:<28}{:>12}", "inputs", self.inputs)?;
+        writeln!(f, "{:<28}{:>12}", "steps", self.steps)?;
+        writeln!(f, "{:<28}{:>12}", "virtual days", self.millis / DAY)?;
+        writeln!(f, "{:<28}{:>12}", "calls", self.calls)?;
+        writeln!(f, "{:<28}{accepted:>12}", "collections accepted")?;
+        writeln!(f, "{:<28}{delivered:>12}", "collections delivered")?;
+        writeln!(f, "{:<28}{failed:>12}", "collections failed")?;
+        writeln!(f, "faults")?;
+        for fault in Fault::ALL {
+            let count = self.faults.get(&fault).copied().unwrap_or(0);
+            writeln!(f, "  {fault:<26}{count:>12}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A run that has ended.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// What it did.
+    pub report: Report,
+    /// The first invariant that did not hold.
+    pub violation: Option<Violation>,
+    /// The event log, where it was wanted.
+    pub log: Vec<String>,
+}

@@ -1,0 +1,226 @@
+//! What every store must do, as one suite that all of them run.
+//!
+//! `conformance!` makes a test of each case; a store gives a [`Harness`] that opens it,
+//! opens it again as after a crash, and lets an incarnation's lease end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng;
+use wellspring_core::{
+    Actor, Collection, CollectionId, CollectionPolicy, CollectionStep, IncarnationId, Input, Shard, TenantId,
+    Timestamp,
+};
+use wellspring_engine::{Backend, Batch, Before, Entry, Lease, Write};
+
+pub mod admin;
+pub mod commit;
+pub mod lease;
+pub mod log;
+pub mod sweep;
+
+/// One store under test.
+pub trait Harness: Send + Sync {
+    /// Opens the same data again, as another process would after a crash; earlier handles are
+    /// not closed first where the store allows several.
+    fn open(&self) -> BoxFuture<'_, Arc<dyn Backend>>;
+
+    /// Lets the lease of an incarnation end, where leases end.
+    fn expire(&self, incarnation: IncarnationId) -> BoxFuture<'_, ()>;
+}
+
+/// Makes a test of each case for the harness that an expression gives.
+#[macro_export]
+macro_rules! conformance {
+    ($harness:expr) => {
+        $crate::conformance!($harness, commit: [
+            a_step_is_there_after_a_crash,
+            the_whole_life_of_a_collection_reads_back,
+            a_stale_version_writes_nothing,
+            a_stale_epoch_writes_nothing,
+            the_outcome_of_a_batch_can_be_asked_for,
+            idempotency_keys_are_taken_once,
+            erasing_leaves_nothing_but_the_log,
+            a_resumed_collection_is_live_again,
+            what_a_delivery_needs_is_loaded,
+        ]);
+        $crate::conformance!($harness, lease: [
+            a_later_incarnation_fences_the_earlier,
+            the_scan_finds_live_rows_in_pages,
+            the_inbox_keeps_commands_until_they_are_consumed,
+            a_released_shard_goes_on_where_it_was,
+        ]);
+        $crate::conformance!($harness, log: [
+            readers_see_their_tenants_entries_in_order,
+            a_cursor_from_elsewhere_is_refused,
+            lists_page_through_what_there_is,
+        ]);
+        $crate::conformance!($harness, sweep: [
+            retention_removes_what_is_old_and_says_so,
+            what_can_be_resumed_keeps_its_data,
+            idempotency_keys_are_forgotten_after_a_day,
+        ]);
+        $crate::conformance!($harness, admin: [tenants_keys_and_meta_read_back]);
+    };
+    ($harness:expr, $area:ident: [$($case:ident),* $(,)?]) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let harness = $harness;
+                $crate::conformance::$area::$case(&harness).await;
+            }
+        )*
+    };
+}
+
+/// One node of the suite: it joins, leases what there is, and numbers its batches and entries.
+#[expect(missing_debug_implementations, reason = "a fixture")]
+pub struct Node {
+    /// The store.
+    pub store: Arc<dyn Backend>,
+    /// The incarnation.
+    pub incarnation: IncarnationId,
+    leases: Vec<Lease>,
+    number: u64,
+    rng: ChaCha8Rng,
+}
+
+/// When the suite's time begins.
+pub const START: Timestamp = Timestamp::from_millis(1_790_000_000_000);
+/// The tenant that most cases use.
+pub const TENANT: TenantId = TenantId::from_bytes([1; 16]);
+
+static SEED: AtomicI64 = AtomicI64::new(1);
+
+impl Node {
+    /// Joins and takes every shard that is free.
+    ///
+    /// # Panics
+    ///
+    /// As the whole suite does, when the store fails.
+    pub async fn join(store: Arc<dyn Backend>) -> Self {
+        let seed = SEED.fetch_add(1, Ordering::Relaxed);
+        let mut rng = ChaCha8Rng::seed_from_u64(u64::try_from(seed).expect("counts up from 1"));
+        let incarnation = IncarnationId::mint(START.after(Duration::from_millis(seed.unsigned_abs())), &mut rng);
+        store.join(incarnation).await.expect("joins");
+        let shards = store.shards();
+        let leases = store.acquire(incarnation, shards).await.expect("acquires");
+        Self { store, incarnation, leases, number: 0, rng }
+    }
+
+    /// Returns the shards it has.
+    pub fn shards(&self) -> Vec<Shard> {
+        self.leases.iter().map(|lease| lease.shard).collect()
+    }
+
+    /// Makes a step that accepts a collection at `now` in the first shard it has.
+    pub fn accept(&mut self, now: Timestamp, tenant: TenantId) -> (CollectionId, CollectionStep) {
+        let shard = self.leases[0].shard;
+        let id = CollectionId::mint_in(now, shard, &mut self.rng);
+        let source = "gas".parse().expect("a name");
+        let url = "http://127.0.0.1:9/callback".into();
+        (id, Collection::accept(now, id, tenant, source, url, Actor::Operator))
+    }
+
+    /// Steps a collection under the default policy.
+    pub fn step(&mut self, collection: Collection, now: Timestamp, input: Input) -> CollectionStep {
+        collection.handle(now, input, &CollectionPolicy::default(), &mut self.rng).expect("takes the input")
+    }
+
+    /// Makes a batch of one step; the payload goes where the step wants one.
+    pub fn batch(&mut self, now: Timestamp, before: Before, id: CollectionId, step: CollectionStep) -> Batch {
+        self.batch_with(now, before, id, step, None)
+    }
+
+    /// Makes a batch of one step with a payload.
+    pub fn batch_with(
+        &mut self,
+        now: Timestamp,
+        before: Before,
+        id: CollectionId,
+        step: CollectionStep,
+        payload: Option<Bytes>,
+    ) -> Batch {
+        self.number += 1;
+        let lease = self.leases.iter().find(|lease| lease.shard == id.shard()).expect("owns the shard");
+        let tenant = step.next.as_ref().map_or(TENANT, |next| next.tenant);
+        let entries = step.change.into_iter().map(|change| Entry {
+            shard: lease.shard,
+            seq: lease.next_seq,
+            at: now,
+            tenant,
+            change,
+        });
+        Batch {
+            incarnation: self.incarnation,
+            number: self.number,
+            epochs: vec![(lease.shard, lease.epoch)],
+            writes: vec![Write { id, before, next: step.next, attempt: step.attempt, payload }],
+            entries: entries.collect(),
+            keys: Vec::new(),
+            consumed: Vec::new(),
+        }
+    }
+
+    /// Commits a batch and notes where its entries ended.
+    ///
+    /// # Panics
+    ///
+    /// When the store does not commit it.
+    pub async fn commit(&mut self, batch: Batch) {
+        for entry in &batch.entries {
+            let lease = self.leases.iter_mut().find(|lease| lease.shard == entry.shard).expect("owns the shard");
+            lease.next_seq = lease.next_seq.max(entry.seq + 1);
+        }
+        self.store.commit(Arc::new(batch)).await.expect("commits");
+    }
+
+    /// Accepts a collection and returns it.
+    ///
+    /// # Panics
+    ///
+    /// When the store does not commit it.
+    pub async fn accepted(&mut self, now: Timestamp, tenant: TenantId) -> Collection {
+        let (id, step) = self.accept(now, tenant);
+        let next = step.next.clone().expect("accepted");
+        let batch = self.batch(now, Before::New, id, step);
+        self.commit(batch).await;
+        next
+    }
+
+    /// Steps a live collection, commits the step and returns the collection.
+    ///
+    /// # Panics
+    ///
+    /// When the store does not commit it.
+    pub async fn stepped(
+        &mut self,
+        collection: Collection,
+        now: Timestamp,
+        input: Input,
+        payload: Option<Bytes>,
+    ) -> Collection {
+        let (id, before) = (collection.id, Before::Live(collection.version));
+        let step = self.step(collection, now, input);
+        let next = step.next.clone().expect("not erased");
+        let batch = self.batch_with(now, before, id, step, payload);
+        self.commit(batch).await;
+        next
+    }
+
+    /// Takes a collection all the way to the tenant.
+    ///
+    /// # Panics
+    ///
+    /// When the store does not commit a step.
+    pub async fn delivered(&mut self, now: Timestamp, tenant: TenantId) -> Collection {
+        let accepted = self.accepted(now, tenant).await;
+        let payload = Some(Bytes::from_static(b"[1]"));
+        let fetched = self.stepped(accepted, now, Input::Fetched { started: now }, payload).await;
+        self.stepped(fetched, now, Input::DeliverySucceeded { started: now }, None).await
+    }
+}
