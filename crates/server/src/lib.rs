@@ -1,1 +1,25 @@
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
 
+mod access;
+mod api;
+mod auth;
+mod body;
+mod docs;
+mod health;
+mod idempotency;
+mod intake;
+mod metrics;
+mod openapi;
+mod problem;
+mod query;
+mod router;
+mod serve;
+mod vault;
+
+pub use access::{Access, AccessError, Caller, KeyInfo, Rotated, SecretView};
+pub use intake::Intake;
+pub use metrics::{install_metrics, keep_metrics};
+pub use router::{AppParts, metrics_router, router};
+pub use serve::serve;
+pub use vault::{Vault, VaultError};

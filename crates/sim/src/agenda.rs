@@ -63,7 +63,6 @@ pub(crate) enum News {
 /// What is done again after a pause.
 #[derive(Debug)]
 pub(crate) enum Again {
-    Acquire(Vec<Shard>),
     Scan(Vec<Shard>, Option<CollectionId>),
     Renew,
     Inbox,

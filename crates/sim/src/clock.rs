@@ -7,11 +7,11 @@ use wellspring_engine::Clock;
 
 /// A clock that stands still until it is set.
 #[derive(Debug, Default)]
-pub struct VirtualClock(AtomicI64);
+pub(crate) struct VirtualClock(AtomicI64);
 
 impl VirtualClock {
     /// Sets the present moment, in milliseconds.
-    pub fn set(&self, millis: i64) {
+    pub(crate) fn set(&self, millis: i64) {
         self.0.store(millis, Ordering::Relaxed);
     }
 }

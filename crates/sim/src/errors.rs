@@ -18,6 +18,10 @@ impl Errors {
 }
 
 impl Subscriber for Errors {
+    fn max_level_hint(&self) -> Option<tracing::level_filters::LevelFilter> {
+        Some(tracing::level_filters::LevelFilter::ERROR)
+    }
+
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         *metadata.level() == Level::ERROR && metadata.is_event()
     }

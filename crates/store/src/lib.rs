@@ -2,8 +2,10 @@
 
 pub mod conformance;
 mod memory;
+mod postgres;
 mod sqlite;
 mod row;
 
 pub use memory::{Image, MemoryStore};
+pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::{SqliteOptions, SqliteStore};

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use wellspring_core::{
-    CallResult, Collection, CollectionId, ErrorClass, Input, Lane, PayloadChange, State, Timestamp,
+    CallResult, Collection, CollectionId, ErrorClass, Input, Kind, Lane, PayloadChange, State, Timestamp,
 };
 
 use super::{
@@ -28,7 +28,16 @@ impl<T> Driver<T> {
             return;
         };
         let since = *since;
-        if due > now {
+        // The data of a resumed one is still in the store.
+        let absent = payload.is_none()
+            && matches!(
+                collection.state,
+                State::Delivering {
+                    kind: Kind::Success,
+                    ..
+                }
+            );
+        if due > now || absent {
             self.wheel.push(Timer {
                 due,
                 id,
@@ -42,6 +51,17 @@ impl<T> Driver<T> {
             .get(&id.shard())
             .is_none_or(|owned| owned.draining);
         if draining {
+            return;
+        }
+        let policy = self.sources.policy(&collection.source);
+        if collection.gives_up_at(&policy).is_some_and(|at| at <= now) {
+            let resident = Resident {
+                collection,
+                payload,
+                phase: Phase::Queued,
+            };
+            self.residents.insert(id, resident);
+            self.give_up(now, id);
             return;
         }
         if self.gate(lane).queue.is_empty() && self.has_slot(now, lane) {
@@ -297,12 +317,14 @@ impl<T> Driver<T> {
             let commands = self.waiting.remove(&id).unwrap_or_default();
             match purpose {
                 LoadFor::Start { lane, probe, .. } => self.start_loaded(now, lane, id, probe, row),
-                LoadFor::GiveUp { lane, .. } => {
-                    if let Some(row) = row.filter(|row| is_due(row, now, lane)) {
+                LoadFor::GiveUp { lane, .. } => match row {
+                    Some(row) if is_due(&row, now, lane) => {
                         self.admit(row, Phase::Queued);
                         self.give_up(now, id);
                     }
-                }
+                    Some(row) => self.schedule(now, row.collection, row.payload),
+                    None => {}
+                },
                 LoadFor::Command => {
                     self.commands_loaded(now, id, row, commands);
                     continue;
@@ -322,10 +344,18 @@ impl<T> Driver<T> {
         probe: bool,
         row: Option<Loaded>,
     ) {
-        let Some(row) = row.filter(|row| is_due(row, now, lane)) else {
-            self.return_slot(lane, probe);
-            self.pump(now, lane);
-            return;
+        let row = match row {
+            Some(row) if is_due(&row, now, lane) => row,
+            row => {
+                self.return_slot(lane, probe);
+                // It has moved on, or the clock has gone back.
+                if let Some(row) = row {
+                    self.schedule(now, row.collection, row.payload);
+                }
+                self.pump(now, lane);
+                self.pump_starved(now);
+                return;
+            }
         };
         let policy = self.sources.policy(&row.collection.source);
         let expired = row
@@ -337,6 +367,7 @@ impl<T> Driver<T> {
             self.return_slot(lane, probe);
             self.give_up(now, id);
             self.pump(now, lane);
+            self.pump_starved(now);
         } else {
             self.start(now, lane, id, probe);
         }
@@ -364,6 +395,7 @@ impl<T> Driver<T> {
                 Some(LoadFor::Start { lane, since, probe }) => {
                     self.return_slot(lane, probe);
                     self.requeue(now, lane, since, id);
+                    self.pump(now, lane);
                 }
                 Some(LoadFor::GiveUp { lane, since }) => self.requeue(now, lane, since, id),
                 Some(LoadFor::Command) | None => {}
@@ -372,10 +404,22 @@ impl<T> Driver<T> {
                 self.answer(command.origin, Answer::Busy(Busy::Database));
             }
         }
+        self.pump_starved(now);
     }
 
     fn requeue(&mut self, now: Timestamp, lane: Lane, since: Timestamp, id: CollectionId) {
         self.pause(lane, now.after(LOAD_PAUSE));
+        self.look_again(now, lane, since, id);
+    }
+
+    /// Queues it once more in a while.
+    pub(super) fn look_again(
+        &mut self,
+        now: Timestamp,
+        lane: Lane,
+        since: Timestamp,
+        id: CollectionId,
+    ) {
         let timer = Timer {
             due: now.after(LOAD_PAUSE),
             id,

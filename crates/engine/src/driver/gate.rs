@@ -124,7 +124,7 @@ impl<T> Driver<T> {
             };
             self.start_queued(now, lane, since, id);
         }
-        self.note_wake(lane);
+        self.note_wake(now, lane);
     }
 
     pub(super) fn pump_all(&mut self, now: Timestamp) {
@@ -148,12 +148,21 @@ impl<T> Driver<T> {
         let Some(owned) = self.leases.get(&id.shard()) else {
             return;
         };
-        if owned.draining || self.loading.contains_key(&id) || self.erasing.contains(&id) {
+        if owned.draining || self.erasing.contains(&id) {
+            return;
+        }
+        if self.loading.contains_key(&id) {
+            // What it is read for may leave it as it is.
+            self.look_again(now, lane, since, id);
             return;
         }
         match self.residents.get(&id).map(|resident| resident.phase) {
             Some(Phase::Queued) => {
                 self.queued_residents = self.queued_residents.saturating_sub(1);
+                if self.is_spent(now, id) {
+                    self.give_up(now, id);
+                    return;
+                }
                 let probe = self.take_slot(lane);
                 self.start(now, lane, id, probe);
             }
@@ -166,6 +175,15 @@ impl<T> Driver<T> {
         }
     }
 
+    /// Returns whether an aggregate in memory is past the give-up time of its own source.
+    fn is_spent(&self, now: Timestamp, id: CollectionId) -> bool {
+        self.residents.get(&id).is_some_and(|resident| {
+            let collection = &resident.collection;
+            let policy = self.sources.policy(&collection.source);
+            collection.gives_up_at(&policy).is_some_and(|at| at <= now)
+        })
+    }
+
     /// Work that waited past its give-up time ends without a call, however long the lane stays shut.
     fn give_up_expired(&mut self, now: Timestamp, lane: Lane) {
         let longest = self.give_up_after(lane);
@@ -174,9 +192,7 @@ impl<T> Driver<T> {
                 break;
             }
             self.gate(lane).queue.pop_first();
-            let known = self.loading.contains_key(&id)
-                || self.erasing.contains(&id)
-                || !self.leases.contains_key(&id.shard());
+            let known = self.erasing.contains(&id) || !self.leases.contains_key(&id.shard());
             match self.residents.get(&id).map(|resident| resident.phase) {
                 Some(Phase::Queued) => {
                     self.queued_residents = self.queued_residents.saturating_sub(1);
@@ -184,6 +200,7 @@ impl<T> Driver<T> {
                 }
                 Some(Phase::Committing | Phase::Flying) => {}
                 None if known => {}
+                None if self.loading.contains_key(&id) => self.look_again(now, lane, since, id),
                 None => self.load(id, LoadFor::GiveUp { lane, since }),
             }
         }
@@ -197,15 +214,17 @@ impl<T> Driver<T> {
         )
     }
 
-    fn note_wake(&mut self, lane: Lane) {
+    fn note_wake(&mut self, now: Timestamp, lane: Lane) {
         let longest = self.give_up_after(lane);
         let concurrency = self.concurrency(lane);
         let gate = self.gates.entry(lane).or_default();
         let wake = gate.queue.first().map(|(since, _)| {
             let give_up = since.after(longest);
+            // What has passed already waits for a slot, whose end pumps the lane.
             let open = gate
                 .paused_until
-                .or_else(|| gate.breaker.next_probe().filter(|_| concurrency > 0));
+                .or_else(|| gate.breaker.next_probe().filter(|_| concurrency > 0))
+                .filter(|at| *at > now);
             open.map_or(give_up, |at| at.min(give_up))
         });
         if gate.wake != wake {

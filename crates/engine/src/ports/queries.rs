@@ -94,11 +94,14 @@ pub struct ChangesPage {
 }
 
 /// A place in the log: for each shard the last entry that was seen.
+///
+/// A reader that has seen nothing of a shard begins with what is left of it; one that has
+/// is told when retention has removed entries after its place ([`CursorError::Expired`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
     /// Which life of the log: a restored backup begins another.
     pub life: u64,
-    /// The last entry seen of each shard; a shard that is missing was at 0.
+    /// The last entry seen of each shard; of a shard that is missing nothing was.
     pub seen: BTreeMap<Shard, u64>,
 }
 
@@ -120,7 +123,7 @@ pub enum CursorError {
 }
 
 impl Cursor {
-    /// Returns the place before the first entry.
+    /// Returns the place before the oldest entry that is kept; it never expires.
     pub const fn start(life: u64) -> Self {
         Self {
             life,

@@ -31,7 +31,7 @@ async fn sweep(store: &dyn Backend, now: Timestamp) {
 /// What is old goes, what lives stays, and a cursor into what went is told.
 pub async fn retention_removes_what_is_old_and_says_so(harness: &dyn Harness) {
     let mut node = Node::join(harness.open().await).await;
-    let start = Cursor::start(node.store.head().await.expect("reads").life);
+    let start = node.store.head().await.expect("reads");
     let other = TenantId::from_bytes([2; 16]);
     let mut old = Vec::new();
     for _ in 0..5 {
@@ -55,7 +55,9 @@ pub async fn retention_removes_what_is_old_and_says_so(harness: &dyn Harness) {
     assert!(store.collection(TENANT, young.id).await.expect("reads").is_some());
     assert!(store.collection(other, theirs.id).await.expect("reads").is_some(), "others have their own retention");
     assert_eq!(store.changes(TENANT, start.clone(), 1_000).await.err(), Some(CursorError::Expired));
-    assert_eq!(store.changes(other, start, 1_000).await.expect("reads").entries.len(), 3);
+    assert_eq!(store.changes(other, start.clone(), 1_000).await.expect("reads").entries.len(), 3);
+    let oldest = store.changes(TENANT, Cursor::start(start.life), 1_000).await.expect("reads");
+    assert_eq!(oldest.entries.len(), 3, "who has seen nothing begins with the oldest entry that is left");
 }
 
 /// A delivery that failed can be resumed with its data for as long as it is kept.

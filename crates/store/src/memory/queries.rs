@@ -108,7 +108,8 @@ impl Image {
             if seen >= row.next_seq {
                 return Err(CursorError::Unknown);
             }
-            if self.floors.get(&(*shard, tenant)).is_some_and(|floor| *floor > seen) {
+            let floor = self.floors.get(&(*shard, tenant)).filter(|_| cursor.seen.contains_key(shard));
+            if floor.is_some_and(|floor| *floor > seen) {
                 return Err(CursorError::Expired);
             }
             next.insert(*shard, seen);

@@ -196,7 +196,8 @@ fn changes(
         .prepare_cached("SELECT seq FROM log_floors WHERE tenant = ?1")
         .and_then(|mut statement| statement.query_row([tenant.as_bytes()], |row| row.get(0)).optional())
         .map_err(|error| unavailable(&error))?;
-    if floor.is_some_and(|floor| floor.cast_unsigned() > seen) {
+    let has_begun = cursor.seen.contains_key(&Shard(0));
+    if has_begun && floor.is_some_and(|floor| floor.cast_unsigned() > seen) {
         return Err(CursorError::Expired);
     }
     let sql = "SELECT seq, at, tenant, verb, subject, property, event, actor, cause, body FROM log \

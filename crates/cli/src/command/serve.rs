@@ -1,0 +1,162 @@
+//! `wellspring serve`: the API and the workers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use wellspring_connectors::{Connectors, Fingerprint, SourceFolder};
+use wellspring_engine::{EngineHandle, Tasks};
+use wellspring_server::{AppParts, metrics_router, router};
+
+use crate::admin;
+use crate::config::Config;
+use crate::error::{Code, coded};
+use crate::wiring::{self, Opened};
+
+/// Runs until the first SIGTERM or SIGINT, then drains; a second one ends it at once.
+pub(crate) async fn run(config: Config) -> Result<()> {
+    crate::logging::init(&config)?;
+    let prometheus = PrometheusBuilder::new()
+        .set_buckets(&BUCKETS)
+        .context("metrics buckets")?
+        .install_recorder()
+        .context("metrics recorder")?;
+    let sources = wiring::load_sources(&config)?;
+    let opened = Arc::new(wiring::open(&config).await?);
+    if let Some(key) = wiring::bootstrap(&config, &opened).await? {
+        print_key(&key);
+    }
+    let tasks = Tasks::default();
+    let node = wiring::start(&config, &opened, sources, &tasks)?;
+
+    let listener = listen(config.listen).await?;
+    let address = listener.local_addr()?;
+    let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let parts = |separate_metrics| AppParts {
+        engine: node.engine.clone(),
+        backend: Arc::clone(&opened.backend),
+        access: Arc::clone(&opened.access),
+        intake: Arc::clone(&node.checks) as Arc<dyn wellspring_server::Intake>,
+        clock: Arc::clone(&opened.clock),
+        public_url: public_url.clone(),
+        metrics: Some(prometheus.clone()),
+        version: env!("CARGO_PKG_VERSION"),
+        separate_metrics,
+    };
+    let separate = config.metrics_listen.filter(|metrics| *metrics != config.listen);
+    if let Some(metrics) = separate {
+        let listener = listen(metrics).await?;
+        let router = metrics_router(&parts(true));
+        let stop = tasks.stop_token().clone();
+        tasks.spawn("metrics", async move {
+            let served = wellspring_server::serve(listener, router, async move { stop.cancelled().await });
+            if let Err(error) = served.await {
+                tracing::error!(%error, "Metrics server ended");
+            }
+        });
+    }
+    // Several processes on PostgreSQL may share a folder only by accident; the socket is the first one's.
+    if opened.lock.is_some() {
+        admin::listen(&config.data_dir, Arc::clone(&opened), &tasks)?;
+    }
+    watch_sources(&config, Arc::clone(&node.connectors), node.engine.clone(), &tasks);
+    if opened.sqlite.is_none() {
+        refresh_access(Arc::clone(&opened), &tasks);
+    }
+    stop_at_signals(&tasks)?;
+    tracing::info!(address = %address, sources = node.connectors.sources().len(), "Listening");
+
+    let stop = tasks.stop_token().clone();
+    let served = wellspring_server::serve(listener, router(parts(separate.is_some())), async move { stop.cancelled().await });
+    served.await.context("the HTTP server ended")?;
+    tasks.stop();
+    tasks.ended().await;
+    tracing::info!("Stopped");
+    Ok(())
+}
+
+async fn listen(address: std::net::SocketAddr) -> Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|error| coded(Code::Listen, format!("cannot listen on {address}: {error}")))
+}
+
+#[expect(clippy::print_stdout, reason = "a key is data, printed once")]
+fn print_key(key: &str) {
+    println!("API key of tenant `default` (it is shown only now): {key}");
+}
+
+/// Takes over source files as they change; a broken one leaves everything as it was.
+fn watch_sources(config: &Config, connectors: Arc<Connectors>, engine: EngineHandle, tasks: &Tasks) {
+    let folder = SourceFolder::new(&config.sources);
+    let stop = tasks.stop_token().clone();
+    tasks.spawn("sources", async move {
+        let mut seen = folder.changed(&Fingerprint::default()).unwrap_or_default();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(SOURCES_POLL) => {}
+            }
+            let Some(changed) = folder.changed(&seen) else { continue };
+            seen = changed;
+            match folder.load() {
+                Ok(sources) => {
+                    let table = Arc::new(sources.table());
+                    tracing::info!(sources = sources.len(), "Sources reloaded");
+                    connectors.replace(Arc::new(sources));
+                    engine.set_sources(table).await;
+                }
+                Err(errors) => tracing::error!(%errors, "Sources not reloaded, the earlier ones stay"),
+            }
+        }
+    });
+}
+
+/// Keys and secrets may be changed by other nodes.
+fn refresh_access(opened: Arc<Opened>, tasks: &Tasks) {
+    let stop = tasks.stop_token().clone();
+    tasks.spawn("access", async move {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(ACCESS_POLL) => {}
+            }
+            if let Err(error) = opened.access.reload().await {
+                tracing::warn!(%error, "Keys and tenants could not be read again");
+            }
+        }
+    });
+}
+
+fn stop_at_signals(tasks: &Tasks) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stopping = tasks.clone();
+    // A tracked task would be waited for at the end, and this one waits for what may never come.
+    let task = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("Stopping: calls in flight may end, a second signal ends them");
+        stopping.stop();
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::warn!("Stopped at once");
+        std::process::exit(1);
+    };
+    #[expect(clippy::disallowed_methods, reason = "it outlives the tracked tasks on purpose")]
+    drop(tokio::spawn(task));
+    Ok(())
+}
+
+const SOURCES_POLL: Duration = Duration::from_secs(1);
+const ACCESS_POLL: Duration = Duration::from_secs(5);
+/// The buckets of OpenTelemetry's HTTP metrics, in seconds, and a few for what waits.
+const BUCKETS: [f64; 18] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 60.0, 600.0, 3_600.0, 86_400.0,
+];

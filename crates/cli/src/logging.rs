@@ -1,0 +1,19 @@
+//! Log lines on stderr.
+
+use anyhow::{Context, Result};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt;
+use tracing_subscriber::prelude::*;
+
+use crate::config::{Config, LogFormat};
+
+/// Starts logging as configured.
+pub(crate) fn init(config: &Config) -> Result<()> {
+    let filter = EnvFilter::try_new(&config.log).with_context(|| format!("`log`: `{}` is not a filter", config.log))?;
+    let lines = match config.log_format {
+        LogFormat::Text => fmt::layer().with_writer(std::io::stderr).with_target(false).boxed(),
+        LogFormat::Json => fmt::layer().json().with_writer(std::io::stderr).boxed(),
+    };
+    tracing_subscriber::registry().with(filter).with(lines).init();
+    Ok(())
+}

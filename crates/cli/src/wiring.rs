@@ -1,0 +1,141 @@
+//! The only place that names concrete parts and puts them together.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use secrecy::ExposeSecret;
+use wellspring_connectors::{Connectors, SourceFolder, Sources};
+use wellspring_delivery::{CallbackOptions, Callbacks};
+use wellspring_engine::{
+    Backend, Clock, Engine, EngineHandle, EngineParts, StoreError, SystemClock, Tasks, random_seed,
+};
+use wellspring_outbound::{AddressPolicy, ClientOptions};
+use wellspring_server::{Access, Vault};
+use crate::pgstub::{PostgresOptions, PostgresStore};
+use wellspring_store::{SqliteOptions, SqliteStore};
+
+use crate::config::Config;
+use crate::data_dir::{self, Lock};
+use crate::error::{Code, coded};
+use crate::intake::{CallbackSecrets, Checks};
+
+/// An opened database with what belongs to it.
+pub(crate) struct Opened {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) sqlite: Option<SqliteStore>,
+    pub(crate) access: Arc<Access>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Held for as long as the database is used.
+    pub(crate) lock: Option<Lock>,
+}
+
+/// Opens the configured database, taking the data folder where it is SQLite.
+pub(crate) async fn open(config: &Config) -> Result<Opened> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let (backend, sqlite, lock, key): (Arc<dyn Backend>, _, _, _) = match &config.database {
+        Some(url) => {
+            let Some(key) = &config.master_key else {
+                return Err(coded(
+                    Code::MasterKeyMissing,
+                    "with PostgreSQL, WELLSPRING_MASTER_KEY (or WELLSPRING_MASTER_KEY_FILE) must be set",
+                ));
+            };
+            let key = data_dir::master_key(&config.data_dir, Some(key))?;
+            let store = PostgresStore::connect(url.expose_secret(), PostgresOptions::default()).await;
+            let store = store.map_err(database_error)?;
+            (Arc::new(store), None, None, key)
+        }
+        None => {
+            let lock = data_dir::lock(&config.data_dir)?;
+            let key = data_dir::master_key(&config.data_dir, config.master_key.as_ref())?;
+            let store = SqliteStore::open(&config.sqlite_path(), SqliteOptions::default()).map_err(database_error)?;
+            (Arc::new(store.clone()), Some(store), Some(lock), key)
+        }
+    };
+    let vault = Vault::new(&key);
+    let known = backend.put_meta("master_key_fingerprint", vault.fingerprint()).await.map_err(database_error)?;
+    if known != vault.fingerprint() {
+        return Err(coded(
+            Code::MasterKeyMismatch,
+            "the master key is not the one that this database was made with: nothing in it could be decrypted",
+        ));
+    }
+    let life = random_seed() >> 1;
+    backend.put_meta("log_life", life.to_string()).await.map_err(database_error)?;
+    let access = Access::load(Arc::clone(&backend), vault, Arc::clone(&clock)).await?;
+    Ok(Opened { backend, sqlite, access: Arc::new(access), clock, lock })
+}
+
+/// The parts of a running node.
+pub(crate) struct Node {
+    pub(crate) engine: EngineHandle,
+    pub(crate) connectors: Arc<Connectors>,
+    pub(crate) checks: Arc<Checks>,
+}
+
+/// Starts the engine on an opened database.
+pub(crate) fn start(config: &Config, opened: &Opened, sources: Sources, tasks: &Tasks) -> Result<Node> {
+    let table = Arc::new(sources.table());
+    let connectors = connectors(sources, &opened.clock)?;
+    let callbacks = callbacks(config, opened)?;
+    let parts = EngineParts {
+        store: Arc::clone(&opened.backend),
+        connector: Arc::<Connectors>::clone(&connectors),
+        channel: Arc::new(callbacks),
+        clock: Arc::clone(&opened.clock),
+        limits: config.limits,
+        sources: table,
+    };
+    let checks = Arc::new(Checks::new(Arc::clone(&connectors), policy(config)));
+    Ok(Node { engine: Engine::start(parts, tasks), connectors, checks })
+}
+
+/// Makes the client of sources.
+pub(crate) fn connectors(sources: Sources, clock: &Arc<dyn Clock>) -> Result<Arc<Connectors>> {
+    let options = ClientOptions { max_idle_per_host: 512, ..ClientOptions::default() };
+    Ok(Arc::new(Connectors::new(Arc::new(sources), options, Arc::clone(clock))?))
+}
+
+/// Makes the client of callbacks.
+pub(crate) fn callbacks(config: &Config, opened: &Opened) -> Result<Callbacks> {
+    let secrets = Arc::new(CallbackSecrets::new(Arc::clone(&opened.access)));
+    Ok(Callbacks::new(policy(config), CallbackOptions::default(), secrets, Arc::clone(&opened.clock))?)
+}
+
+/// Returns where callbacks may go.
+pub(crate) fn policy(config: &Config) -> AddressPolicy {
+    AddressPolicy::public_and(config.outbound_allow.clone())
+}
+
+/// Reads the source files.
+pub(crate) fn load_sources(config: &Config) -> Result<Sources> {
+    SourceFolder::new(&config.sources).load().map_err(|errors| coded(Code::Sources, errors))
+}
+
+/// Puts the code of its page before an error of the database.
+pub(crate) fn database_error(error: StoreError) -> anyhow::Error {
+    match error {
+        StoreError::Refused(_) | StoreError::Inconsistent { .. } => coded(Code::DatabaseRefused, error),
+        StoreError::Unavailable(_) | StoreError::Fenced => coded(Code::DatabaseUnavailable, error),
+    }
+}
+
+/// Creates the first tenant and its key where there is none; returns the key if it was made up just now.
+///
+/// A kill between the two leaves a tenant without key, which the next start mends.
+pub(crate) async fn bootstrap(config: &Config, opened: &Opened) -> Result<Option<String>> {
+    if opened.access.tenant_count() == 0 {
+        let secret = config.bootstrap_callback_secret.as_ref().map(|secret| secret.expose_secret().to_owned());
+        opened.access.create_tenant(DEFAULT_TENANT, secret).await.context("WELLSPRING_BOOTSTRAP_CALLBACK_SECRET")?;
+    }
+    if !opened.access.list_keys(None).is_empty() {
+        return Ok(None);
+    }
+    let given = config.bootstrap_api_key.as_ref().map(|key| key.expose_secret().to_owned());
+    let fresh = given.is_none();
+    let (_, key) = opened.access.create_key(DEFAULT_TENANT, given).await.context("WELLSPRING_BOOTSTRAP_API_KEY")?;
+    Ok(fresh.then_some(key))
+}
+
+/// The tenant of the first start.
+pub(crate) const DEFAULT_TENANT: &str = "default";

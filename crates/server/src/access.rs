@@ -1,0 +1,509 @@
+//! Tenants, their API keys and their secrets: few rows, kept in memory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng;
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+use wellspring_core::{ApiKeyId, TenantId, Timestamp};
+use wellspring_engine::{Backend, Clock, KeyRecord, Settings, StoreError, Tenant, random_seed};
+
+use crate::problem::Problem;
+use crate::{Vault, VaultError};
+
+mod secrets;
+
+use secrets::Secrets;
+pub use secrets::{Rotated, SecretView};
+
+/// Why access could not be read or changed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AccessError {
+    /// The database did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The database was set up under another master key.
+    #[error("the database was set up with another master key")]
+    MasterKey,
+    /// A tenant's secrets do not open.
+    #[error("the secrets of {tenant} cannot be read: {error}")]
+    Sealed {
+        /// Whose.
+        tenant: TenantId,
+        /// Why.
+        error: VaultError,
+    },
+    /// A tenant's secrets are sealed in a form that this program does not know.
+    #[error("the secrets of {tenant} do not decode")]
+    Decode {
+        /// Whose.
+        tenant: TenantId,
+    },
+    /// There is no tenant of this name or id.
+    #[error("there is no tenant `{0}`")]
+    UnknownTenant(String),
+    /// There is a tenant of this name already.
+    #[error("there is a tenant named `{0}` already")]
+    NameTaken(String),
+    /// The name is no name for a tenant.
+    #[error("a tenant's name is 1 to 64 characters without control characters")]
+    Name,
+    /// The secret is no callback secret.
+    #[error("a callback secret is `whsec_` and the base64 of 24 to 64 bytes")]
+    Secret,
+    /// The key is too short to be safe, or cannot be sent in a header.
+    #[error("an API key has 16 to 255 visible ASCII characters and no space")]
+    Key,
+    /// The key is in use, or was.
+    #[error("this API key exists already")]
+    KeyTaken,
+}
+
+/// Who a request comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// By which of its keys.
+    pub key: ApiKeyId,
+}
+
+/// An API key as operators see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyInfo {
+    /// Its id.
+    pub id: ApiKeyId,
+    /// The name of its tenant.
+    pub tenant: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// Who may do what; answers from memory, changes the database first.
+#[derive(Debug)]
+pub struct Access {
+    backend: Arc<dyn Backend>,
+    vault: Vault,
+    clock: Arc<dyn Clock>,
+    state: RwLock<State>,
+    secrets_version: AtomicU64,
+    /// When the next replaced secret ends, in milliseconds.
+    next_expiry: AtomicI64,
+    /// One change at a time: each reads, writes and installs.
+    changing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    tenants: BTreeMap<TenantId, Entry>,
+    keys: BTreeMap<ApiKeyId, KeyRecord>,
+    callers: HashMap<[u8; 32], Caller>,
+}
+
+struct Entry {
+    row: Tenant,
+    secrets: Secrets,
+    live: Arc<[String]>,
+}
+
+impl Access {
+    /// Reads tenants and keys and opens the secrets.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be read, or was set up under another master key.
+    pub async fn load(
+        backend: Arc<dyn Backend>,
+        vault: Vault,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, AccessError> {
+        let fingerprint = vault.fingerprint();
+        if backend.put_meta(FINGERPRINT, fingerprint.clone()).await? != fingerprint {
+            return Err(AccessError::MasterKey);
+        }
+        let access = Self {
+            backend,
+            vault,
+            clock,
+            state: RwLock::default(),
+            secrets_version: AtomicU64::new(0),
+            next_expiry: AtomicI64::new(i64::MAX),
+            changing: tokio::sync::Mutex::default(),
+        };
+        access.reload().await?;
+        Ok(access)
+    }
+
+    /// Reads everything again, for what another node has changed.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be read; what was known before stays.
+    pub async fn reload(&self) -> Result<(), AccessError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let state = self.rows().await?;
+        self.install(state);
+        Ok(())
+    }
+
+    /// Returns whose key this is, unless it is unknown or revoked.
+    pub fn authenticate(&self, key: &str) -> Option<Caller> {
+        let hash: [u8; 32] = Sha256::digest(key).into();
+        self.read().callers.get(&hash).copied()
+    }
+
+    /// Makes a tenant; without a secret one is generated.
+    ///
+    /// # Errors
+    ///
+    /// When the name is taken or none, the secret is none, or the database does not take it.
+    pub async fn create_tenant(
+        &self,
+        name: &str,
+        callback_secret: Option<String>,
+    ) -> Result<TenantId, AccessError> {
+        let plain = name.trim() == name && !name.chars().any(char::is_control);
+        if !plain || !(1..=64).contains(&name.chars().count()) {
+            return Err(AccessError::Name);
+        }
+        if let Some(secret) = &callback_secret {
+            secrets::check(secret)?;
+        }
+        let _one_at_a_time = self.changing.lock().await;
+        let mut state = self.rows().await?;
+        if state.tenant_named(name).is_some() {
+            return Err(AccessError::NameTaken(name.to_owned()));
+        }
+        let now = self.clock.now();
+        let id = TenantId::mint(now, &mut rng());
+        let secrets = Secrets::new(callback_secret.unwrap_or_else(secrets::generate));
+        let row = Tenant {
+            id,
+            name: name.to_owned(),
+            created_at: now,
+            sealed_secrets: secrets.seal(&self.vault, id),
+            settings: Settings::default(),
+        };
+        self.backend.put_tenant(row.clone()).await?;
+        let live = secrets.live(now).0;
+        state.tenants.insert(id, Entry { row, secrets, live });
+        self.install(state);
+        Ok(id)
+    }
+
+    /// Makes an API key and returns it, for the only time; without one it is generated.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such tenant, the key is too short or taken, or the database does not take it.
+    pub async fn create_key(
+        &self,
+        tenant_name: &str,
+        key: Option<String>,
+    ) -> Result<(ApiKeyId, String), AccessError> {
+        let key = key.unwrap_or_else(|| format!("wsk_{}", URL_SAFE_NO_PAD.encode(random::<32>())));
+        let sendable = key.bytes().all(|byte| byte.is_ascii_graphic());
+        if !sendable || !(16..=255).contains(&key.len()) {
+            return Err(AccessError::Key);
+        }
+        let _one_at_a_time = self.changing.lock().await;
+        let mut state = self.rows().await?;
+        let Some(tenant) = state.tenant_named(tenant_name) else {
+            return Err(AccessError::UnknownTenant(tenant_name.to_owned()));
+        };
+        let hash: [u8; 32] = Sha256::digest(&key).into();
+        if state.keys.values().any(|known| known.hash == hash) {
+            return Err(AccessError::KeyTaken);
+        }
+        let now = self.clock.now();
+        let record = KeyRecord {
+            id: ApiKeyId::mint(now, &mut rng()),
+            tenant,
+            hash,
+            created_at: now,
+            revoked_at: None,
+        };
+        self.backend.put_key(record.clone()).await?;
+        let id = record.id;
+        state.put_key(record);
+        self.install(state);
+        Ok((id, key))
+    }
+
+    /// Revokes a key; returns whether there is such a key. Revoking twice is revoking once.
+    ///
+    /// # Errors
+    ///
+    /// When the database does not take it.
+    pub async fn revoke_key(&self, id: ApiKeyId) -> Result<bool, AccessError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let mut state = self.rows().await?;
+        let Some(mut record) = state.keys.get(&id).cloned() else {
+            return Ok(false);
+        };
+        if record.revoked_at.is_none() {
+            record.revoked_at = Some(self.clock.now());
+            self.backend.put_key(record.clone()).await?;
+            state.put_key(record);
+        }
+        self.install(state);
+        Ok(true)
+    }
+
+    /// Returns the keys of one tenant or of all, oldest first, revoked ones included.
+    pub fn list_keys(&self, tenant_name: Option<&str>) -> Vec<KeyInfo> {
+        let state = self.read();
+        let infos = state.keys.values().map(|record| KeyInfo {
+            id: record.id,
+            tenant: state
+                .tenants
+                .get(&record.tenant)
+                .map_or_else(|| record.tenant.to_string(), |entry| entry.row.name.clone()),
+            created_at: record.created_at,
+            revoked_at: record.revoked_at,
+        });
+        infos
+            .filter(|info| tenant_name.is_none_or(|name| info.tenant == name))
+            .collect()
+    }
+
+    /// Returns how many tenants there are.
+    pub fn tenant_count(&self) -> usize {
+        self.read().tenants.len()
+    }
+
+    /// Returns the secrets that sign the tenant's callbacks, the present one first; none for a stranger.
+    pub fn callback_secrets(&self, tenant: TenantId) -> Arc<[String]> {
+        self.expire();
+        let state = self.read();
+        state
+            .tenants
+            .get(&tenant)
+            .map_or_else(|| Arc::from([]), |entry| Arc::clone(&entry.live))
+    }
+
+    /// Returns a number that grows when what [`Self::callback_secrets`] says has changed for anybody.
+    pub fn secrets_version(&self) -> u64 {
+        self.expire();
+        self.secrets_version.load(Ordering::Acquire)
+    }
+
+    /// Replaces the callback secret; the one before signs as well for 24 hours more.
+    ///
+    /// The same idempotency key within that time changes nothing again.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such tenant or the database does not take it.
+    pub async fn rotate_secret(
+        &self,
+        tenant: TenantId,
+        idempotency: Option<[u8; 32]>,
+    ) -> Result<Rotated, AccessError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let mut state = self.rows().await?;
+        let now = self.clock.now();
+        let entry = state.entry(tenant)?;
+        let replayed = idempotency.is_some_and(|key| entry.secrets.was_rotated_by(&key, now));
+        if !replayed {
+            entry.secrets.rotate(now, idempotency, secrets::generate());
+            entry.row.sealed_secrets = entry.secrets.seal(&self.vault, tenant);
+            entry.live = entry.secrets.live(now).0;
+            self.backend.put_tenant(entry.row.clone()).await?;
+        }
+        let secret = entry.secrets.view(now);
+        self.install(state);
+        Ok(Rotated { secret, replayed })
+    }
+
+    /// Returns the tenant's callback secret.
+    pub fn secret(&self, tenant: TenantId) -> Option<SecretView> {
+        let now = self.clock.now();
+        let state = self.read();
+        state
+            .tenants
+            .get(&tenant)
+            .map(|entry| entry.secrets.view(now))
+    }
+
+    /// Returns what the tenant has set; the defaults for a stranger.
+    pub fn settings(&self, tenant: TenantId) -> Settings {
+        let state = self.read();
+        state
+            .tenants
+            .get(&tenant)
+            .map(|entry| entry.row.settings.clone())
+            .unwrap_or_default()
+    }
+
+    /// Replaces what the tenant has set.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such tenant or the database does not take it.
+    pub async fn set_settings(
+        &self,
+        tenant: TenantId,
+        settings: Settings,
+    ) -> Result<(), AccessError> {
+        self.change_settings(tenant, |have| *have = settings)
+            .await
+            .map(drop)
+    }
+
+    /// Changes what the tenant has set and returns it; nothing else changes it meanwhile.
+    pub(crate) async fn change_settings(
+        &self,
+        tenant: TenantId,
+        change: impl FnOnce(&mut Settings) + Send,
+    ) -> Result<Settings, AccessError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let mut state = self.rows().await?;
+        let entry = state.entry(tenant)?;
+        let before = entry.row.settings.clone();
+        change(&mut entry.row.settings);
+        let settings = entry.row.settings.clone();
+        if settings != before {
+            self.backend.put_tenant(entry.row.clone()).await?;
+        }
+        self.install(state);
+        Ok(settings)
+    }
+
+    async fn rows(&self) -> Result<State, AccessError> {
+        let now = self.clock.now();
+        let mut state = State::default();
+        for row in self.backend.tenants().await? {
+            let secrets = Secrets::open(&self.vault, row.id, &row.sealed_secrets)?;
+            let live = secrets.live(now).0;
+            state.tenants.insert(row.id, Entry { row, secrets, live });
+        }
+        for record in self.backend.keys().await? {
+            state.put_key(record);
+        }
+        Ok(state)
+    }
+
+    fn install(&self, state: State) {
+        let now = self.clock.now();
+        let next = state
+            .tenants
+            .values()
+            .map(|entry| entry.secrets.live(now).1)
+            .min();
+        let next = next.unwrap_or(Timestamp::MAX);
+        let mut have = self.write();
+        let same = have.tenants.len() == state.tenants.len()
+            && have
+                .tenants
+                .values()
+                .zip(state.tenants.values())
+                .all(|(before, after)| before.row.id == after.row.id && before.live == after.live);
+        *have = state;
+        self.next_expiry.store(next.as_millis(), Ordering::Release);
+        if !same {
+            self.secrets_version.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Drops replaced secrets whose time has passed.
+    fn expire(&self) {
+        let now = self.clock.now();
+        if now.as_millis() < self.next_expiry.load(Ordering::Acquire) {
+            return;
+        }
+        let mut state = self.write();
+        let mut earliest = Timestamp::MAX;
+        for entry in state.tenants.values_mut() {
+            let (live, next) = entry.secrets.live(now);
+            entry.live = live;
+            earliest = earliest.min(next);
+        }
+        self.next_expiry
+            .store(earliest.as_millis(), Ordering::Release);
+        self.secrets_version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn tenant_named(&self, name: &str) -> Option<TenantId> {
+        let mut entries = self.tenants.values();
+        entries
+            .find(|entry| entry.row.name == name)
+            .map(|entry| entry.row.id)
+    }
+
+    fn entry(&mut self, tenant: TenantId) -> Result<&mut Entry, AccessError> {
+        self.tenants
+            .get_mut(&tenant)
+            .ok_or_else(|| AccessError::UnknownTenant(tenant.to_string()))
+    }
+
+    fn put_key(&mut self, record: KeyRecord) {
+        if record.revoked_at.is_none() {
+            let caller = Caller {
+                tenant: record.tenant,
+                key: record.id,
+            };
+            self.callers.insert(record.hash, caller);
+        } else {
+            self.callers.remove(&record.hash);
+        }
+        self.keys.insert(record.id, record);
+    }
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State")
+            .field("tenants", &self.tenants.len())
+            .field("keys", &self.keys.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<AccessError> for Problem {
+    fn from(error: AccessError) -> Self {
+        match error {
+            AccessError::Store(error) => error.into(),
+            AccessError::MasterKey
+            | AccessError::Sealed { .. }
+            | AccessError::Decode { .. }
+            | AccessError::UnknownTenant(_)
+            | AccessError::NameTaken(_)
+            | AccessError::Name
+            | AccessError::Secret
+            | AccessError::Key
+            | AccessError::KeyTaken => Self::internal(error),
+        }
+    }
+}
+
+/// Returns bytes from the operating system.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the operating system gives randomness");
+    bytes
+}
+
+fn rng() -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(random_seed())
+}
+
+/// Under which name the master key's fingerprint is kept.
+const FINGERPRINT: &str = "master_key_fingerprint";

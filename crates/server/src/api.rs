@@ -1,0 +1,6 @@
+//! The endpoints, by noun.
+
+pub(crate) mod callback_secret;
+pub(crate) mod changes;
+pub(crate) mod collect;
+pub(crate) mod settings;

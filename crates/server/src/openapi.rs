@@ -1,0 +1,112 @@
+//! The OpenAPI document, gathered from what stands beside each endpoint.
+
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::response::Response;
+use http::StatusCode;
+use serde_json::{Value, json};
+use utoipa::OpenApi;
+
+use crate::api::{callback_secret, changes, collect, settings};
+use crate::body::bytes;
+use crate::problem::{MEDIA_TYPE, Problem, ProblemBody};
+use crate::router::App;
+use crate::{docs, health, metrics};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Wellspring", description = "Keeps connections to outside data sources alive."),
+    paths(
+        collect::create::create,
+        collect::list::list,
+        collect::show::show,
+        collect::erase::erase,
+        collect::retry::retry,
+        changes::list,
+        changes::head,
+        settings::show,
+        settings::patch,
+        callback_secret::show,
+        callback_secret::rotate,
+        health::livez,
+        health::readyz,
+        metrics::show,
+        show,
+        docs::show,
+    ),
+    components(schemas(ProblemBody)),
+    tags(
+        (name = "collect", description = "One-shot fetches with a callback"),
+        (name = "changes", description = "The ordered log of what happened"),
+        (name = "settings", description = "What a tenant sets for itself"),
+        (name = "operation", description = "Open, for operators and their tools"),
+    ),
+)]
+struct Document;
+
+/// Describes this API (OpenAPI 3.1).
+#[utoipa::path(
+    get, path = "/openapi.json", tag = "operation", operation_id = "openapi",
+    responses((status = 200, description = "The document", body = Object)),
+)]
+#[expect(clippy::unused_async, reason = "handlers are async")]
+pub(crate) async fn show(app: Arc<App>, _request: Request) -> Result<Response, Problem> {
+    Ok(bytes(
+        StatusCode::OK,
+        "application/json",
+        app.openapi.clone(),
+    ))
+}
+
+/// Returns the document of the API at `public_url`.
+pub(crate) fn document(public_url: &str, version: &str) -> Value {
+    let mut document = serde_json::to_value(Document::openapi())
+        .expect("the document is made of strings, numbers and maps");
+    document["info"]["version"] = version.into();
+    document["servers"] = json!([{ "url": public_url }]);
+    document["components"]["securitySchemes"] = json!({
+        "key": { "type": "http", "scheme": "bearer", "description": "An API key" },
+        "basic": { "type": "http", "scheme": "basic", "description": "An API key as the password" },
+    });
+    let items = document["paths"].as_object_mut().into_iter().flatten();
+    let operations = items.filter_map(|(_, item)| item.as_object_mut()).flatten();
+    for (_, operation) in operations {
+        complete(operation);
+    }
+    document
+}
+
+/// Adds what every endpoint has.
+fn complete(operation: &mut Value) {
+    let keyed = operation.get("security").is_some();
+    let Some(responses) = operation["responses"].as_object_mut() else {
+        return;
+    };
+    if keyed {
+        for (status, description) in COMMON {
+            responses
+                .entry(status)
+                .or_insert_with(|| json!({ "description": description }));
+        }
+    }
+    for (status, response) in responses {
+        if status.starts_with(['4', '5']) && response.get("content").is_none_or(is_problem) {
+            let schema = json!({ "$ref": "#/components/schemas/ProblemBody" });
+            response["content"] = json!({ MEDIA_TYPE: { "schema": schema } });
+        }
+    }
+}
+
+fn is_problem(content: &Value) -> bool {
+    content["application/json"]["schema"]["$ref"] == "#/components/schemas/ProblemBody"
+}
+
+const COMMON: [(&str, &str); 3] = [
+    ("401", "No valid API key"),
+    (
+        "500",
+        "The server failed; `id` names the failure in its log",
+    ),
+    ("503", "Not now; come back after `Retry-After`"),
+];

@@ -1,0 +1,249 @@
+//! Which path leads where.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, on};
+use bytes::Bytes;
+use http::StatusCode;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::time::Instant;
+use wellspring_engine::{Backend, EngineHandle, StoreError};
+
+use crate::api::collect::Links;
+use crate::api::{callback_secret, changes, collect, settings};
+use crate::metrics::{Exposition, Meter};
+use crate::problem::Problem;
+use crate::{Access, Caller, Intake, auth, docs, health, metrics, openapi};
+
+/// What the API is made of.
+#[derive(Debug, Clone)]
+pub struct AppParts {
+    /// Does what is asked.
+    pub engine: EngineHandle,
+    /// Answers what is read.
+    pub backend: Arc<dyn Backend>,
+    /// Knows who asks.
+    pub access: Arc<Access>,
+    /// Judges what a collection names.
+    pub intake: Arc<dyn Intake>,
+    /// The base of links in answers, as clients reach it.
+    pub public_url: String,
+    /// Where metrics are gathered; without it `/metrics` is not there.
+    pub metrics: Option<PrometheusHandle>,
+    /// The version of the program.
+    pub version: &'static str,
+    /// Whether metrics are served by [`metrics_router`] alone.
+    pub separate_metrics: bool,
+}
+
+/// Returns the API with its open endpoints.
+pub fn router(parts: AppParts) -> Router {
+    let exposed = parts.metrics.clone().filter(|_| !parts.separate_metrics);
+    let mut routes = routes();
+    if exposed.is_some() {
+        routes = routes.open(MethodFilter::GET, metrics::PATH, metrics::show);
+    }
+    let elsewhere = Arc::new(Meter::new("other", "other"));
+    let elsewhere_too = Arc::clone(&elsewhere);
+    routes
+        .router
+        .fallback(move || lost(Arc::clone(&elsewhere), unknown_path()))
+        .method_not_allowed_fallback(move || lost(Arc::clone(&elsewhere_too), unknown_method()))
+        .with_state(Arc::new(App::new(parts, exposed)))
+}
+
+/// Returns a router with nothing but `/metrics`, for a listener of its own.
+///
+/// Without [`AppParts::metrics`] it has nothing at all.
+pub fn metrics_router(parts: &AppParts) -> Router {
+    let Some(handle) = parts.metrics.clone() else {
+        return Router::new();
+    };
+    let exposition = Arc::new(Exposition::new(handle));
+    let engine = parts.engine.clone();
+    let show = move || {
+        let text = exposition.render(&engine.snapshot());
+        async move { metrics::response(text) }
+    };
+    Router::new().route(metrics::PATH, on(MethodFilter::GET, show))
+}
+
+/// What handlers work with.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) engine: EngineHandle,
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) access: Arc<Access>,
+    pub(crate) intake: Arc<dyn Intake>,
+    pub(crate) links: Links,
+    pub(crate) exposition: Option<Exposition>,
+    pub(crate) openapi: Bytes,
+    pub(crate) docs: Bytes,
+}
+
+impl App {
+    fn new(parts: AppParts, metrics: Option<PrometheusHandle>) -> Self {
+        let public_url = parts.public_url.trim_end_matches('/');
+        let document = openapi::document(public_url, parts.version);
+        Self {
+            engine: parts.engine,
+            backend: parts.backend,
+            access: parts.access,
+            intake: parts.intake,
+            links: Links::new(public_url),
+            exposition: metrics.map(Exposition::new),
+            openapi: document.to_string().into(),
+            docs: docs::render(&document).into(),
+        }
+    }
+}
+
+/// Waits for the database for as long as a client would.
+pub(crate) async fn within<T, E: From<StoreError>>(
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(answer) => answer,
+        Err(_elapsed) => {
+            let error = StoreError::Unavailable("it did not answer in time".to_owned());
+            Err(error.into())
+        }
+    }
+}
+
+/// All routes but that of the metrics, which may be elsewhere.
+fn routes() -> Routes {
+    const GET: MethodFilter = MethodFilter::GET;
+    const POST: MethodFilter = MethodFilter::POST;
+    const PATCH: MethodFilter = MethodFilter::PATCH;
+    const DELETE: MethodFilter = MethodFilter::DELETE;
+
+    Routes::default()
+        .keyed(POST, "/collect", collect::create::create)
+        .keyed(GET, "/collect", collect::list::list)
+        .keyed(GET, "/collect/{requestId}", collect::show::show)
+        .keyed(DELETE, "/collect/{requestId}", collect::erase::erase)
+        .keyed(POST, "/collect/{requestId}/retry", collect::retry::retry)
+        .keyed(GET, "/v1/changes", changes::list)
+        .keyed(GET, "/v1/changes/head", changes::head)
+        .keyed(GET, "/v1/settings", settings::show)
+        .keyed(PATCH, "/v1/settings", settings::patch)
+        .keyed(GET, "/v1/callback-secret", callback_secret::show)
+        .keyed(POST, "/v1/callback-secret/rotate", callback_secret::rotate)
+        .open(GET, "/livez", health::livez)
+        .open(GET, "/readyz", health::readyz)
+        .open(GET, "/openapi.json", openapi::show)
+        .open(GET, "/docs", docs::show)
+}
+
+/// A router and what is on it.
+#[derive(Default)]
+struct Routes {
+    router: Router<Arc<App>>,
+    list: Vec<(&'static str, &'static str)>,
+}
+
+impl Routes {
+    /// Adds an endpoint for callers with an API key.
+    fn keyed<H, F, E>(self, method: MethodFilter, path: &'static str, handler: H) -> Self
+    where
+        H: Fn(Arc<App>, Caller, Request) -> F + Copy + Send + Sync + 'static,
+        F: Future<Output = Result<Response, E>> + Send,
+        E: Into<Problem> + Send,
+    {
+        self.open(
+            method,
+            path,
+            move |app: Arc<App>, request: Request| async move {
+                let caller = auth::caller(&app.access, request.headers())?;
+                handler(app, caller, request).await.map_err(Into::into)
+            },
+        )
+    }
+
+    /// Adds an endpoint for everybody.
+    fn open<H, F>(mut self, method: MethodFilter, path: &'static str, handler: H) -> Self
+    where
+        H: Fn(Arc<App>, Request) -> F + Copy + Send + Sync + 'static,
+        F: Future<Output = Result<Response, Problem>> + Send,
+    {
+        let name = method_name(method);
+        let meter = Arc::new(Meter::new(path, name));
+        let endpoint = move |State(app): State<Arc<App>>, request: Request| {
+            let meter = Arc::clone(&meter);
+            async move {
+                let started = Instant::now();
+                let response = handler(app, request)
+                    .await
+                    .unwrap_or_else(IntoResponse::into_response);
+                meter.record(response.status(), started.elapsed());
+                response
+            }
+        };
+        self.router = self.router.route(path, on(method, endpoint));
+        self.list.push((name, path));
+        self
+    }
+}
+
+async fn lost(meter: Arc<Meter>, problem: Problem) -> Response {
+    let response = problem.into_response();
+    meter.record(response.status(), Duration::ZERO);
+    response
+}
+
+fn unknown_path() -> Problem {
+    Problem::not_found("There is nothing at this path; /docs tells what there is")
+}
+
+fn unknown_method() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "This path does not have this method; the header Allow names those that it has",
+    )
+}
+
+const fn method_name(method: MethodFilter) -> &'static str {
+    match method {
+        MethodFilter::GET => "GET",
+        MethodFilter::POST => "POST",
+        MethodFilter::PATCH => "PATCH",
+        MethodFilter::DELETE => "DELETE",
+        _ => "other",
+    }
+}
+
+/// How long a read may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_document_describes_every_route_and_no_other() {
+        let document = openapi::document("http://localhost", "0");
+        let mut described = BTreeSet::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                described.insert((method.to_uppercase(), path.clone()));
+                assert!(operation["summary"].is_string(), "{method} {path}");
+                assert!(!operation["responses"].as_object().unwrap().is_empty());
+            }
+        }
+        let routed: BTreeSet<(String, String)> = routes()
+            .open(MethodFilter::GET, metrics::PATH, metrics::show)
+            .list
+            .into_iter()
+            .map(|(method, path)| (method.to_owned(), path.to_owned()))
+            .collect();
+        assert_eq!(described, routed);
+    }
+}

@@ -1,0 +1,232 @@
+//! The real store behind a slow and unreliable way to it.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use wellspring_core::{IncarnationId, Shard};
+use wellspring_engine::{Batch, CommitError, Event, Store};
+
+use crate::agenda::{News, Occurrence, StoreOp};
+use crate::clock::SECOND;
+use crate::node::PAGE;
+use crate::world::World;
+use crate::{Fault, Plant};
+
+impl World {
+    /// Sends a request to the database.
+    pub(crate) fn ask_store(&mut self, node: usize, op: StoreOp) {
+        let boot = self.nodes[node].boot;
+        let at = self.now + self.store_latency();
+        self.agenda.push(at, Occurrence::Exec { node, boot, op });
+    }
+
+    /// The database has got a request.
+    pub(crate) fn exec(&mut self, node: usize, boot: u64, op: StoreOp) {
+        if self.nodes[node].boot != boot {
+            // A commit may have left the machine before its process died.
+            if let StoreOp::Commit(batch) = op
+                && self.dice.permille(500)
+            {
+                self.note(|| format!("late commit {} of node {node}", batch.number));
+                self.write(&batch).ok();
+            }
+            return;
+        }
+        let readable = self.now >= self.unreadable_until;
+        let news = match op {
+            StoreOp::Join(incarnation) => {
+                if let Err(error) = now(self.store.join(incarnation)) {
+                    self.broken("the store answers", error.to_string());
+                }
+                News::Joined(incarnation)
+            }
+            StoreOp::Renew(incarnation) => {
+                News::Membership(incarnation, now(self.store.renew(incarnation)))
+            }
+            StoreOp::Acquire(incarnation, shards) => self.acquire(incarnation, shards),
+            StoreOp::Scan(incarnation, shards, after) => {
+                let rows = if readable {
+                    now(self.store.scan(shards.clone(), after, PAGE)).ok()
+                } else {
+                    self.report.strike(Fault::LoadFailed);
+                    None
+                };
+                News::Page {
+                    incarnation,
+                    shards,
+                    after,
+                    rows,
+                }
+            }
+            StoreOp::Inbox(incarnation, shards) => {
+                let rows = readable.then(|| now(self.store.inbox(shards, 512)).ok());
+                News::Inbox(incarnation, rows.flatten())
+            }
+            StoreOp::Release(incarnation, shards) => self.released(incarnation, shards),
+            StoreOp::Commit(batch) => match self.commit(node, &batch) {
+                Some(outcome) => News::Driver(
+                    Some(batch.incarnation),
+                    Event::Committed(batch.number, outcome),
+                ),
+                None => return,
+            },
+            StoreOp::Resolve(incarnation, number) => {
+                let outcome = now(self.store.committed(incarnation, number)).ok();
+                News::Driver(Some(incarnation), Event::Resolved(number, outcome))
+            }
+            StoreOp::Load(incarnation, asked) => {
+                let rows = if readable {
+                    now(self.store.load(asked.clone())).ok()
+                } else {
+                    self.report.strike(Fault::LoadFailed);
+                    None
+                };
+                let event = match rows {
+                    Some(rows) => Event::Loaded { asked, rows },
+                    None => Event::LoadFailed(asked),
+                };
+                News::Driver(Some(incarnation), event)
+            }
+        };
+        let at = self.now + self.store_latency();
+        self.agenda.push(at, Occurrence::Tell { node, boot, news });
+    }
+
+    pub(crate) fn leave(&mut self, incarnation: IncarnationId) {
+        self.model.owners.retain(|_, (owner, _)| *owner != incarnation);
+        if let Err(error) = now(self.store.leave(incarnation)) {
+            self.broken("the store answers", error.to_string());
+        }
+        self.unsettle();
+    }
+
+    fn acquire(&mut self, incarnation: IncarnationId, shards: Vec<Shard>) -> News {
+        let leases = now(self.store.acquire(incarnation, shards));
+        for lease in leases.iter().flatten() {
+            self.note(|| format!("{:?} leased to {incarnation}", lease.shard));
+            if let Err(broken) = self.model.granted(lease.shard, incarnation, lease.epoch, self.now) {
+                self.broken(broken.0, broken.1);
+            }
+        }
+        self.unsettle();
+        News::Leased(incarnation, leases)
+    }
+
+    fn released(&mut self, incarnation: IncarnationId, shards: Vec<Shard>) -> News {
+        for shard in &shards {
+            if self.model.owns(incarnation, *shard) {
+                self.model.owners.remove(shard);
+            }
+        }
+        if let Err(error) = now(self.store.release(incarnation, shards)) {
+            self.broken("the store answers", error.to_string());
+        }
+        self.report.strike(Fault::ShardHandover);
+        self.unsettle();
+        News::Released(incarnation)
+    }
+
+    /// Returns what the node hears, unless it dies first.
+    fn commit(&mut self, node: usize, batch: &Arc<Batch>) -> Option<Result<(), CommitError>> {
+        let fate = self.nodes[node].fate.take();
+        let lost = |reason: &str| Some(Err(CommitError::Unknown(reason.to_owned())));
+        if self.now < self.refused_until {
+            self.report.strike(Fault::CommitRefused);
+            return Some(Err(CommitError::NotCommitted("the disk is full".to_owned())));
+        }
+        let back_in = self.dice.between(SECOND / 2, 120 * SECOND);
+        match fate {
+            Some(fault @ Fault::CrashBeforeCommit) => {
+                self.report.strike(fault);
+                self.crash(node, back_in);
+                return None;
+            }
+            Some(fault @ Fault::CommitUnknownLost) => {
+                self.report.strike(fault);
+                if self.plant == Some(Plant::ReuseUnknown) {
+                    return Some(Ok(()));
+                }
+                return lost("the connection broke");
+            }
+            Some(_) | None => {}
+        }
+        let outcome = self.write(batch);
+        match fate {
+            Some(fault @ Fault::CrashAfterCommit) => {
+                self.report.strike(fault);
+                self.crash(node, back_in);
+                None
+            }
+            Some(fault @ Fault::CommitUnknownCommitted) if outcome.is_ok() => {
+                self.report.strike(fault);
+                lost("the connection broke")
+            }
+            Some(_) | None => Some(outcome),
+        }
+    }
+
+    fn write(&mut self, batch: &Arc<Batch>) -> Result<(), CommitError> {
+        let outcome = now(self.store.commit(self.planted(batch)));
+        let said = match &outcome {
+            Ok(()) => "durable".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        self.note(|| {
+            format!(
+                "batch {} of {}: {} writes, {said}",
+                batch.number,
+                batch.incarnation,
+                batch.writes.len()
+            )
+        });
+        if outcome.is_ok()
+            && let Err(broken) = self.model.commit(batch, &self.sources)
+        {
+            self.broken(broken.0, broken.1);
+        }
+        outcome
+    }
+
+    /// Spoils a batch by the bug that is switched on.
+    fn planted(&self, batch: &Arc<Batch>) -> Arc<Batch> {
+        let mut spoilt = Batch::clone(batch);
+        match self.plant {
+            Some(Plant::LosePayload) => {
+                for write in &mut spoilt.writes {
+                    write.payload = None;
+                }
+            }
+            Some(Plant::DoubleAccept) => spoilt.keys.clear(),
+            Some(Plant::EraseNothing) => spoilt.writes.retain(|write| write.next.is_some()),
+            Some(Plant::SwallowLog) if batch.number.is_multiple_of(5) => {
+                spoilt.entries.pop();
+            }
+            Some(Plant::SkipFence) => {
+                for (shard, epoch) in &mut spoilt.epochs {
+                    if let Some((owner, current)) = self.model.owners.get(shard) {
+                        spoilt.incarnation = *owner;
+                        *epoch = *current;
+                    }
+                }
+            }
+            Some(_) | None => return Arc::clone(batch),
+        }
+        Arc::new(spoilt)
+    }
+
+    fn store_latency(&mut self) -> i64 {
+        if self.dice.permille(30) {
+            self.dice.between(100, 2_500)
+        } else {
+            self.dice.between(1, 8)
+        }
+    }
+}
+
+/// Takes the answer of a store whose futures are ready at once.
+pub(crate) fn now<T>(answer: BoxFuture<'_, T>) -> T {
+    answer
+        .now_or_never()
+        .expect("the memory store answers at once")
+}

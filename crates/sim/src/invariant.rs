@@ -1,0 +1,217 @@
+//! What has to hold after every step, and what is looked at now and then.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use wellspring_core::{Collection, CollectionId, Kind, Phase, State};
+use wellspring_engine::{Cursor, CursorError, Queries, Store};
+
+use crate::Violation;
+use crate::clock::{BEGIN, MINUTE, SECOND};
+use crate::disk::now;
+use crate::world::World;
+
+impl World {
+    /// Notes the first invariant that does not hold.
+    pub(crate) fn broken(&mut self, invariant: &'static str, context: impl Into<String>) {
+        if self.violation.is_none() {
+            let context = context.into();
+            self.note(|| format!("BROKEN: {invariant}: {context}"));
+            self.violation = Some(Violation {
+                invariant,
+                context,
+                after_ms: self.now - BEGIN,
+            });
+        }
+    }
+
+    /// Looks at a node whose events have been taken in.
+    pub(crate) fn check_turn(&mut self, node: usize) {
+        let errors = self.errors.take();
+        if let Some(error) = errors.into_iter().next() {
+            self.broken("nothing is logged as an error", error);
+        }
+        let state = &self.nodes[node];
+        if !state.up {
+            return;
+        }
+        let now = self.node_now(node);
+        if state.driver.next_wakeup().is_some_and(|at| at <= now) {
+            return;
+        }
+        let full = state.driver.in_flight() >= self.limits.in_flight;
+        let idle = state.driver.lanes().into_iter().find(|lane| {
+            let paused = lane.paused_until.is_some_and(|until| until > now);
+            let source = self.sources.iter().find(|source| source.name == lane.source);
+            let free = source.is_some_and(|source| lane.in_flight < source.concurrency);
+            lane.queued > 0 && free && !paused && !full && lane.breaker == Phase::Closed
+        });
+        if let Some(lane) = idle {
+            self.broken("what is due starts where a slot is free", format!("{lane:?}"));
+        }
+    }
+
+    /// Looks for stages that outlived their give-up time although nothing kept their node from its work.
+    pub(crate) fn check_overdue(&mut self) {
+        let calm = self.now - 15 * MINUTE;
+        let healthy: BTreeMap<_, _> = self
+            .nodes
+            .iter()
+            .enumerate()
+            .filter(|(_, node)| {
+                node.up
+                    && !node.stopping
+                    && node.driver.is_ready()
+                    && node.troubled_at < calm
+                    && node.paused_until < calm
+            })
+            .map(|(place, node)| (node.incarnation, self.node_now(place)))
+            .collect();
+        if self.refused_until > calm || self.unreadable_until > calm {
+            return;
+        }
+        let overdue = self.model.rows.values().find(|row| {
+            let collection = &row.collection;
+            let shard = collection.id.shard();
+            let Some(owner) = self.model.owners.get(&shard) else {
+                return false;
+            };
+            if self.model.granted_at.get(&shard).is_none_or(|at| *at > calm) {
+                return false;
+            }
+            let Some(clock) = healthy.get(&owner.0) else {
+                return false;
+            };
+            let policy = self.sources.policy(&collection.source);
+            let gives_up_at = match &collection.state {
+                State::Collecting { .. } => collection.gives_up_at(&policy),
+                // A receiver's lane is shared by sources of different policies.
+                State::Delivering { since, .. } => {
+                    Some(since.after(self.sources.longest_give_up()))
+                }
+                State::Delivered { .. } | State::Failed { .. } => None,
+            };
+            gives_up_at.is_some_and(|at| at.after(SLACK) < *clock)
+        });
+        if let Some(row) = overdue {
+            let seen = format!("{:?}", row.collection);
+            self.broken("no stage outlives its give-up time", seen);
+        }
+    }
+
+    /// Compares the whole image with the model.
+    pub(crate) fn audit(&mut self) {
+        self.audit_rows();
+        self.audit_log();
+    }
+
+    fn audit_rows(&mut self) {
+        let ids: Vec<CollectionId> = self.model.rows.keys().copied().collect();
+        let loaded = match now(self.store.load(ids)) {
+            Ok(loaded) => loaded,
+            Err(error) => return self.broken("every row decodes", error.to_string()),
+        };
+        let loaded: BTreeMap<_, _> = loaded
+            .into_iter()
+            .map(|row| (row.collection.id, row))
+            .collect();
+        let differing = self.model.rows.iter().find_map(|(id, row)| {
+            let Some(found) = loaded.get(id) else {
+                return Some(format!("{id} is gone"));
+            };
+            let wants_data = matches!(
+                row.collection.state,
+                State::Delivering {
+                    kind: Kind::Success,
+                    ..
+                }
+            );
+            let same = alike(&found.collection, &row.collection)
+                && found.live == row.is_live()
+                && (!wants_data || found.payload == row.payload);
+            (!same).then(|| format!("{found:?} should be {row:?}"))
+        });
+        if let Some(seen) = differing {
+            return self.broken("what was accepted is kept", seen);
+        }
+        let gone: Vec<CollectionId> = self.model.erased.iter().copied().collect();
+        if let Ok(rows) = now(self.store.load(gone))
+            && let Some(row) = rows.first()
+        {
+            let seen = format!("{}", row.collection.id);
+            return self.broken("what was erased is gone", seen);
+        }
+        let live: BTreeSet<CollectionId> = match now(self.store.scan(
+            self.store.shards(),
+            None,
+            usize::MAX,
+        )) {
+            Ok(rows) => rows.into_iter().map(|row| row.id).collect(),
+            Err(error) => return self.broken("every row decodes", error.to_string()),
+        };
+        let expected = self.model.rows.values().filter(|row| row.is_live());
+        let expected: BTreeSet<CollectionId> = expected.map(|row| row.collection.id).collect();
+        if live != expected {
+            let seen = format!("{:?}", live.symmetric_difference(&expected));
+            self.broken("the hot table holds what is unfinished", seen);
+        }
+    }
+
+    /// Reads on in the log as every tenant would.
+    pub(crate) fn audit_log(&mut self) {
+        let Ok(head) = now(self.store.head()) else {
+            return self.broken("the store answers", "no head");
+        };
+        let cursor = self
+            .cursor
+            .take()
+            .unwrap_or_else(|| Cursor::start(head.life));
+        let mut unread = std::mem::take(&mut self.model.log);
+        for tenant in self.callers.tenants.clone() {
+            let page = match now(self.store.changes(tenant, cursor.clone(), usize::MAX)) {
+                Ok(page) => page,
+                Err(CursorError::Expired) => continue,
+                Err(error) => return self.broken("the log can be read on", error.to_string()),
+            };
+            for entry in page.entries {
+                let said = (tenant, format!("{} {}", entry.verb.as_str(), entry.path));
+                let written = unread.remove(&(entry.shard, entry.seq));
+                if written.as_ref() != Some(&said) {
+                    let seen = format!("{:?} {}: {said:?}", entry.shard, entry.seq);
+                    return self.broken("the log says what happened", seen);
+                }
+            }
+        }
+        if let Some(((shard, seq), said)) = unread.first_key_value() {
+            let seen = format!("{shard:?} {seq}: {said:?} is missing");
+            return self.broken("the log says what happened", seen);
+        }
+        self.cursor = Some(head);
+    }
+}
+
+/// A resumed delivery forgets in memory when its data came in; the store keeps it.
+fn alike(found: &Collection, expected: &Collection) -> bool {
+    let mut expected = expected.clone();
+    match (&mut expected.state, &found.state) {
+        (State::Delivered { collected_at, .. }, State::Delivered { collected_at: kept, .. })
+            =>
+        {
+            *collected_at = *kept;
+        }
+        (State::Failed { collected_at, .. }, State::Failed { collected_at: kept, .. })
+            if kept.is_some() && collected_at.is_some() =>
+        {
+            *collected_at = *kept;
+        }
+        (
+            State::Collecting { .. }
+            | State::Delivering { .. }
+            | State::Delivered { .. }
+            | State::Failed { .. },
+            _,
+        ) => {}
+    }
+    *found == expected
+}
+
+const SLACK: std::time::Duration = std::time::Duration::from_millis((20 * 60 * SECOND).unsigned_abs());

@@ -1,0 +1,25 @@
+#![doc = include_str!("../README.md")]
+
+mod agenda;
+mod call;
+mod caller;
+mod clock;
+mod desk;
+mod dice;
+mod disk;
+mod errors;
+mod fault;
+mod invariant;
+mod model;
+mod node;
+mod plant;
+mod provider;
+mod receiver;
+mod report;
+mod run;
+mod world;
+
+pub use fault::Fault;
+pub use plant::Plant;
+pub use report::{Options, Report, Run, Violation};
+pub use run::{first_violation, run};

@@ -1,0 +1,172 @@
+//! Pretend sources: they answer, fail, throttle, rest and go away.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use wellspring_core::{
+    CollectionId, CollectionPolicy, Error, ErrorClass, RetryPolicy, SourceName, Timestamp,
+};
+use wellspring_engine::{FetchResult, Source};
+
+use crate::clock::{MINUTE, SECOND};
+use crate::dice::Dice;
+
+/// One pretend source.
+#[derive(Debug)]
+pub(crate) struct Provider {
+    pub(crate) source: Source,
+    pub(crate) down: Window,
+    pub(crate) throttling: Window,
+    /// Whether a throttling answer says when to come back.
+    pub(crate) says_when: bool,
+    pub(crate) maintenance: Window,
+    /// How many calls in a thousand fail when all is well.
+    pub(crate) failing: u32,
+    calls: u64,
+}
+
+/// From when until when.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Window {
+    pub(crate) from: i64,
+    pub(crate) until: i64,
+}
+
+impl Window {
+    pub(crate) const fn contains(self, now: i64) -> bool {
+        self.from <= now && now < self.until
+    }
+}
+
+impl Provider {
+    pub(crate) fn all(dice: &mut Dice) -> Vec<Self> {
+        let gas = CollectionPolicy::default();
+        let internet = CollectionPolicy {
+            collect: policy(5, 2.0, 300, 20),
+            deliver: policy(5, 2.0, 300, 20),
+            give_up_after: Duration::from_secs(6 * 3_600),
+        };
+        let bank = CollectionPolicy {
+            collect: policy(20, 1.5, 120, 30),
+            deliver: policy(20, 1.5, 120, 30),
+            give_up_after: Duration::from_secs(20 * 60),
+        };
+        [("gas", gas), ("internet", internet), ("bank", bank)]
+            .into_iter()
+            .filter_map(|(name, policy)| {
+                let name: SourceName = name.parse().ok()?;
+                let concurrency = u32::try_from(dice.between(1, 8)).unwrap_or(1);
+                Some(Self {
+                    source: Source {
+                        name,
+                        policy,
+                        concurrency,
+                    },
+                    down: Window::default(),
+                    throttling: Window::default(),
+                    says_when: false,
+                    maintenance: Window::default(),
+                    failing: u32::try_from(dice.between(0, 250)).unwrap_or(0),
+                    calls: 0,
+                })
+            })
+            .collect()
+    }
+
+    /// Puts everything right for good.
+    pub(crate) fn mend(&mut self) {
+        self.down = Window::default();
+        self.throttling = Window::default();
+        self.maintenance = Window::default();
+        self.failing = 0;
+    }
+
+    /// Answers a call made at `now`; `clock` is what the calling node takes the time to be.
+    pub(crate) fn answer(
+        &mut self,
+        now: i64,
+        clock: Timestamp,
+        id: CollectionId,
+        dice: &mut Dice,
+    ) -> (FetchResult, i64) {
+        self.calls += 1;
+        if self.down.contains(now) {
+            let latency = if dice.permille(500) {
+                dice.between(5, 300)
+            } else {
+                dice.between(5 * SECOND, 15 * SECOND)
+            };
+            let (class, code) = (ErrorClass::ConnectionFailure, "connect");
+            return (failed(class, code, None), latency);
+        }
+        let latency = latency(dice);
+        if self.throttling.contains(now) {
+            let when = self
+                .says_when
+                .then(|| clock.after(Duration::from_secs(30 + dice.seed() % 600)));
+            return (
+                failed(ErrorClass::RateLimitExceeded, "http_429", when),
+                latency,
+            );
+        }
+        if self.maintenance.contains(now) {
+            return (
+                failed(ErrorClass::BankMaintenance, "maintenance", None),
+                latency,
+            );
+        }
+        if dice.permille(self.failing) {
+            let (class, code) = dice.pick(&FAILURES).unwrap_or(FAILURES[0]);
+            return (failed(class, code, None), latency);
+        }
+        let body = format!(
+            "{{\"id\":\"{id}\",\"source\":\"{}\",\"call\":{}}}",
+            self.source.name, self.calls
+        );
+        (FetchResult::Fetched(Bytes::from(body)), latency)
+    }
+}
+
+/// Mostly quick, sometimes close to the deadline.
+pub(crate) fn latency(dice: &mut Dice) -> i64 {
+    if dice.permille(60) {
+        dice.between(SECOND, 14 * SECOND)
+    } else {
+        dice.between(3, 800)
+    }
+}
+
+fn failed(class: ErrorClass, code: &str, retry_at: Option<Timestamp>) -> FetchResult {
+    let error = Error {
+        class,
+        code: code.to_owned(),
+        message: format!("the pretend source answered with {code}"),
+    };
+    FetchResult::Failed { error, retry_at }
+}
+
+fn policy(base: u64, factor: f64, cap: u64, max_retries: u16) -> RetryPolicy {
+    RetryPolicy {
+        base: Duration::from_secs(base),
+        factor,
+        cap: Duration::from_secs(cap),
+        max_retries,
+        jitter: true,
+    }
+}
+
+/// How long throttling and maintenance last.
+pub(crate) fn spell(dice: &mut Dice) -> i64 {
+    dice.between(MINUTE, 120 * MINUTE)
+}
+
+const FAILURES: [(ErrorClass, &str); 8] = [
+    (ErrorClass::ConnectionFailure, "http_500"),
+    (ErrorClass::ConnectionFailure, "timeout"),
+    (ErrorClass::InstitutionError, "http_502"),
+    (ErrorClass::ItemError, "item"),
+    (ErrorClass::UnknownError, "junk"),
+    (ErrorClass::ProductNotAvailable, "http_404"),
+    (ErrorClass::AuthenticationError, "http_401"),
+    (ErrorClass::InvalidRequest, "http_400"),
+];

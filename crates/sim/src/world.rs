@@ -1,0 +1,331 @@
+//! Everything together, and the loop that moves time on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wellspring_core::{Shard, TenantId};
+use wellspring_engine::{Cursor, Limits, Settings, SourceTable, Store};
+use wellspring_store::MemoryStore;
+
+use crate::agenda::{Agenda, Occurrence};
+use crate::call::{Call, Outages};
+use crate::caller::Callers;
+use crate::clock::{BEGIN, DAY, SECOND, VirtualClock};
+use crate::dice::Dice;
+use crate::disk::now;
+use crate::errors::Errors;
+use crate::model::Model;
+use crate::node::Node;
+use crate::provider::Provider;
+use crate::receiver::Receiver;
+use crate::{Fault, Options, Plant, Report, Run, Violation};
+
+mod settle;
+mod step;
+
+/// A whole simulated installation.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) options: Options,
+    pub(crate) plant: Option<Plant>,
+    pub(crate) dice: Dice,
+    /// Milliseconds of the steady time that no fault touches.
+    pub(crate) now: i64,
+    pub(crate) agenda: Agenda,
+    /// Renewals and polls, which are put off while nothing else happens.
+    pub(crate) background: Agenda,
+    /// The database's clock, which tells how long leases live.
+    store_clock: Arc<VirtualClock>,
+    put_off: i64,
+    restless_until: i64,
+    pub(crate) store: MemoryStore,
+    pub(crate) leased: bool,
+    pub(crate) limits: Limits,
+    pub(crate) sources: Arc<SourceTable>,
+    pub(crate) providers: Vec<Provider>,
+    pub(crate) receivers: Vec<Receiver>,
+    pub(crate) callers: Callers,
+    pub(crate) keeps: BTreeMap<TenantId, Settings>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) flying: Vec<Call>,
+    pub(crate) outages: Outages,
+    pub(crate) clock_jumps: u64,
+    /// When a clock last went back.
+    pub(crate) went_back_at: i64,
+    /// Faults that strike the next calls.
+    pub(crate) armed: BTreeMap<Fault, u32>,
+    pub(crate) refused_until: i64,
+    pub(crate) unreadable_until: i64,
+    pub(crate) model: Model,
+    pub(crate) cursor: Option<Cursor>,
+    pub(crate) errors: Errors,
+    /// Whether faults and new work are over.
+    pub(crate) calm: bool,
+    pub(crate) report: Report,
+    pub(crate) violation: Option<Violation>,
+    log: Vec<String>,
+}
+
+impl World {
+    pub(crate) fn new(options: Options, errors: Errors) -> Self {
+        let mut dice = Dice::new(options.seed);
+        let leased = dice.permille(600);
+        let store_clock = Arc::new(VirtualClock::default());
+        store_clock.set(BEGIN);
+        let clock: Arc<VirtualClock> = Arc::clone(&store_clock);
+        let store = MemoryStore::new(clock, SHARDS, leased.then_some(LEASE));
+        let providers = Provider::all(&mut dice);
+        let sources = SourceTable::new(providers.iter().map(|provider| provider.source.clone()));
+        let small = |dice: &mut Dice, most: i64| usize::try_from(dice.between(1, most)).unwrap_or(1);
+        let limits = Limits {
+            batch_steps: small(&mut dice, 64),
+            batch_bytes: small(&mut dice, 4_096),
+            commands: 64,
+            backlog: 10_000,
+            in_flight: u32::try_from(dice.between(3, 40)).unwrap_or(3),
+            receiver_concurrency: u32::try_from(dice.between(1, 5)).unwrap_or(1),
+            residents: small(&mut dice, 24) - 1,
+        };
+        let begin = wellspring_core::Timestamp::from_millis(BEGIN);
+        let callers = Callers::new(&mut dice, begin);
+        let short = Settings {
+            keep_changes: Duration::from_secs(3 * 86_400),
+            keep_collections: Duration::from_secs(2 * 86_400),
+            keep_payloads: Duration::from_secs(86_400),
+            keep_attempts: Duration::from_secs(86_400),
+            contact: None,
+        };
+        let keeps = callers
+            .tenants
+            .iter()
+            .copied()
+            .zip([Settings::default(), short])
+            .collect();
+        let nodes = if leased && dice.permille(800) { 2 } else { 1 };
+        let mut world = Self {
+            options,
+            plant: options.plant,
+            dice,
+            now: BEGIN,
+            agenda: Agenda::default(),
+            background: Agenda::default(),
+            store_clock,
+            put_off: 0,
+            restless_until: 0,
+            store,
+            leased,
+            limits,
+            sources: Arc::new(sources),
+            providers,
+            receivers: Receiver::all(),
+            callers,
+            keeps,
+            nodes: Vec::new(),
+            flying: Vec::new(),
+            outages: Outages::new(),
+            clock_jumps: 0,
+            went_back_at: 0,
+            armed: BTreeMap::new(),
+            refused_until: 0,
+            unreadable_until: 0,
+            model: Model::default(),
+            cursor: None,
+            errors,
+            calm: false,
+            report: Report {
+                seeds: 1,
+                ..Report::default()
+            },
+            violation: None,
+            log: Vec::new(),
+        };
+        for _ in 0..nodes {
+            let node = world.new_node();
+            world.nodes.push(node);
+        }
+        world
+    }
+
+    pub(crate) fn run(mut self) -> Run {
+        for node in 0..self.nodes.len() {
+            self.start(node);
+        }
+        self.agenda.push(self.now + SECOND, Occurrence::Step);
+        self.agenda.push(self.now + DAY / 4, Occurrence::Sweep);
+        let end = BEGIN + i64::from(self.options.days) * DAY;
+        while self.violation.is_none()
+            && (self.now < end || self.report.inputs < self.options.inputs)
+        {
+            self.advance();
+        }
+        if self.violation.is_none() {
+            self.settle();
+        }
+        for node in &self.nodes {
+            let counters = node.driver.counters();
+            self.report.collections[1] += counters.delivered;
+            self.report.collections[2] += counters.failed;
+        }
+        self.report.millis = self.now - BEGIN;
+        let accepted = self.model.rows.len() + self.model.erased.len() + self.model.swept.len();
+        self.report.collections[0] = u64::try_from(accepted).unwrap_or(0);
+        Run {
+            report: self.report,
+            violation: self.violation,
+            log: self.log,
+        }
+    }
+
+    /// Lets the next thing happen; returns false when there is none.
+    pub(crate) fn advance(&mut self) -> bool {
+        let wake = self.next_tick();
+        let ahead = self.agenda.first_at();
+        let next = match (wake, ahead) {
+            (Some((at, _)), Some(ahead)) => Some(at.min(ahead)),
+            (wake, ahead) => wake.map(|(at, _)| at).or(ahead),
+        };
+        if let Some(first) = self.background.first_at()
+            && next.is_none_or(|next| first < next)
+        {
+            match next {
+                Some(next) if self.may_coast(first) => {
+                    let millis = next - first + 1;
+                    self.background.put_off(millis);
+                    self.put_off += millis;
+                }
+                Some(_) => {
+                    if let Some((at, occurrence)) = self.background.pop() {
+                        self.happen(at, occurrence);
+                    }
+                    return true;
+                }
+                None if self.may_coast(first) => return false,
+                None => {
+                    if let Some((at, occurrence)) = self.background.pop() {
+                        self.happen(at, occurrence);
+                    }
+                    return true;
+                }
+            }
+        }
+        match (wake, ahead) {
+            (Some((at, node)), ahead) if ahead.is_none_or(|ahead| at < ahead) => {
+                self.move_to(at);
+                self.turn(node);
+                true
+            }
+            (_, Some(_)) => {
+                if let Some((at, occurrence)) = self.agenda.pop() {
+                    self.happen(at, occurrence);
+                }
+                true
+            }
+            (_, None) => false,
+        }
+    }
+
+    /// Nodes, leases or work are in motion: renewals and polls matter.
+    pub(crate) fn unsettle(&mut self) {
+        let lease = i64::try_from(LEASE.as_millis()).unwrap_or(0);
+        self.restless_until = self.restless_until.max(self.now + 4 * lease);
+    }
+
+    fn may_coast(&self, at: i64) -> bool {
+        let paused = self.nodes.iter().any(|node| node.paused_until > self.now);
+        let waiting = now(self.store.inbox(self.store.shards(), 1)).is_ok_and(|rows| !rows.is_empty());
+        at > self.restless_until && !paused && !waiting
+    }
+
+    fn next_tick(&self) -> Option<(i64, usize)> {
+        let ticks = self.nodes.iter().enumerate().filter(|(_, node)| node.up);
+        ticks
+            .filter_map(|(place, node)| {
+                let wake = node.driver.next_wakeup()?.as_millis() - node.offset;
+                Some((wake.max(self.now).max(node.paused_until), place))
+            })
+            .min()
+    }
+
+    fn move_to(&mut self, at: i64) {
+        self.now = self.now.max(at);
+        self.store_clock.set(self.now - self.put_off);
+    }
+
+    fn happen(&mut self, at: i64, occurrence: Occurrence) {
+        self.move_to(at);
+        match occurrence {
+            Occurrence::Step => self.step(),
+            Occurrence::Sweep => self.sweep(),
+            Occurrence::Start(node) => {
+                self.start(node);
+                self.turn(node);
+            }
+            Occurrence::Halt { node, boot } => {
+                if self.nodes[node].up && self.nodes[node].boot == boot {
+                    self.halt(node);
+                }
+            }
+            Occurrence::Send(ask) => self.send(*ask),
+            Occurrence::Exec { node, boot, op } => {
+                let state = &self.nodes[node];
+                if state.cut_off && state.paused_until > self.now && state.boot == boot {
+                    let at = state.paused_until;
+                    self.agenda.push(at, Occurrence::Exec { node, boot, op });
+                } else {
+                    self.exec(node, boot, op);
+                }
+            }
+            Occurrence::Tell { node, boot, news } => {
+                let state = &self.nodes[node];
+                if !state.up || state.boot != boot {
+                    return;
+                }
+                if state.paused_until > self.now {
+                    let at = state.paused_until;
+                    self.agenda.push(at, Occurrence::Tell { node, boot, news });
+                } else {
+                    self.tell(node, news);
+                    self.turn(node);
+                }
+            }
+        }
+    }
+
+    /// Uses up one strike of an armed fault.
+    pub(crate) fn spend(&mut self, fault: Fault) -> bool {
+        match self.armed.get_mut(&fault) {
+            Some(left) if *left > 0 => {
+                *left -= 1;
+                self.report.strike(fault);
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// Writes a line of the event log, if anybody wants it.
+    pub(crate) fn note(&mut self, line: impl FnOnce() -> String) {
+        if self.options.log {
+            let millis = self.now - BEGIN;
+            let (days, rest) = (millis / DAY, millis % DAY);
+            let line = line();
+            let (hours, minutes) = (rest / 3_600_000, rest / 60_000 % 60);
+            let (seconds, millis) = (rest / SECOND % 60, rest % SECOND);
+            self.log.push(format!(
+                "{days:>3}d {hours:02}:{minutes:02}:{seconds:02}.{millis:03} {line}"
+            ));
+        }
+    }
+
+    /// Returns the shards that nobody was granted.
+    pub(crate) fn unowned(&self) -> Vec<Shard> {
+        let shards = self.store.shards().into_iter();
+        shards
+            .filter(|shard| !self.model.owners.contains_key(shard))
+            .collect()
+    }
+}
+
+const SHARDS: u8 = 4;
+pub(crate) const LEASE: Duration = Duration::from_secs(5);

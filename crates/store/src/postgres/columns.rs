@@ -1,0 +1,139 @@
+//! Rows as they stand in the tables.
+
+use std::borrow::Cow;
+
+use tokio_postgres::Row;
+use tokio_postgres::types::FromSql;
+use uuid::Uuid;
+use wellspring_core::{CollectionId, Lane, Stage, Stored, TenantId, Timestamp};
+use wellspring_engine::StoreError;
+
+use crate::row::{Cold, Finished, Hot, stored_error};
+
+/// The columns of both rows of a collection, for [`collection`].
+macro_rules! collection_columns {
+    () => {
+        "c.id, c.tenant, c.source, c.callback_url, c.created_at, c.version, c.message, \
+         c.collected_at, c.finished_at, c.failed_stage, c.error_class, c.error_code, \
+         c.error_message, h.state, h.version AS hot_version, h.due, h.lane, h.since, h.retries, \
+         h.waits, h.message AS hot_message"
+    };
+}
+pub(super) use collection_columns;
+
+/// One row of a named table.
+#[derive(Clone, Copy)]
+pub(super) struct Fields<'a> {
+    pub(super) table: &'static str,
+    pub(super) row: &'a Row,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) const fn new(table: &'static str, row: &'a Row) -> Self {
+        Self { table, row }
+    }
+
+    pub(super) fn get<T: FromSql<'a>>(&self, column: &'static str) -> Result<T, StoreError> {
+        self.row.try_get(column).map_err(|_other| self.inconsistent(column))
+    }
+
+    pub(super) fn uuid(&self, column: &'static str) -> Result<[u8; 16], StoreError> {
+        Ok(self.get::<Uuid>(column)?.into_bytes())
+    }
+
+    pub(super) fn digest(&self, column: &'static str) -> Result<[u8; 32], StoreError> {
+        let bytes: &[u8] = self.get(column)?;
+        bytes.try_into().map_err(|_other| self.inconsistent(column))
+    }
+
+    pub(super) fn timestamp(&self, column: &'static str) -> Result<Timestamp, StoreError> {
+        self.get(column).map(Timestamp::from_millis)
+    }
+
+    /// Reads the number of a member of a closed set.
+    pub(super) fn code(&self, column: &'static str) -> Result<u8, StoreError> {
+        let code: i16 = self.get(column)?;
+        u8::try_from(code).map_err(|_other| self.inconsistent(column))
+    }
+
+    pub(super) fn code_opt(&self, column: &'static str) -> Result<Option<u8>, StoreError> {
+        let code: Option<i16> = self.get(column)?;
+        code.map(u8::try_from).transpose().map_err(|_other| self.inconsistent(column))
+    }
+
+    pub(super) fn inconsistent(&self, column: &'static str) -> StoreError {
+        let id = self.row.try_get::<_, Uuid>("id").map(|id| id.to_string());
+        let place = || self.row.try_get::<_, i64>("seq").map(|seq| seq.to_string());
+        let row = id.or_else(|_none| place()).unwrap_or_default();
+        StoreError::Inconsistent {
+            table: self.table,
+            column,
+            row,
+        }
+    }
+}
+
+/// Reads both rows of a collection.
+pub(super) fn collection(row: &Row) -> Result<(Cold, Option<Hot>), StoreError> {
+    let fields = Fields::new("collections", row);
+    let source: &str = fields.get("source")?;
+    let finished_at: Option<i64> = fields.get("finished_at")?;
+    let finished_at = finished_at.map(Timestamp::from_millis);
+    let stage = fields.code_opt("failed_stage")?;
+    let error = stored_error((
+        fields.code_opt("error_class")?,
+        fields.get("error_code")?,
+        fields.get("error_message")?,
+    ));
+    let outcome = match (finished_at, stage, error) {
+        (None, _, _) => None,
+        (Some(at), None, _) => Some(Finished { at, failure: None }),
+        (Some(at), Some(stage), Ok(Some(error))) => {
+            let stage = Stage::from_code(stage);
+            let stage = stage.ok_or_else(|| fields.inconsistent("failed_stage"))?;
+            Some(Finished {
+                at,
+                failure: Some((stage, error)),
+            })
+        }
+        (Some(_), Some(_), Ok(None) | Err(())) => return Err(fields.inconsistent("error_class")),
+    };
+    let cold = Cold {
+        id: CollectionId::from_bytes(fields.uuid("id")?),
+        tenant: TenantId::from_bytes(fields.uuid("tenant")?),
+        source: source.parse().map_err(|_other| fields.inconsistent("source"))?,
+        callback_url: fields.get::<&str>("callback_url")?.into(),
+        created_at: fields.timestamp("created_at")?,
+        version: fields.get::<i32>("version")?.cast_unsigned(),
+        message: fields.get::<i16>("message")?.cast_unsigned(),
+        collected_at: fields.get::<Option<i64>>("collected_at")?.map(Timestamp::from_millis),
+        outcome,
+    };
+    Ok((cold, hot(row)?))
+}
+
+fn hot(row: &Row) -> Result<Option<Hot>, StoreError> {
+    let fields = Fields::new("hot", row);
+    let Some(state) = fields.code_opt("state")? else {
+        return Ok(None);
+    };
+    Ok(Some(Hot {
+        state,
+        version: fields.get::<i32>("hot_version")?.cast_unsigned(),
+        due: fields.timestamp("due")?,
+        lane: Lane(fields.get::<i64>("lane")?.cast_unsigned()),
+        since: fields.timestamp("since")?,
+        retries: fields.get::<i16>("retries")?.cast_unsigned(),
+        waits: fields.get::<i16>("waits")?.cast_unsigned(),
+        message: fields.get::<i16>("hot_message")?.cast_unsigned(),
+    }))
+}
+
+/// Returns a text as PostgreSQL can keep it: it knows no NUL, and what others send may have one.
+pub(super) fn text(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') {
+        Cow::Owned(text.replace('\0', "\u{fffd}"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
