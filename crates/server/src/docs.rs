@@ -18,7 +18,6 @@ use crate::router::App;
     get, path = "/docs", tag = "operation", operation_id = "docs",
     responses((status = 200, description = "The page", body = String, content_type = "text/html")),
 )]
-#[expect(clippy::unused_async, reason = "handlers are async")]
 pub(crate) async fn show(app: Arc<App>, _request: Request) -> Result<Response, Problem> {
     let mut response = bytes(StatusCode::OK, "text/html; charset=utf-8", app.docs.clone());
     for (name, value) in [
@@ -87,8 +86,9 @@ struct Page(String);
 
 impl Page {
     fn put(&mut self, piece: std::fmt::Arguments<'_>) {
-        // Writing to a string does not fail.
-        let _ = self.0.write_fmt(piece);
+        self.0
+            .write_fmt(piece)
+            .expect("writing to a string does not fail");
     }
 
     fn paragraphs(&mut self, text: &str) {

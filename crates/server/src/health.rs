@@ -57,7 +57,6 @@ pub(crate) struct Check {
     get, path = "/livez", tag = "operation",
     responses((status = 200, description = "It does", body = Liveness)),
 )]
-#[expect(clippy::unused_async, reason = "handlers are async")]
 pub(crate) async fn livez(_app: Arc<App>, _request: Request) -> Result<Response, Problem> {
     let status = Condition::Ok;
     json(StatusCode::OK, &Liveness { status })

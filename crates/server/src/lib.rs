@@ -19,7 +19,7 @@ mod vault;
 
 pub use access::{Access, AccessError, Caller, KeyInfo, Rotated, SecretView};
 pub use intake::Intake;
-pub use metrics::{install_metrics, keep_metrics};
+pub use metrics::keep_metrics;
 pub use router::{AppParts, metrics_router, router};
 pub use serve::serve;
 pub use vault::{Vault, VaultError};

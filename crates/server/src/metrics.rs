@@ -8,34 +8,23 @@ use ::metrics::{Histogram, counter, gauge, histogram};
 use axum::extract::Request;
 use axum::response::Response;
 use http::StatusCode;
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use wellspring_core::Phase;
+use metrics_exporter_prometheus::PrometheusHandle;
+use wellspring_core::{Phase, Timestamp};
 use wellspring_engine::{Counters, Snapshot};
 
 use crate::body::bytes;
 use crate::problem::Problem;
 use crate::router::App;
 
-/// Installs the recorder of the whole process, with buckets that suit what is measured.
-///
-/// # Errors
-///
-/// When there is a recorder already.
-pub fn install_metrics() -> Result<PrometheusHandle, BuildError> {
-    let durations = Matcher::Suffix("_duration_seconds".to_owned());
-    let collections = Matcher::Full("wellspring_collection_duration_seconds".to_owned());
-    PrometheusBuilder::new()
-        .set_buckets_for_metric(durations, &SHORT)?
-        .set_buckets_for_metric(collections, &LONG)?
-        .install_recorder()
-}
-
-/// Keeps the recorder's memory bounded where nobody scrapes; it never ends by itself.
-pub async fn keep_metrics(handle: PrometheusHandle) {
+/// Keeps the recorder's memory bounded where nobody scrapes, until `stop` ends.
+pub async fn keep_metrics(handle: PrometheusHandle, stop: impl Future<Output = ()>) {
     let mut every = tokio::time::interval(UPKEEP);
+    let mut stop = std::pin::pin!(stop);
     loop {
-        every.tick().await;
-        handle.run_upkeep();
+        tokio::select! {
+            () = &mut stop => return,
+            _tick = every.tick() => handle.run_upkeep(),
+        }
     }
 }
 
@@ -47,7 +36,6 @@ pub async fn keep_metrics(handle: PrometheusHandle) {
         (status = 404, description = "Metrics are served elsewhere"),
     ),
 )]
-#[expect(clippy::unused_async, reason = "handlers are async")]
 pub(crate) async fn show(app: Arc<App>, _request: Request) -> Result<Response, Problem> {
     let Some(exposition) = &app.exposition else {
         return Err(Problem::not_found("Metrics are served elsewhere"));
@@ -127,7 +115,9 @@ struct Shown {
 }
 
 impl Exposition {
-    pub(crate) fn new(handle: PrometheusHandle) -> Self {
+    pub(crate) fn new(handle: PrometheusHandle, version: &'static str, started: Timestamp) -> Self {
+        gauge!("wellspring_build_info", "version" => version).set(1.0);
+        gauge!("process_start_time_seconds").set(started.as_millis() as f64 / 1_000.0);
         Self {
             handle,
             shown: Mutex::default(),
@@ -254,12 +244,6 @@ const COUNTERS: [&str; 14] = [
 
 pub(crate) const PATH: &str = "/metrics";
 const UPKEEP: Duration = Duration::from_secs(5);
-const SHORT: [f64; 12] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
-];
-const LONG: [f64; 12] = [
-    0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1_800.0, 14_400.0, 86_400.0,
-];
 
 #[cfg(test)]
 mod tests {

@@ -50,7 +50,6 @@ struct Document;
     get, path = "/openapi.json", tag = "operation", operation_id = "openapi",
     responses((status = 200, description = "The document", body = Object)),
 )]
-#[expect(clippy::unused_async, reason = "handlers are async")]
 pub(crate) async fn show(app: Arc<App>, _request: Request) -> Result<Response, Problem> {
     Ok(bytes(
         StatusCode::OK,

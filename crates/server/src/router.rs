@@ -1,5 +1,6 @@
 //! Which path leads where.
 
+use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::time::Instant;
-use wellspring_engine::{Backend, EngineHandle, StoreError};
+use wellspring_engine::{Backend, Clock, EngineHandle, StoreError};
 
 use crate::api::collect::Links;
 use crate::api::{callback_secret, changes, collect, settings};
@@ -30,6 +31,8 @@ pub struct AppParts {
     pub access: Arc<Access>,
     /// Judges what a collection names.
     pub intake: Arc<dyn Intake>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
     /// The base of links in answers, as clients reach it.
     pub public_url: String,
     /// Where metrics are gathered; without it `/metrics` is not there.
@@ -42,34 +45,39 @@ pub struct AppParts {
 
 /// Returns the API with its open endpoints.
 pub fn router(parts: AppParts) -> Router {
-    let exposed = parts.metrics.clone().filter(|_| !parts.separate_metrics);
+    let exposition = exposition(&parts).filter(|_| !parts.separate_metrics);
     let mut routes = routes();
-    if exposed.is_some() {
+    if exposition.is_some() {
         routes = routes.open(MethodFilter::GET, metrics::PATH, metrics::show);
     }
     let elsewhere = Arc::new(Meter::new("other", "other"));
     let elsewhere_too = Arc::clone(&elsewhere);
     routes
         .router
-        .fallback(move || lost(Arc::clone(&elsewhere), unknown_path()))
-        .method_not_allowed_fallback(move || lost(Arc::clone(&elsewhere_too), unknown_method()))
-        .with_state(Arc::new(App::new(parts, exposed)))
+        .fallback(move || lost(&elsewhere, unknown_path()))
+        .method_not_allowed_fallback(move || lost(&elsewhere_too, unknown_method()))
+        .with_state(Arc::new(App::new(parts, exposition)))
 }
 
 /// Returns a router with nothing but `/metrics`, for a listener of its own.
 ///
 /// Without [`AppParts::metrics`] it has nothing at all.
 pub fn metrics_router(parts: &AppParts) -> Router {
-    let Some(handle) = parts.metrics.clone() else {
+    let Some(exposition) = exposition(parts) else {
         return Router::new();
     };
-    let exposition = Arc::new(Exposition::new(handle));
+    let exposition = Arc::new(exposition);
     let engine = parts.engine.clone();
     let show = move || {
         let text = exposition.render(&engine.snapshot());
         async move { metrics::response(text) }
     };
     Router::new().route(metrics::PATH, on(MethodFilter::GET, show))
+}
+
+fn exposition(parts: &AppParts) -> Option<Exposition> {
+    let handle = parts.metrics.clone()?;
+    Some(Exposition::new(handle, parts.version, parts.clock.now()))
 }
 
 /// What handlers work with.
@@ -86,7 +94,7 @@ pub(crate) struct App {
 }
 
 impl App {
-    fn new(parts: AppParts, metrics: Option<PrometheusHandle>) -> Self {
+    fn new(parts: AppParts, exposition: Option<Exposition>) -> Self {
         let public_url = parts.public_url.trim_end_matches('/');
         let document = openapi::document(public_url, parts.version);
         Self {
@@ -95,7 +103,7 @@ impl App {
             access: parts.access,
             intake: parts.intake,
             links: Links::new(public_url),
-            exposition: metrics.map(Exposition::new),
+            exposition,
             openapi: document.to_string().into(),
             docs: docs::render(&document).into(),
         }
@@ -190,10 +198,10 @@ impl Routes {
     }
 }
 
-async fn lost(meter: Arc<Meter>, problem: Problem) -> Response {
+fn lost(meter: &Meter, problem: Problem) -> Ready<Response> {
     let response = problem.into_response();
     meter.record(response.status(), Duration::ZERO);
-    response
+    ready(response)
 }
 
 fn unknown_path() -> Problem {

@@ -49,7 +49,7 @@ impl World {
                 let rows = if readable {
                     now(self.store.scan(shards.clone(), after, PAGE)).ok()
                 } else {
-                    self.report.strike(Fault::LoadFailed);
+                    self.strike_until(Fault::LoadFailed, self.unreadable_until);
                     None
                 };
                 News::Page {
@@ -79,7 +79,7 @@ impl World {
                 let rows = if readable {
                     now(self.store.load(asked.clone())).ok()
                 } else {
-                    self.report.strike(Fault::LoadFailed);
+                    self.strike_until(Fault::LoadFailed, self.unreadable_until);
                     None
                 };
                 let event = match rows {
@@ -132,7 +132,7 @@ impl World {
         let fate = self.nodes[node].fate.take();
         let lost = |reason: &str| Some(Err(CommitError::Unknown(reason.to_owned())));
         if self.now < self.refused_until {
-            self.report.strike(Fault::CommitRefused);
+            self.strike_until(Fault::CommitRefused, self.refused_until);
             return Some(Err(CommitError::NotCommitted("the disk is full".to_owned())));
         }
         let back_in = self.dice.between(SECOND / 2, 120 * SECOND);

@@ -60,6 +60,8 @@ pub(crate) struct Model {
     calls: BTreeMap<(CollectionId, u32), Vec<Past>>,
     messages: BTreeMap<(CollectionId, u16), (Kind, Bytes)>,
     successes: BTreeMap<(CollectionId, usize), u16>,
+    /// How often collections ended delivered, and failed.
+    pub(crate) ended: [u64; 2],
 }
 
 impl Model {
@@ -167,6 +169,11 @@ impl Model {
         }
         if write.payload.is_some() {
             row.payload.clone_from(&write.payload);
+        }
+        match &next.state {
+            State::Delivered { .. } => self.ended[0] += 1,
+            State::Failed { .. } => self.ended[1] += 1,
+            State::Collecting { .. } | State::Delivering { .. } => {}
         }
         row.collection = next.clone();
         Ok(())

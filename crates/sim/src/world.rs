@@ -1,6 +1,6 @@
 //! Everything together, and the loop that moves time on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +56,8 @@ pub(crate) struct World {
     /// Faults that strike the next calls.
     pub(crate) armed: BTreeMap<Fault, u32>,
     pub(crate) refused_until: i64,
+    /// Windows that were counted when they first struck.
+    pub(crate) struck: BTreeSet<(Fault, i64)>,
     pub(crate) unreadable_until: i64,
     pub(crate) model: Model,
     pub(crate) cursor: Option<Cursor>,
@@ -128,6 +130,7 @@ impl World {
             went_back_at: 0,
             armed: BTreeMap::new(),
             refused_until: 0,
+            struck: BTreeSet::new(),
             unreadable_until: 0,
             model: Model::default(),
             cursor: None,
@@ -162,14 +165,10 @@ impl World {
         if self.violation.is_none() {
             self.settle();
         }
-        for node in &self.nodes {
-            let counters = node.driver.counters();
-            self.report.collections[1] += counters.delivered;
-            self.report.collections[2] += counters.failed;
-        }
         self.report.millis = self.now - BEGIN;
         let accepted = self.model.rows.len() + self.model.erased.len() + self.model.swept.len();
-        self.report.collections[0] = u64::try_from(accepted).unwrap_or(0);
+        let [delivered, failed] = self.model.ended;
+        self.report.collections = [u64::try_from(accepted).unwrap_or(0), delivered, failed];
         Run {
             report: self.report,
             violation: self.violation,
@@ -289,6 +288,13 @@ impl World {
                     self.turn(node);
                 }
             }
+        }
+    }
+
+    /// Counts a fault that lasts until `until`, once.
+    pub(crate) fn strike_until(&mut self, fault: Fault, until: i64) {
+        if self.struck.insert((fault, until)) {
+            self.report.strike(fault);
         }
     }
 

@@ -39,7 +39,6 @@ pub(crate) enum SecretError {
     responses((status = 200, description = "The secret", body = SecretBody)),
     security(("key" = []), ("basic" = [])),
 )]
-#[expect(clippy::unused_async, reason = "handlers are async")]
 pub(crate) async fn show(
     app: Arc<App>,
     caller: Caller,

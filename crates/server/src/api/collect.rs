@@ -172,11 +172,11 @@ pub(crate) fn accepted(
 ) -> Response {
     let Links { header, json } = &app.links;
     let mut body = String::with_capacity(json.len() + 160);
-    // Writing to a string does not fail.
-    let _ = write!(
+    write!(
         body,
         r#"{{"requestId":"{id}","status":"{status}","statusUrl":"{json}/collect/{id}"}}"#
-    );
+    )
+    .expect("writing to a string does not fail");
     let mut response = bytes(StatusCode::ACCEPTED, "application/json", body.into());
     if let Ok(location) = HeaderValue::try_from(format!("{header}/collect/{id}")) {
         response.headers_mut().insert(LOCATION, location);

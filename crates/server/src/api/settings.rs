@@ -54,7 +54,6 @@ pub(crate) enum SettingsError {
     responses((status = 200, description = "The settings", body = SettingsBody)),
     security(("key" = []), ("basic" = [])),
 )]
-#[expect(clippy::unused_async, reason = "handlers are async")]
 pub(crate) async fn show(
     app: Arc<App>,
     caller: Caller,

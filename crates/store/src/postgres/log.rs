@@ -8,7 +8,6 @@ use wellspring_core::{Actor, Cause, Event, Shard, Stored, Subject, TenantId, Tim
 use wellspring_engine::{ChangeView, ChangesPage, Cursor, CursorError, StoreError};
 
 use super::columns::Fields;
-use super::queries::count;
 use super::session::Session;
 
 /// What a reader has yet to see of one shard.

@@ -128,9 +128,9 @@ pub(super) async fn scan(
     let (stretch, shards) = (count(options.stretch.max(limit)), numbers(shards));
     let mut after = after.map_or_else(Uuid::nil, |id| id.uuid());
     let mut found = Vec::new();
-    loop {
-        let limit = limit - found.len();
-        let params: [Param<'_>; 4] = [&after, &shards, &stretch, &count(limit)];
+    while !shards.is_empty() {
+        let left = count(limit - found.len());
+        let params: [Param<'_>; 4] = [&after, &shards, &stretch, &left];
         let rows = timeout(options.deadline, session.query(sql, &params)).await;
         let rows = rows.unwrap_or(Err(Fault::Late("the database does not answer")))?;
         let mut ended = true;
@@ -148,9 +148,10 @@ pub(super) async fn scan(
             }
         }
         if ended || found.len() == limit {
-            return Ok(found);
+            break;
         }
     }
+    Ok(found)
 }
 
 /// Reads aggregates, all of them as of one moment.
