@@ -10,7 +10,6 @@ mod error;
 mod intake;
 mod logging;
 mod output;
-mod pgstub;
 mod wiring;
 
 use std::net::SocketAddr;

@@ -11,8 +11,7 @@ use wellspring_engine::{
 };
 use wellspring_outbound::{AddressPolicy, ClientOptions};
 use wellspring_server::{Access, Vault};
-use crate::pgstub::{PostgresOptions, PostgresStore};
-use wellspring_store::{SqliteOptions, SqliteStore};
+use wellspring_store::{PostgresOptions, PostgresStore, SqliteOptions, SqliteStore};
 
 use crate::config::Config;
 use crate::data_dir::{self, Lock};
@@ -48,7 +47,7 @@ pub(crate) async fn open(config: &Config) -> Result<Opened> {
         None => {
             let lock = data_dir::lock(&config.data_dir)?;
             let key = data_dir::master_key(&config.data_dir, config.master_key.as_ref())?;
-            let store = SqliteStore::open(&config.sqlite_path(), SqliteOptions::default()).map_err(database_error)?;
+            let store = SqliteStore::open(&config.sqlite_path(), &SqliteOptions::default()).map_err(database_error)?;
             (Arc::new(store.clone()), Some(store), Some(lock), key)
         }
     };

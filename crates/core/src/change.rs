@@ -45,6 +45,10 @@ impl FromStr for Verb {
 }
 
 /// The domain's names for what happened, where it has one.
+#[expect(
+    clippy::enum_variant_names,
+    reason = "the names are the domain's; other aggregates bring other prefixes"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Event {
     /// A collection was accepted.

@@ -1,5 +1,7 @@
 //! Transitions of the collection machine: inputs in, steps out, no store.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+
 use std::time::Duration;
 
 use rand_core::SeedableRng;

@@ -55,9 +55,8 @@ impl SourceTable {
 
     /// Returns a time after which any stage is given up, whatever its source.
     pub fn longest_give_up(&self) -> Duration {
-        self.longest
-            .unwrap_or(CollectionPolicy::default().give_up_after)
-            .max(CollectionPolicy::default().give_up_after)
+        let default = CollectionPolicy::default().give_up_after;
+        self.longest.map_or(default, |longest| longest.max(default))
     }
 
     /// Iterates over the sources.

@@ -1,20 +1,29 @@
 //! The driver as a machine: events in, actions out; no store, no task, no clock.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use rand_core::SeedableRng;
-use wellspring_core::{Actor, CollectionId, CollectionPolicy, Error, ErrorClass, IncarnationId, Shard, State, TenantId, Timestamp};
+use wellspring_core::{
+    Actor, CollectionId, CollectionPolicy, Error, ErrorClass, IncarnationId, Shard, State,
+    TenantId, Timestamp,
+};
 use wellspring_engine::{
-    Action, Answer, Batch, Busy, Command, CommitError, DeliverOrder, DeliverResult, Driver, EffectId, Event, FetchOrder,
-    FetchResult, Key, Lease, Limits, Loaded, Origin, Request, Source, SourceTable,
+    Action, Answer, Batch, Busy, Command, CommitError, DeliverOrder, DeliverResult, Driver,
+    EffectId, Event, FetchOrder, FetchResult, Key, Lease, Limits, Loaded, Origin, Request, Source,
+    SourceTable,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const TENANT: TenantId = TenantId::from_bytes([1; 16]);
-const KEY: Key = Key { hash: [1; 32], fingerprint: [2; 32] };
+const KEY: Key = Key {
+    hash: [1; 32],
+    fingerprint: [2; 32],
+};
 const URL: &str = "http://a.example/";
 
 #[test]
@@ -29,7 +38,12 @@ fn nothing_is_answered_or_called_before_the_commit_and_what_comes_meanwhile_shar
     let first = bench.commit();
     assert_eq!((first.writes.len(), first.entries[0].seq), (1, 1));
     assert_eq!((bench.replies.len(), bench.fetches.len()), (1, 1));
-    let seqs: Vec<u64> = bench.commit().entries.iter().map(|entry| entry.seq).collect();
+    let seqs: Vec<u64> = bench
+        .commit()
+        .entries
+        .iter()
+        .map(|entry| entry.seq)
+        .collect();
     assert_eq!(seqs, [2, 3], "group commit");
     assert_eq!((bench.replies.len(), bench.fetches.len()), (3, 3));
 }
@@ -40,13 +54,19 @@ fn the_happy_path_reads_nothing_back() {
     bench.collect(1, URL, None);
     bench.commit();
     bench.fetch_ok();
-    assert!(bench.deliveries.is_empty(), "not before the data is durable");
+    assert!(
+        bench.deliveries.is_empty(),
+        "not before the data is durable"
+    );
     bench.commit();
     let (effect, order) = bench.deliveries.pop_front().unwrap();
     assert_eq!((&order.payload[..], order.message), (&b"[1]"[..], 1));
     bench.give(Event::Delivered(effect, DeliverResult::Delivered));
     bench.commit();
-    assert_eq!((bench.driver.counters().delivered, bench.driver.backlog()), (1, 0));
+    assert_eq!(
+        (bench.driver.counters().delivered, bench.driver.backlog()),
+        (1, 0)
+    );
     assert!(bench.driver.is_idle());
 }
 
@@ -65,7 +85,10 @@ fn a_database_that_is_away_refuses_new_work_and_keeps_the_old() {
 
     bench.tick();
     let again = bench.commit();
-    assert!(matches!(again.writes[0].next.as_ref().unwrap().state, State::Delivering { .. }));
+    assert!(matches!(
+        again.writes[0].next.as_ref().unwrap().state,
+        State::Delivering { .. }
+    ));
     assert_eq!(bench.deliveries.len(), 1, "what was fetched is not lost");
     bench.collect(4, URL, None);
     bench.commit();
@@ -79,7 +102,10 @@ fn an_unknown_outcome_is_asked_for_and_never_guessed() {
         bench.collect(1, URL, None);
         let number = bench.commits.front().unwrap().number;
         bench.fail_commit(CommitError::Unknown("connection lost".to_owned()));
-        assert!(bench.replies.is_empty(), "nothing is said while nothing is known");
+        assert!(
+            bench.replies.is_empty(),
+            "nothing is said while nothing is known"
+        );
         bench.tick();
         bench.give(Event::Resolved(number, None));
         bench.tick();
@@ -100,8 +126,16 @@ fn a_late_result_of_an_erased_collection_is_dropped_and_its_slot_is_free() {
     bench.collect(1, URL, None);
     bench.commit();
     let (_, order) = bench.fetches.front().unwrap();
-    let request = Request::Erase { id: order.id, tenant: TENANT, actor: Actor::Operator };
-    bench.give(Event::Command(Command { request, key: None, origin: Origin::Caller(2) }));
+    let request = Request::Erase {
+        id: order.id,
+        tenant: TENANT,
+        actor: Actor::Operator,
+    };
+    bench.give(Event::Command(Command {
+        request,
+        key: None,
+        origin: Origin::Caller(2),
+    }));
     bench.commit();
     bench.fetch_ok();
     assert!(bench.commits.is_empty() && bench.deliveries.is_empty());
@@ -115,18 +149,38 @@ fn a_late_result_of_an_erased_collection_is_dropped_and_its_slot_is_free() {
 fn a_receiver_that_hangs_holds_up_nobody_else() {
     let mut bench = Bench::new(1_000);
     for n in 0..41 {
-        let url = if n < 40 { "http://hanging.example/hook" } else { "http://other.example/hook" };
-        assert_eq!(bench.deliveries.len(), n.min(16), "at most 16 are in flight to one host");
+        let url = if n < 40 {
+            "http://hanging.example/hook"
+        } else {
+            "http://other.example/hook"
+        };
+        assert_eq!(
+            bench.deliveries.len(),
+            n.min(16),
+            "at most 16 are in flight to one host"
+        );
         bench.collect(1, url, None);
         bench.commit();
         bench.fetch_ok();
         bench.commit();
     }
     assert_eq!(bench.deliveries.len(), 17);
-    assert!(bench.deliveries.back().unwrap().1.callback_url.contains("other"));
+    assert!(
+        bench
+            .deliveries
+            .back()
+            .unwrap()
+            .1
+            .callback_url
+            .contains("other")
+    );
     let (effect, _) = bench.deliveries.pop_front().unwrap();
     bench.give(Event::Delivered(effect, DeliverResult::Delivered));
-    assert_eq!(bench.deliveries.len(), 17, "a slot that is free is taken at once");
+    assert_eq!(
+        bench.deliveries.len(),
+        17,
+        "a slot that is free is taken at once"
+    );
 }
 
 #[test]
@@ -143,12 +197,21 @@ fn an_outage_costs_probes_and_the_backlog_drains_in_steps() {
         while let Some((effect, _)) = bench.fetches.pop_front() {
             calls += 1;
             bench.now = bench.now.after(Duration::from_millis(100));
-            bench.give(Event::Fetched(effect, FetchResult::Failed { error: down(), retry_at: None }));
+            bench.give(Event::Fetched(
+                effect,
+                FetchResult::Failed {
+                    error: down(),
+                    retry_at: None,
+                },
+            ));
         }
         bench.settle();
     }
     // Some hundred calls until the breaker opens, then one a minute.
-    assert!(calls < 700, "{calls} calls for {total} collections in six hours");
+    assert!(
+        calls < 700,
+        "{calls} calls for {total} collections in six hours"
+    );
     assert!(bench.driver.counters().probes > 300);
 
     let (mut in_flight, mut fetched) = (Vec::new(), 0);
@@ -161,7 +224,10 @@ fn an_outage_costs_probes_and_the_backlog_drains_in_steps() {
         bench.settle();
     }
     assert!(in_flight.iter().all(|calls| *calls <= 8), "{in_flight:?}");
-    assert!(in_flight[..2].iter().all(|calls| *calls <= 2), "no herd: {in_flight:?}");
+    assert!(
+        in_flight[..2].iter().all(|calls| *calls <= 2),
+        "no herd: {in_flight:?}"
+    );
 }
 
 #[test]
@@ -173,7 +239,11 @@ fn one_idempotency_key_is_one_request_also_while_the_first_is_under_way() {
     assert_eq!(bench.replies, [(2, Answer::KeyBusy), (1, Answer::KeyTaken)]);
     assert_eq!(bench.driver.backlog(), 0);
     bench.collect(3, URL, Some(KEY));
-    assert_eq!(bench.commit().keys.len(), 1, "a key that was refused is not held for ever");
+    assert_eq!(
+        bench.commit().keys.len(),
+        1,
+        "a key that was refused is not held for ever"
+    );
 }
 
 #[test]
@@ -203,9 +273,18 @@ struct Bench {
 
 impl Bench {
     fn new(concurrency: u32) -> Self {
-        let source = Source { name: "gas".parse().unwrap(), policy: CollectionPolicy::default(), concurrency };
+        let source = Source {
+            name: "gas".parse().unwrap(),
+            policy: CollectionPolicy::default(),
+            concurrency,
+        };
         let incarnation = IncarnationId::mint(NOW, &mut rand_chacha::ChaCha8Rng::seed_from_u64(1));
-        let driver = Driver::new(incarnation, Arc::new(SourceTable::new([source])), Limits::default(), 1);
+        let driver = Driver::new(
+            incarnation,
+            Arc::new(SourceTable::new([source])),
+            Limits::default(),
+            1,
+        );
         let mut bench = Self {
             driver,
             now: NOW,
@@ -217,8 +296,15 @@ impl Bench {
             stored: BTreeMap::new(),
             fenced: false,
         };
-        bench.give(Event::Leased(vec![Lease { shard: Shard(0), epoch: 1, next_seq: 1 }]));
-        bench.give(Event::Scanned { rows: Vec::new(), done: true });
+        bench.give(Event::Leased(vec![Lease {
+            shard: Shard(0),
+            epoch: 1,
+            next_seq: 1,
+        }]));
+        bench.give(Event::Scanned {
+            rows: Vec::new(),
+            done: true,
+        });
         bench
     }
 
@@ -242,7 +328,10 @@ impl Bench {
 
     /// Answers a read from what was committed last.
     fn load(&mut self, asked: Vec<CollectionId>) {
-        let rows = asked.iter().filter_map(|id| self.stored.get(id).cloned()).collect();
+        let rows = asked
+            .iter()
+            .filter_map(|id| self.stored.get(id).cloned())
+            .collect();
         self.give(Event::Loaded { asked, rows });
     }
 
@@ -254,12 +343,19 @@ impl Bench {
             callback_url: url.into(),
             actor: Actor::Operator,
         };
-        self.give(Event::Command(Command { request, key, origin: Origin::Caller(caller) }));
+        self.give(Event::Command(Command {
+            request,
+            key,
+            origin: Origin::Caller(caller),
+        }));
     }
 
     fn fetch_ok(&mut self) {
         let (effect, _) = self.fetches.pop_front().expect("a call is wanted");
-        self.give(Event::Fetched(effect, FetchResult::Fetched(Bytes::from_static(b"[1]"))));
+        self.give(Event::Fetched(
+            effect,
+            FetchResult::Fetched(Bytes::from_static(b"[1]")),
+        ));
     }
 
     fn commit(&mut self) -> Arc<Batch> {
@@ -267,7 +363,11 @@ impl Bench {
         for write in &batch.writes {
             if let Some(next) = &write.next {
                 let live = next.next_wakeup().is_some();
-                let loaded = Loaded { collection: next.clone(), payload: write.payload.clone(), live };
+                let loaded = Loaded {
+                    collection: next.clone(),
+                    payload: write.payload.clone(),
+                    live,
+                };
                 self.stored.insert(write.id, loaded);
             }
         }
@@ -297,11 +397,17 @@ impl Bench {
     }
 
     fn tick(&mut self) {
-        self.now = self.now.max(self.driver.next_wakeup().expect("something is due"));
+        self.now = self
+            .now
+            .max(self.driver.next_wakeup().expect("something is due"));
         self.give(Event::Tick);
     }
 }
 
 fn down() -> Error {
-    Error { class: ErrorClass::ConnectionFailure, code: "timeout".to_owned(), message: "no answer".to_owned() }
+    Error {
+        class: ErrorClass::ConnectionFailure,
+        code: "timeout".to_owned(),
+        message: "no answer".to_owned(),
+    }
 }

@@ -1,6 +1,5 @@
 //! Tenants, their API keys and their secrets: few rows, kept in memory.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -9,60 +8,19 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use sha2::{Digest, Sha256};
-use thiserror::Error;
 use wellspring_core::{ApiKeyId, TenantId, Timestamp};
-use wellspring_engine::{Backend, Clock, KeyRecord, Settings, StoreError, Tenant, random_seed};
+use wellspring_engine::{Backend, Clock, KeyRecord, Settings, Tenant, random_seed};
 
-use crate::problem::Problem;
-use crate::{Vault, VaultError};
+use crate::Vault;
 
+mod error;
 mod secrets;
+mod state;
 
+pub use error::AccessError;
 use secrets::Secrets;
 pub use secrets::{Rotated, SecretView};
-
-/// Why access could not be read or changed.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum AccessError {
-    /// The database did not do it.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The database was set up under another master key.
-    #[error("the database was set up with another master key")]
-    MasterKey,
-    /// A tenant's secrets do not open.
-    #[error("the secrets of {tenant} cannot be read: {error}")]
-    Sealed {
-        /// Whose.
-        tenant: TenantId,
-        /// Why.
-        error: VaultError,
-    },
-    /// A tenant's secrets are sealed in a form that this program does not know.
-    #[error("the secrets of {tenant} do not decode")]
-    Decode {
-        /// Whose.
-        tenant: TenantId,
-    },
-    /// There is no tenant of this name or id.
-    #[error("there is no tenant `{0}`")]
-    UnknownTenant(String),
-    /// There is a tenant of this name already.
-    #[error("there is a tenant named `{0}` already")]
-    NameTaken(String),
-    /// The name is no name for a tenant.
-    #[error("a tenant's name is 1 to 64 characters without control characters")]
-    Name,
-    /// The secret is no callback secret.
-    #[error("a callback secret is `whsec_` and the base64 of 24 to 64 bytes")]
-    Secret,
-    /// The key is too short to be safe, or cannot be sent in a header.
-    #[error("an API key has 16 to 255 visible ASCII characters and no space")]
-    Key,
-    /// The key is in use, or was.
-    #[error("this API key exists already")]
-    KeyTaken,
-}
+use state::{Entry, State};
 
 /// Who a request comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,19 +56,6 @@ pub struct Access {
     next_expiry: AtomicI64,
     /// One change at a time: each reads, writes and installs.
     changing: tokio::sync::Mutex<()>,
-}
-
-#[derive(Default)]
-struct State {
-    tenants: BTreeMap<TenantId, Entry>,
-    keys: BTreeMap<ApiKeyId, KeyRecord>,
-    callers: HashMap<[u8; 32], Caller>,
-}
-
-struct Entry {
-    row: Tenant,
-    secrets: Secrets,
-    live: Arc<[String]>,
 }
 
 impl Access {
@@ -437,60 +382,6 @@ impl Access {
 
     fn write(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn tenant_named(&self, name: &str) -> Option<TenantId> {
-        let mut entries = self.tenants.values();
-        entries
-            .find(|entry| entry.row.name == name)
-            .map(|entry| entry.row.id)
-    }
-
-    fn entry(&mut self, tenant: TenantId) -> Result<&mut Entry, AccessError> {
-        self.tenants
-            .get_mut(&tenant)
-            .ok_or_else(|| AccessError::UnknownTenant(tenant.to_string()))
-    }
-
-    fn put_key(&mut self, record: KeyRecord) {
-        if record.revoked_at.is_none() {
-            let caller = Caller {
-                tenant: record.tenant,
-                key: record.id,
-            };
-            self.callers.insert(record.hash, caller);
-        } else {
-            self.callers.remove(&record.hash);
-        }
-        self.keys.insert(record.id, record);
-    }
-}
-
-impl std::fmt::Debug for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State")
-            .field("tenants", &self.tenants.len())
-            .field("keys", &self.keys.len())
-            .finish_non_exhaustive()
-    }
-}
-
-impl From<AccessError> for Problem {
-    fn from(error: AccessError) -> Self {
-        match error {
-            AccessError::Store(error) => error.into(),
-            AccessError::MasterKey
-            | AccessError::Sealed { .. }
-            | AccessError::Decode { .. }
-            | AccessError::UnknownTenant(_)
-            | AccessError::NameTaken(_)
-            | AccessError::Name
-            | AccessError::Secret
-            | AccessError::Key
-            | AccessError::KeyTaken => Self::internal(error),
-        }
     }
 }
 

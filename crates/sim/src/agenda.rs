@@ -17,6 +17,8 @@ pub(crate) enum Occurrence {
     Sweep,
     /// A node is started.
     Start(usize),
+    /// A node is told to stop, and is back so much later.
+    Stop { node: usize, back_in: i64 },
     /// The grace of a node's shutdown is over.
     Halt { node: usize, boot: u64 },
     /// A caller sends a request.

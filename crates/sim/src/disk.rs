@@ -216,7 +216,7 @@ impl World {
     }
 
     fn store_latency(&mut self) -> i64 {
-        if self.dice.permille(30) {
+        if self.dice.permille(self.slow) {
             self.dice.between(100, 2_500)
         } else {
             self.dice.between(1, 8)

@@ -42,6 +42,8 @@ pub(crate) struct World {
     pub(crate) store: MemoryStore,
     pub(crate) leased: bool,
     pub(crate) limits: Limits,
+    /// How many requests in a thousand the database answers slowly.
+    pub(crate) slow: u32,
     pub(crate) sources: Arc<SourceTable>,
     pub(crate) providers: Vec<Provider>,
     pub(crate) receivers: Vec<Receiver>,
@@ -89,6 +91,7 @@ impl World {
             receiver_concurrency: u32::try_from(dice.between(1, 5)).unwrap_or(1),
             residents: small(&mut dice, 24) - 1,
         };
+        let slow = u32::try_from(dice.between(10, 250)).unwrap_or(10);
         let begin = wellspring_core::Timestamp::from_millis(BEGIN);
         let callers = Callers::new(&mut dice, begin);
         let short = Settings {
@@ -118,6 +121,7 @@ impl World {
             store,
             leased,
             limits,
+            slow,
             sources: Arc::new(sources),
             providers,
             receivers: Receiver::all(),
@@ -259,6 +263,12 @@ impl World {
             Occurrence::Start(node) => {
                 self.start(node);
                 self.turn(node);
+            }
+            Occurrence::Stop { node, back_in } => {
+                let state = &self.nodes[node];
+                if state.up && !state.stopping && state.paused_until <= self.now {
+                    self.stop(node, back_in);
+                }
             }
             Occurrence::Halt { node, boot } => {
                 if self.nodes[node].up && self.nodes[node].boot == boot {

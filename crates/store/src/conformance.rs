@@ -12,8 +12,8 @@ use futures_util::future::BoxFuture;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use wellspring_core::{
-    Actor, Collection, CollectionId, CollectionPolicy, CollectionStep, IncarnationId, Input, Shard, TenantId,
-    Timestamp,
+    Actor, Collection, CollectionId, CollectionPolicy, CollectionStep, IncarnationId, Input, Shard,
+    TenantId, Timestamp,
 };
 use wellspring_engine::{Backend, Batch, Before, Entry, Lease, Write};
 
@@ -105,11 +105,20 @@ impl Node {
     pub async fn join(store: Arc<dyn Backend>) -> Self {
         let seed = SEED.fetch_add(1, Ordering::Relaxed);
         let mut rng = ChaCha8Rng::seed_from_u64(u64::try_from(seed).expect("counts up from 1"));
-        let incarnation = IncarnationId::mint(START.after(Duration::from_millis(seed.unsigned_abs())), &mut rng);
+        let incarnation = IncarnationId::mint(
+            START.after(Duration::from_millis(seed.unsigned_abs())),
+            &mut rng,
+        );
         store.join(incarnation).await.expect("joins");
         let shards = store.shards();
         let leases = store.acquire(incarnation, shards).await.expect("acquires");
-        Self { store, incarnation, leases, number: 0, rng }
+        Self {
+            store,
+            incarnation,
+            leases,
+            number: 0,
+            rng,
+        }
     }
 
     /// Returns the shards it has.
@@ -123,16 +132,27 @@ impl Node {
         let id = CollectionId::mint_in(now, shard, &mut self.rng);
         let source = "gas".parse().expect("a name");
         let url = "http://127.0.0.1:9/callback".into();
-        (id, Collection::accept(now, id, tenant, source, url, Actor::Operator))
+        (
+            id,
+            Collection::accept(now, id, tenant, source, url, Actor::Operator),
+        )
     }
 
     /// Steps a collection under the default policy.
     pub fn step(&mut self, collection: Collection, now: Timestamp, input: Input) -> CollectionStep {
-        collection.handle(now, input, &CollectionPolicy::default(), &mut self.rng).expect("takes the input")
+        collection
+            .handle(now, input, &CollectionPolicy::default(), &mut self.rng)
+            .expect("takes the input")
     }
 
     /// Makes a batch of one step; the payload goes where the step wants one.
-    pub fn batch(&mut self, now: Timestamp, before: Before, id: CollectionId, step: CollectionStep) -> Batch {
+    pub fn batch(
+        &mut self,
+        now: Timestamp,
+        before: Before,
+        id: CollectionId,
+        step: CollectionStep,
+    ) -> Batch {
         self.batch_with(now, before, id, step, None)
     }
 
@@ -146,7 +166,11 @@ impl Node {
         payload: Option<Bytes>,
     ) -> Batch {
         self.number += 1;
-        let lease = self.leases.iter().find(|lease| lease.shard == id.shard()).expect("owns the shard");
+        let lease = self
+            .leases
+            .iter()
+            .find(|lease| lease.shard == id.shard())
+            .expect("owns the shard");
         let tenant = step.next.as_ref().map_or(TENANT, |next| next.tenant);
         let entries = step.change.into_iter().map(|change| Entry {
             shard: lease.shard,
@@ -159,7 +183,13 @@ impl Node {
             incarnation: self.incarnation,
             number: self.number,
             epochs: vec![(lease.shard, lease.epoch)],
-            writes: vec![Write { id, before, next: step.next, attempt: step.attempt, payload }],
+            writes: vec![Write {
+                id,
+                before,
+                next: step.next,
+                attempt: step.attempt,
+                payload,
+            }],
             entries: entries.collect(),
             keys: Vec::new(),
             consumed: Vec::new(),
@@ -173,7 +203,11 @@ impl Node {
     /// When the store does not commit it.
     pub async fn commit(&mut self, batch: Batch) {
         for entry in &batch.entries {
-            let lease = self.leases.iter_mut().find(|lease| lease.shard == entry.shard).expect("owns the shard");
+            let lease = self
+                .leases
+                .iter_mut()
+                .find(|lease| lease.shard == entry.shard)
+                .expect("owns the shard");
             lease.next_seq = lease.next_seq.max(entry.seq + 1);
         }
         self.store.commit(Arc::new(batch)).await.expect("commits");
@@ -220,7 +254,15 @@ impl Node {
     pub async fn delivered(&mut self, now: Timestamp, tenant: TenantId) -> Collection {
         let accepted = self.accepted(now, tenant).await;
         let payload = Some(Bytes::from_static(b"[1]"));
-        let fetched = self.stepped(accepted, now, Input::Fetched { started: now }, payload).await;
-        self.stepped(fetched, now, Input::DeliverySucceeded { started: now }, None).await
+        let fetched = self
+            .stepped(accepted, now, Input::Fetched { started: now }, payload)
+            .await;
+        self.stepped(
+            fetched,
+            now,
+            Input::DeliverySucceeded { started: now },
+            None,
+        )
+        .await
     }
 }

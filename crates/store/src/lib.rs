@@ -3,8 +3,8 @@
 pub mod conformance;
 mod memory;
 mod postgres;
-mod sqlite;
 mod row;
+mod sqlite;
 
 pub use memory::{Image, MemoryStore};
 pub use postgres::{PostgresOptions, PostgresStore};

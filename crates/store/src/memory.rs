@@ -8,8 +8,8 @@ use bytes::Bytes;
 use futures_util::future::{BoxFuture, ready};
 use wellspring_core::{ApiKeyId, Attempt, CollectionId, IncarnationId, Shard, TenantId, Timestamp};
 use wellspring_engine::{
-    Batch, Clock, CommitError, Entry, InboxRow, KeyRecord, KeyRow, Lease, Live, Loaded, Membership, Request, Store,
-    StoreError, Sweep, Swept, Tenant,
+    Batch, Clock, CommitError, Entry, InboxRow, KeyRecord, KeyRow, Lease, Live, Loaded, Membership,
+    Request, Store, StoreError, Sweep, Swept, Tenant,
 };
 
 use crate::row::{Cold, Hot, NOTIFYING};
@@ -65,12 +65,23 @@ pub struct MemoryStore {
 impl MemoryStore {
     /// Makes an empty image with `shards` shards; with a `lease` several nodes may share it.
     pub fn new(clock: Arc<dyn Clock>, shards: u8, lease: Option<Duration>) -> Self {
-        let image = Image { life: 1, next_inbox: 1, ..Image::default() };
-        Self { image: Arc::new(Mutex::new(image)), clock, lease, shards: shards.clamp(1, Shard::COUNT) }
+        let image = Image {
+            life: 1,
+            next_inbox: 1,
+            ..Image::default()
+        };
+        Self {
+            image: Arc::new(Mutex::new(image)),
+            clock,
+            lease,
+            shards: shards.clamp(1, Shard::COUNT),
+        }
     }
 
     pub(crate) fn image(&self) -> MutexGuard<'_, Image> {
-        self.image.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.image
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn now(&self) -> Timestamp {
@@ -78,7 +89,8 @@ impl MemoryStore {
     }
 
     fn expiry(&self) -> Timestamp {
-        self.lease.map_or(Timestamp::MAX, |lease| self.now().after(lease))
+        self.lease
+            .map_or(Timestamp::MAX, |lease| self.now().after(lease))
     }
 }
 
@@ -95,11 +107,19 @@ impl Image {
     }
 
     pub(crate) fn loaded(&self, id: CollectionId) -> Result<Option<Loaded>, StoreError> {
-        let Some(cold) = self.cold.get(&id) else { return Ok(None) };
+        let Some(cold) = self.cold.get(&id) else {
+            return Ok(None);
+        };
         let hot = self.hot.get(&id);
         let collection = cold.collection(hot)?;
-        let payload = hot.filter(|hot| hot.state != NOTIFYING).and_then(|_| self.payloads.get(&id).cloned());
-        Ok(Some(Loaded { collection, payload, live: hot.is_some() }))
+        let payload = hot
+            .filter(|hot| hot.state != NOTIFYING)
+            .and_then(|_| self.payloads.get(&id).cloned());
+        Ok(Some(Loaded {
+            collection,
+            payload,
+            live: hot.is_some(),
+        }))
     }
 }
 
@@ -112,7 +132,13 @@ impl Store for MemoryStore {
                 image.fence(other);
             }
         }
-        image.nodes.insert(incarnation, Node { expires_at: self.expiry(), last_batch: 0 });
+        image.nodes.insert(
+            incarnation,
+            Node {
+                expires_at: self.expiry(),
+                last_batch: 0,
+            },
+        );
         Box::pin(ready(Ok(())))
     }
 
@@ -125,34 +151,61 @@ impl Store for MemoryStore {
         if let Some(node) = image.nodes.get_mut(&incarnation) {
             node.expires_at = self.expiry();
         }
-        let dead: BTreeSet<IncarnationId> =
-            image.nodes.iter().filter(|(_, node)| node.expires_at <= now).map(|(id, _)| *id).collect();
+        let dead: BTreeSet<IncarnationId> = image
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.expires_at <= now)
+            .map(|(id, _)| *id)
+            .collect();
         for id in dead {
             image.fence(id);
         }
-        let owners = image.shards.iter().filter_map(|(shard, row)| row.owner.map(|owner| (*shard, owner))).collect();
-        let membership = Membership { nodes: image.nodes.keys().copied().collect(), owners };
+        let owners = image
+            .shards
+            .iter()
+            .filter_map(|(shard, row)| row.owner.map(|owner| (*shard, owner)))
+            .collect();
+        let membership = Membership {
+            nodes: image.nodes.keys().copied().collect(),
+            owners,
+        };
         Box::pin(ready(Ok(membership)))
     }
 
-    fn acquire(&self, incarnation: IncarnationId, shards: Vec<Shard>) -> BoxFuture<'_, Result<Vec<Lease>, StoreError>> {
+    fn acquire(
+        &self,
+        incarnation: IncarnationId,
+        shards: Vec<Shard>,
+    ) -> BoxFuture<'_, Result<Vec<Lease>, StoreError>> {
         let mut image = self.image();
         if !image.nodes.contains_key(&incarnation) {
             return Box::pin(ready(Err(StoreError::Fenced)));
         }
         let mut leases = Vec::new();
         for shard in shards.into_iter().filter(|shard| shard.0 < self.shards) {
-            let row = image.shards.entry(shard).or_insert(ShardRow { owner: None, epoch: 0, next_seq: 1 });
+            let row = image.shards.entry(shard).or_insert(ShardRow {
+                owner: None,
+                epoch: 0,
+                next_seq: 1,
+            });
             if row.owner.is_none_or(|owner| owner == incarnation) {
                 row.owner = Some(incarnation);
                 row.epoch += 1;
-                leases.push(Lease { shard, epoch: row.epoch, next_seq: row.next_seq });
+                leases.push(Lease {
+                    shard,
+                    epoch: row.epoch,
+                    next_seq: row.next_seq,
+                });
             }
         }
         Box::pin(ready(Ok(leases)))
     }
 
-    fn release(&self, incarnation: IncarnationId, shards: Vec<Shard>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn release(
+        &self,
+        incarnation: IncarnationId,
+        shards: Vec<Shard>,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
         let mut image = self.image();
         for shard in shards {
             if let Some(row) = image.shards.get_mut(&shard)
@@ -187,13 +240,18 @@ impl Store for MemoryStore {
         let image = self.image();
         let start = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
         let rows = image.hot.range((start, std::ops::Bound::Unbounded));
-        let rows = rows.filter(|(id, _)| shards.contains(&id.shard())).take(limit);
+        let rows = rows
+            .filter(|(id, _)| shards.contains(&id.shard()))
+            .take(limit);
         Box::pin(ready(Ok(rows.map(|(id, hot)| hot.live(*id)).collect())))
     }
 
     fn load(&self, ids: Vec<CollectionId>) -> BoxFuture<'_, Result<Vec<Loaded>, StoreError>> {
         let image = self.image();
-        let rows = ids.into_iter().filter_map(|id| image.loaded(id).transpose()).collect();
+        let rows = ids
+            .into_iter()
+            .filter_map(|id| image.loaded(id).transpose())
+            .collect();
         Box::pin(ready(rows))
     }
 
@@ -201,13 +259,26 @@ impl Store for MemoryStore {
         Box::pin(ready(commit::commit(&mut self.image(), &batch)))
     }
 
-    fn committed(&self, incarnation: IncarnationId, number: u64) -> BoxFuture<'_, Result<bool, StoreError>> {
+    fn committed(
+        &self,
+        incarnation: IncarnationId,
+        number: u64,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
         let image = self.image();
-        let outcome = image.nodes.get(&incarnation).map(|node| node.last_batch >= number).ok_or(StoreError::Fenced);
+        let outcome = image
+            .nodes
+            .get(&incarnation)
+            .map(|node| node.last_batch >= number)
+            .ok_or(StoreError::Fenced);
         Box::pin(ready(outcome))
     }
 
-    fn post(&self, shard: Shard, request: Request, key: Option<KeyRow>) -> BoxFuture<'_, Result<(), CommitError>> {
+    fn post(
+        &self,
+        shard: Shard,
+        request: Request,
+        key: Option<KeyRow>,
+    ) -> BoxFuture<'_, Result<(), CommitError>> {
         let mut image = self.image();
         if let Some(key) = key {
             if image.keys.contains_key(&(key.tenant, key.key)) {
@@ -221,10 +292,23 @@ impl Store for MemoryStore {
         Box::pin(ready(Ok(())))
     }
 
-    fn inbox(&self, shards: Vec<Shard>, limit: usize) -> BoxFuture<'_, Result<Vec<InboxRow>, StoreError>> {
+    fn inbox(
+        &self,
+        shards: Vec<Shard>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<InboxRow>, StoreError>> {
         let image = self.image();
-        let rows = image.inbox.iter().filter(|(_, (shard, _))| shards.contains(shard)).take(limit);
-        let rows = rows.map(|(number, (_, request))| InboxRow { number: *number, request: request.clone() }).collect();
+        let rows = image
+            .inbox
+            .iter()
+            .filter(|(_, (shard, _))| shards.contains(shard))
+            .take(limit);
+        let rows = rows
+            .map(|(number, (_, request))| InboxRow {
+                number: *number,
+                request: request.clone(),
+            })
+            .collect();
         Box::pin(ready(Ok(rows)))
     }
 

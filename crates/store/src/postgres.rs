@@ -136,8 +136,7 @@ impl Store for PostgresStore {
     fn renew(&self, incarnation: IncarnationId) -> BoxFuture<'_, Result<Membership, StoreError>> {
         self.within(async move {
             let session = self.pool().get().await?;
-            let membership =
-                lease::renew(&session, incarnation, self.shared.options.lease).await?;
+            let membership = lease::renew(&session, incarnation, self.shared.options.lease).await?;
             session.keep();
             Ok(membership)
         })
@@ -212,7 +211,9 @@ impl Store for PostgresStore {
     }
 
     fn commit(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), CommitError>> {
-        let Shared { writer, options, .. } = &*self.shared;
+        let Shared {
+            writer, options, ..
+        } = &*self.shared;
         Box::pin(async move { commit::commit(writer, &batch, options.deadline).await })
     }
 
@@ -235,7 +236,12 @@ impl Store for PostgresStore {
         key: Option<KeyRow>,
     ) -> BoxFuture<'_, Result<(), CommitError>> {
         Box::pin(async move {
-            let Shared { pool, options, bell, .. } = &*self.shared;
+            let Shared {
+                pool,
+                options,
+                bell,
+                ..
+            } = &*self.shared;
             inbox::post(pool, shard, &request, key.as_ref(), options.deadline).await?;
             bell.ring_for(shard);
             Ok(())
@@ -261,7 +267,12 @@ impl Store for PostgresStore {
 
     fn sweep(&self, sweep: Sweep) -> BoxFuture<'_, Result<Swept, StoreError>> {
         self.within(async move {
-            let position = || self.shared.sweep.lock().unwrap_or_else(PoisonError::into_inner);
+            let position = || {
+                self.shared
+                    .sweep
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+            };
             let from = position().clone();
             let session = self.pool().get().await?;
             let (swept, next) = sweep::sweep(&session, &sweep, from).await?;

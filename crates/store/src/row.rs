@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wellspring_core::{
-    Attempt, Collection, CollectionId, CollectionStatus, Error, ErrorClass, Kind, Lane, Outcome, SourceName, Stage,
-    State, Stored, TenantId, Timestamp,
+    Attempt, Collection, CollectionId, CollectionStatus, Error, ErrorClass, Kind, Lane, Outcome,
+    SourceName, Stage, State, Stored, TenantId, Timestamp,
 };
-use wellspring_engine::{AttemptView, CollectionView, InboxRow, Live, OutcomeChange, StoreError, Tenant};
+use wellspring_engine::{
+    AttemptView, CollectionView, InboxRow, Live, OutcomeChange, StoreError, Tenant,
+};
 
 /// What is rewritten at each step of an unfinished collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,17 +57,46 @@ impl Hot {
     pub(crate) fn of(collection: &Collection) -> Option<Self> {
         let (due, lane) = collection.next_wakeup()?;
         let (state, since, retries, waits) = match &collection.state {
-            State::Collecting { since, retries, waits, .. } => (COLLECTING, *since, *retries, *waits),
-            State::Delivering { kind: Kind::Success, since, retries, .. } => (DELIVERING, *since, *retries, 0),
-            State::Delivering { kind: Kind::Failure(_), since, retries, .. } => (NOTIFYING, *since, *retries, 0),
+            State::Collecting {
+                since,
+                retries,
+                waits,
+                ..
+            } => (COLLECTING, *since, *retries, *waits),
+            State::Delivering {
+                kind: Kind::Success,
+                since,
+                retries,
+                ..
+            } => (DELIVERING, *since, *retries, 0),
+            State::Delivering {
+                kind: Kind::Failure(_),
+                since,
+                retries,
+                ..
+            } => (NOTIFYING, *since, *retries, 0),
             State::Delivered { .. } | State::Failed { .. } => return None,
         };
         let (version, message) = (collection.version, collection.message);
-        Some(Self { state, version, due, lane, since, retries, waits, message })
+        Some(Self {
+            state,
+            version,
+            due,
+            lane,
+            since,
+            retries,
+            waits,
+            message,
+        })
     }
 
     pub(crate) const fn live(&self, id: CollectionId) -> Live {
-        Live { id, due: self.due, since: self.since, lane: self.lane }
+        Live {
+            id,
+            due: self.due,
+            since: self.since,
+            lane: self.lane,
+        }
     }
 }
 
@@ -94,9 +125,17 @@ impl Cold {
                 self.collected_at = self.collected_at.or(Some(collected_at));
                 self.outcome = Some(Finished { at, failure: None });
             }
-            OutcomeChange::Failed { stage, collected_at, at, error } => {
+            OutcomeChange::Failed {
+                stage,
+                collected_at,
+                at,
+                error,
+            } => {
                 self.collected_at = self.collected_at.or(collected_at);
-                self.outcome = Some(Finished { at, failure: Some((stage, error.clone())) });
+                self.outcome = Some(Finished {
+                    at,
+                    failure: Some((stage, error.clone())),
+                });
             }
         }
         self.version = next.version;
@@ -106,23 +145,59 @@ impl Cold {
 
     /// Rebuilds the collection from its rows.
     pub(crate) fn collection(&self, hot: Option<&Hot>) -> Result<Collection, StoreError> {
-        let inconsistent = |column| StoreError::Inconsistent { table: "collections", column, row: self.id.to_string() };
+        let inconsistent = |column| StoreError::Inconsistent {
+            table: "collections",
+            column,
+            row: self.id.to_string(),
+        };
         let state = match (hot, &self.outcome) {
             (Some(hot), outcome) => {
-                let Hot { due, since, retries, waits, .. } = *hot;
+                let Hot {
+                    due,
+                    since,
+                    retries,
+                    waits,
+                    ..
+                } = *hot;
                 match (hot.state, outcome) {
-                    (COLLECTING, _) => State::Collecting { since, retries, waits, due },
-                    (DELIVERING, _) => State::Delivering { kind: Kind::Success, since, retries, due },
-                    (NOTIFYING, Some(Finished { failure: Some((_, error)), .. })) => {
-                        State::Delivering { kind: Kind::Failure(error.clone()), since, retries, due }
-                    }
+                    (COLLECTING, _) => State::Collecting {
+                        since,
+                        retries,
+                        waits,
+                        due,
+                    },
+                    (DELIVERING, _) => State::Delivering {
+                        kind: Kind::Success,
+                        since,
+                        retries,
+                        due,
+                    },
+                    (
+                        NOTIFYING,
+                        Some(Finished {
+                            failure: Some((_, error)),
+                            ..
+                        }),
+                    ) => State::Delivering {
+                        kind: Kind::Failure(error.clone()),
+                        since,
+                        retries,
+                        due,
+                    },
                     (_, Some(_) | None) => return Err(inconsistent("state")),
                 }
             }
-            (None, Some(Finished { at, failure: None })) => {
-                State::Delivered { collected_at: self.collected_at.unwrap_or(*at), at: *at }
-            }
-            (None, Some(Finished { at, failure: Some((stage, error)) })) => State::Failed {
+            (None, Some(Finished { at, failure: None })) => State::Delivered {
+                collected_at: self.collected_at.unwrap_or(*at),
+                at: *at,
+            },
+            (
+                None,
+                Some(Finished {
+                    at,
+                    failure: Some((stage, error)),
+                }),
+            ) => State::Failed {
                 stage: *stage,
                 collected_at: self.collected_at,
                 at: *at,
@@ -143,10 +218,16 @@ impl Cold {
     }
 
     /// Returns what the API shows.
-    pub(crate) fn view(&self, hot: Option<&Hot>, attempts: Vec<AttemptView>) -> Result<CollectionView, StoreError> {
+    pub(crate) fn view(
+        &self,
+        hot: Option<&Hot>,
+        attempts: Vec<AttemptView>,
+    ) -> Result<CollectionView, StoreError> {
         let collection = self.collection(hot)?;
         let status = collection.status();
-        let collecting_done = hot.filter(|hot| hot.state == DELIVERING).map(|hot| hot.since);
+        let collecting_done = hot
+            .filter(|hot| hot.state == DELIVERING)
+            .map(|hot| hot.since);
         let outcome = self.outcome.as_ref();
         Ok(CollectionView {
             id: self.id,
@@ -155,7 +236,9 @@ impl Cold {
             created_at: self.created_at,
             next_attempt_at: collection.next_wakeup().map(|(due, _)| due),
             collected_at: self.collected_at.or(collecting_done),
-            delivered_at: outcome.filter(|_| status == CollectionStatus::Delivered).map(|outcome| outcome.at),
+            delivered_at: outcome
+                .filter(|_| status == CollectionStatus::Delivered)
+                .map(|outcome| outcome.at),
             error: outcome.and_then(|outcome| outcome.failure.clone()),
             attempts,
         })
@@ -195,7 +278,11 @@ pub(crate) fn attempt_view(
     (stage, at, duration_ms): (u8, i64, i64),
     error: (Option<u8>, Option<String>, Option<String>),
 ) -> Result<AttemptView, StoreError> {
-    let inconsistent = |column| StoreError::Inconsistent { table: "attempts", column, row: id.to_string() };
+    let inconsistent = |column| StoreError::Inconsistent {
+        table: "attempts",
+        column,
+        row: id.to_string(),
+    };
     Ok(AttemptView {
         stage: Stage::from_code(stage).ok_or_else(|| inconsistent("stage"))?,
         at: Timestamp::from_millis(at),
@@ -210,7 +297,11 @@ pub(crate) fn stored_error(
 ) -> Result<Option<Error>, ()> {
     let Some(class) = class else { return Ok(None) };
     let class = ErrorClass::from_code(class).ok_or(())?;
-    Ok(Some(Error { class, code: code.unwrap_or_default(), message: message.unwrap_or_default() }))
+    Ok(Some(Error {
+        class,
+        code: code.unwrap_or_default(),
+        message: message.unwrap_or_default(),
+    }))
 }
 
 /// Returns the text form of a tenant's settings.
@@ -231,6 +322,13 @@ pub(crate) fn with_settings(tenant: Tenant, settings: &str) -> Result<Tenant, St
 
 /// Rebuilds a command from the inbox.
 pub(crate) fn inbox_row(number: i64, request: &str) -> Result<InboxRow, StoreError> {
-    let inconsistent = |_| StoreError::Inconsistent { table: "inbox", column: "request", row: number.to_string() };
-    Ok(InboxRow { number, request: serde_json::from_str(request).map_err(inconsistent)? })
+    let inconsistent = |_| StoreError::Inconsistent {
+        table: "inbox",
+        column: "request",
+        row: number.to_string(),
+    };
+    Ok(InboxRow {
+        number,
+        request: serde_json::from_str(request).map_err(inconsistent)?,
+    })
 }

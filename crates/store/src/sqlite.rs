@@ -8,7 +8,8 @@ use futures_util::future::BoxFuture;
 use rusqlite::{Connection, OptionalExtension};
 use wellspring_core::{CollectionId, IncarnationId, Lane, Shard, Timestamp};
 use wellspring_engine::{
-    Batch, CommitError, InboxRow, KeyRow, Lease, Live, Loaded, Membership, Request, Store, StoreError, Sweep, Swept,
+    Batch, CommitError, InboxRow, KeyRow, Lease, Live, Loaded, Membership, Request, Store,
+    StoreError, Sweep, Swept,
 };
 
 mod backup;
@@ -43,12 +44,16 @@ impl SqliteStore {
     ///
     /// [`StoreError::Refused`] when the file is another program's or a newer version's,
     /// [`StoreError::Unavailable`] when it cannot be opened or written.
-    pub fn open(path: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
-        let mut connection = schema::connect(path, &options)?;
+    pub fn open(path: &Path, options: &SqliteOptions) -> Result<Self, StoreError> {
+        let mut connection = schema::connect(path, options)?;
         schema::migrate(&mut connection)?;
-        let checkpointer = checkpoint::start(path, &options, &mut connection)?;
-        let readers = Readers::start(path, &options)?;
-        Ok(Self { path: path.to_owned(), writer: Writer::start(connection, checkpointer)?, readers })
+        let checkpointer = checkpoint::start(path, options, &mut connection)?;
+        let readers = Readers::start(path, options)?;
+        Ok(Self {
+            path: path.to_owned(),
+            writer: Writer::start(connection, checkpointer)?,
+            readers,
+        })
     }
 
     /// Returns the version of the schema in the file; 0 for one that is empty.
@@ -116,7 +121,10 @@ impl Store for SqliteStore {
         Box::pin(self.write(move |connection| {
             let owner = incarnation.as_bytes();
             connection
-                .execute("UPDATE shards SET owner = ?1, epoch = epoch + 1, last_batch = 0", [owner])
+                .execute(
+                    "UPDATE shards SET owner = ?1, epoch = epoch + 1, last_batch = 0",
+                    [owner],
+                )
                 .map_err(|error| unavailable(&error))?;
             Ok(())
         }))
@@ -131,11 +139,18 @@ impl Store for SqliteStore {
                 return Err(StoreError::Fenced);
             }
             let owners = [(Shard(0), incarnation)].into_iter().collect();
-            Ok(Membership { nodes: vec![incarnation], owners })
+            Ok(Membership {
+                nodes: vec![incarnation],
+                owners,
+            })
         }))
     }
 
-    fn acquire(&self, incarnation: IncarnationId, shards: Vec<Shard>) -> BoxFuture<'_, Result<Vec<Lease>, StoreError>> {
+    fn acquire(
+        &self,
+        incarnation: IncarnationId,
+        shards: Vec<Shard>,
+    ) -> BoxFuture<'_, Result<Vec<Lease>, StoreError>> {
         Box::pin(self.write(move |connection| {
             if !shards.contains(&Shard(0)) {
                 return Ok(Vec::new());
@@ -143,7 +158,11 @@ impl Store for SqliteStore {
             let sql = "SELECT epoch, next_seq FROM shards WHERE owner = ?1";
             let lease = connection
                 .query_row(sql, [incarnation.as_bytes()], |row| {
-                    Ok(Lease { shard: Shard(0), epoch: row.get::<_, i64>(0)?.cast_unsigned(), next_seq: row.get::<_, i64>(1)?.cast_unsigned() })
+                    Ok(Lease {
+                        shard: Shard(0),
+                        epoch: row.get::<_, i64>(0)?.cast_unsigned(),
+                        next_seq: row.get::<_, i64>(1)?.cast_unsigned(),
+                    })
                 })
                 .optional()
                 .map_err(|error| unavailable(&error))?;
@@ -151,7 +170,11 @@ impl Store for SqliteStore {
         }))
     }
 
-    fn release(&self, incarnation: IncarnationId, shards: Vec<Shard>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn release(
+        &self,
+        incarnation: IncarnationId,
+        shards: Vec<Shard>,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.write(move |connection| {
             if shards.contains(&Shard(0)) {
                 connection
@@ -189,7 +212,9 @@ impl Store for SqliteStore {
             }
             let after = after.map_or([0; 16], |id| *id.as_bytes());
             let sql = "SELECT id, due, since, lane FROM hot WHERE id > ?1 ORDER BY id LIMIT ?2";
-            let mut statement = connection.prepare_cached(sql).map_err(|error| unavailable(&error))?;
+            let mut statement = connection
+                .prepare_cached(sql)
+                .map_err(|error| unavailable(&error))?;
             let rows = statement.query_map((after, limit), |row| {
                 Ok(Live {
                     id: CollectionId::from_bytes(row.get(0)?),
@@ -198,7 +223,8 @@ impl Store for SqliteStore {
                     lane: Lane(row.get::<_, i64>(3)?.cast_unsigned()),
                 })
             });
-            rows.and_then(Iterator::collect).map_err(|error| unavailable(&error))
+            rows.and_then(Iterator::collect)
+                .map_err(|error| unavailable(&error))
         }))
     }
 
@@ -210,7 +236,11 @@ impl Store for SqliteStore {
         Box::pin(self.writer.commit(batch))
     }
 
-    fn committed(&self, incarnation: IncarnationId, number: u64) -> BoxFuture<'_, Result<bool, StoreError>> {
+    fn committed(
+        &self,
+        incarnation: IncarnationId,
+        number: u64,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
         // Asked of the writer, so that no commit can still be under way.
         Box::pin(self.write(move |connection| {
             let sql = "SELECT last_batch FROM shards WHERE owner = ?1";
@@ -218,15 +248,25 @@ impl Store for SqliteStore {
                 .query_row(sql, [incarnation.as_bytes()], |row| row.get(0))
                 .optional()
                 .map_err(|error| unavailable(&error))?;
-            last.map(|last| last.cast_unsigned() >= number).ok_or(StoreError::Fenced)
+            last.map(|last| last.cast_unsigned() >= number)
+                .ok_or(StoreError::Fenced)
         }))
     }
 
-    fn post(&self, shard: Shard, request: Request, key: Option<KeyRow>) -> BoxFuture<'_, Result<(), CommitError>> {
+    fn post(
+        &self,
+        shard: Shard,
+        request: Request,
+        key: Option<KeyRow>,
+    ) -> BoxFuture<'_, Result<(), CommitError>> {
         Box::pin(self.writer.post(shard, request, key))
     }
 
-    fn inbox(&self, shards: Vec<Shard>, limit: usize) -> BoxFuture<'_, Result<Vec<InboxRow>, StoreError>> {
+    fn inbox(
+        &self,
+        shards: Vec<Shard>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<InboxRow>, StoreError>> {
         Box::pin(self.read(move |connection| queries::inbox(connection, &shards, limit)))
     }
 

@@ -15,7 +15,9 @@ struct ManualClock(AtomicI64);
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        START.after(Duration::from_millis(self.0.load(Ordering::Relaxed).unsigned_abs()))
+        START.after(Duration::from_millis(
+            self.0.load(Ordering::Relaxed).unsigned_abs(),
+        ))
     }
 }
 
@@ -28,7 +30,10 @@ impl Memory {
     fn new(shards: u8, lease: Option<Duration>) -> Self {
         let clock = Arc::new(ManualClock::default());
         let handle: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
-        Self { store: MemoryStore::new(handle, shards, lease), clock }
+        Self {
+            store: MemoryStore::new(handle, shards, lease),
+            clock,
+        }
     }
 }
 

@@ -16,7 +16,9 @@ struct Sqlite {
 
 impl Sqlite {
     fn new() -> Self {
-        Self { folder: tempfile::tempdir().expect("a folder") }
+        Self {
+            folder: tempfile::tempdir().expect("a folder"),
+        }
     }
 
     fn path(&self) -> PathBuf {
@@ -24,7 +26,7 @@ impl Sqlite {
     }
 
     fn store(&self) -> SqliteStore {
-        SqliteStore::open(&self.path(), SqliteOptions::default()).expect("opens")
+        SqliteStore::open(&self.path(), &SqliteOptions::default()).expect("opens")
     }
 }
 
@@ -52,30 +54,62 @@ async fn a_backup_restores_into_another_life_of_the_log() {
     let cursor = store.head().await.unwrap();
     let copy = harness.folder.path().join("copy.db");
     store.backup(&copy).await.unwrap();
-    assert!(matches!(store.backup(&copy).await, Err(StoreError::Refused(_))), "no copy is written over");
+    assert!(
+        matches!(store.backup(&copy).await, Err(StoreError::Refused(_))),
+        "no copy is written over"
+    );
 
     let target = harness.folder.path().join("restored.db");
     SqliteStore::restore(&copy, &target, 42).unwrap();
-    assert!(matches!(SqliteStore::restore(&copy, &target, 43), Err(StoreError::Refused(_))));
-    let restored = SqliteStore::open(&target, SqliteOptions::default()).unwrap();
-    assert!(restored.collection(TENANT, delivered.id).await.unwrap().is_some());
-    assert_eq!(restored.changes(TENANT, cursor, 10).await.err(), Some(CursorError::Unknown));
+    assert!(matches!(
+        SqliteStore::restore(&copy, &target, 43),
+        Err(StoreError::Refused(_))
+    ));
+    let restored = SqliteStore::open(&target, &SqliteOptions::default()).unwrap();
+    assert!(
+        restored
+            .collection(TENANT, delivered.id)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert_eq!(
+        restored.changes(TENANT, cursor, 10).await.err(),
+        Some(CursorError::Unknown)
+    );
     let start = Cursor::start(42);
-    assert_eq!(restored.changes(TENANT, start, 10).await.unwrap().entries.len(), 3);
+    assert_eq!(
+        restored
+            .changes(TENANT, start, 10)
+            .await
+            .unwrap()
+            .entries
+            .len(),
+        3
+    );
 }
 
 #[tokio::test]
 async fn files_of_other_programs_and_newer_versions_are_refused() {
     let harness = Sqlite::new();
-    std::fs::write(harness.path(), "this is no database, but long enough to be looked at as one").unwrap();
-    assert!(matches!(SqliteStore::open(&harness.path(), SqliteOptions::default()), Err(StoreError::Refused(_))));
+    std::fs::write(
+        harness.path(),
+        "this is no database, but long enough to be looked at as one",
+    )
+    .unwrap();
+    assert!(matches!(
+        SqliteStore::open(&harness.path(), &SqliteOptions::default()),
+        Err(StoreError::Refused(_))
+    ));
 
     let newer = harness.folder.path().join("newer.db");
-    drop(SqliteStore::open(&newer, SqliteOptions::default()).unwrap());
+    drop(SqliteStore::open(&newer, &SqliteOptions::default()).unwrap());
     let connection = rusqlite::Connection::open(&newer).unwrap();
-    connection.pragma_update(None, "user_version", SqliteStore::SCHEMA + 1).unwrap();
+    connection
+        .pragma_update(None, "user_version", SqliteStore::SCHEMA + 1)
+        .unwrap();
     drop(connection);
-    let refused = SqliteStore::open(&newer, SqliteOptions::default()).unwrap_err();
+    let refused = SqliteStore::open(&newer, &SqliteOptions::default()).unwrap_err();
     assert!(refused.to_string().contains("newer"), "{refused}");
 }
 
@@ -89,10 +123,18 @@ async fn a_locked_database_takes_nothing_and_later_everything() {
     let (id, step) = node.accept(START, TENANT);
     let batch = Arc::new(node.batch(START, wellspring_engine::Before::New, id, step));
     let outcome = wellspring_engine::Store::commit(&store, Arc::clone(&batch)).await;
-    assert!(matches!(outcome, Err(wellspring_engine::CommitError::NotCommitted(_))), "{outcome:?}");
+    assert!(
+        matches!(
+            outcome,
+            Err(wellspring_engine::CommitError::NotCommitted(_))
+        ),
+        "{outcome:?}"
+    );
     assert!(store.collection(TENANT, id).await.unwrap().is_none());
 
     blocker.execute_batch("ROLLBACK").unwrap();
-    wellspring_engine::Store::commit(&store, batch).await.unwrap();
+    wellspring_engine::Store::commit(&store, batch)
+        .await
+        .unwrap();
     assert!(store.collection(TENANT, id).await.unwrap().is_some());
 }

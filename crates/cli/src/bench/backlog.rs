@@ -50,7 +50,7 @@ pub(crate) async fn run(bench: Backlog) -> Result<()> {
 
 #[expect(clippy::print_stderr, reason = "a long run shows progress")]
 async fn fill(path: &Path, count: usize) -> Result<()> {
-    let store = SqliteStore::open(path, SqliteOptions::default())?;
+    let store = SqliteStore::open(path, &SqliteOptions::default())?;
     let mut stepper = Stepper::join(Arc::new(store)).await?;
     let mut made = 0;
     while made < count {

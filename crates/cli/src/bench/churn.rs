@@ -29,7 +29,7 @@ pub(crate) struct Churn {
 pub(crate) async fn run(bench: Churn) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("wellspring.db");
-    let store = SqliteStore::open(&path, SqliteOptions::default())?;
+    let store = SqliteStore::open(&path, &SqliteOptions::default())?;
     let mut stepper = Stepper::join(Arc::new(store)).await?;
     let mut now = SystemClock.now();
     let mut sizes = Vec::new();

@@ -13,8 +13,7 @@ use wellspring_core::{
     Actor, Collection, CollectionId, CollectionPolicy, CollectionStep, IncarnationId, Input, State, TenantId, Timestamp,
 };
 use wellspring_engine::{Backend, Batch, Before, Clock, Entry, Lease, SystemClock, Write, random_seed};
-use crate::pgstub::{PostgresOptions, PostgresStore};
-use wellspring_store::{MemoryStore, SqliteOptions, SqliteStore};
+use wellspring_store::{PostgresOptions, PostgresStore, MemoryStore, SqliteOptions, SqliteStore};
 
 use super::report::Report;
 use crate::output::Output;
@@ -168,7 +167,7 @@ pub(crate) async fn run(bench: StoreBench) -> Result<()> {
 
 async fn open(database: Option<&str>, folder: &std::path::Path) -> Result<Arc<dyn Backend>> {
     Ok(match database {
-        None => Arc::new(SqliteStore::open(&folder.join("wellspring.db"), SqliteOptions::default())?),
+        None => Arc::new(SqliteStore::open(&folder.join("wellspring.db"), &SqliteOptions::default())?),
         Some("memory") => Arc::new(MemoryStore::new(Arc::new(SystemClock), 1, None)),
         Some(url) => Arc::new(PostgresStore::connect(url, PostgresOptions::default()).await?),
     })

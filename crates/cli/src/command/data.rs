@@ -6,8 +6,7 @@ use anyhow::{Context, Result, bail};
 use secrecy::ExposeSecret;
 use serde_json::json;
 use wellspring_engine::random_seed;
-use crate::pgstub::{PostgresOptions, PostgresStore};
-use wellspring_store::{SqliteStore};
+use wellspring_store::{PostgresOptions, PostgresStore, SqliteStore};
 
 use crate::admin::{self, Request};
 use crate::config::Config;

@@ -295,14 +295,14 @@ impl Collection {
         attempt: Option<Attempt>,
         cause: Cause,
     ) -> CollectionStep {
-        let kind = Kind::Failure(error.clone());
+        let change = self.critically_failed(Stage::Collect, &error, cause);
+        let kind = Kind::Failure(error);
         let next = self.next(State::Delivering {
             kind,
             since: now,
             retries: 0,
             due: now,
         });
-        let change = next.critically_failed(Stage::Collect, &error, cause);
         CollectionStep {
             next: Some(next),
             change: Some(change),
@@ -444,15 +444,15 @@ impl Collection {
         attempt: Option<Attempt>,
         cause: Option<Cause>,
     ) -> CollectionStep {
+        let change = cause.map(|cause| self.critically_failed(stage, &error, cause));
         let next = self
             .next(State::Failed {
                 stage,
                 collected_at,
                 at,
-                error: error.clone(),
+                error,
             })
             .with_next_message();
-        let change = cause.map(|cause| next.critically_failed(stage, &error, cause));
         CollectionStep {
             next: Some(next),
             change,
@@ -578,6 +578,7 @@ impl Collection {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Counts {
     since: Timestamp,
     retries: u16,

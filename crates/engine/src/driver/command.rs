@@ -1,5 +1,7 @@
 //! What people and programs ask for.
 
+use std::sync::Arc;
+
 use wellspring_core::{
     Collection, CollectionId, CollectionStep, Input, Shard, TenantId, Timestamp,
 };
@@ -97,7 +99,7 @@ impl<T> Driver<T> {
             id,
             tenant,
             source.clone(),
-            callback_url.clone(),
+            Arc::clone(callback_url),
             *actor,
         );
         if let Some(owned) = self.leases.get_mut(&id.shard()) {

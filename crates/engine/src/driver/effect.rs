@@ -1,8 +1,11 @@
 //! Calls to the outside: how they begin, and what their results become.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use wellspring_core::{
-    CallResult, Collection, CollectionId, ErrorClass, Input, Kind, Lane, PayloadChange, State, Timestamp,
+    CallResult, Collection, CollectionId, ErrorClass, Input, Kind, Lane, PayloadChange, State,
+    Timestamp,
 };
 
 use super::{
@@ -127,7 +130,7 @@ impl<T> Driver<T> {
                     message: collection.message,
                     at: *since,
                     source: collection.source.clone(),
-                    callback_url: collection.callback_url.clone(),
+                    callback_url: Arc::clone(&collection.callback_url),
                     created_at: collection.created_at,
                     payload: resident.payload.clone().unwrap_or_default(),
                 };
@@ -325,6 +328,8 @@ impl<T> Driver<T> {
                     Some(row) => self.schedule(now, row.collection, row.payload),
                     None => {}
                 },
+                // The shard was given up meanwhile: whoever has it answers.
+                LoadFor::Command if !self.leases.contains_key(&id.shard()) => {}
                 LoadFor::Command => {
                     self.commands_loaded(now, id, row, commands);
                     continue;

@@ -25,8 +25,7 @@ pub(crate) mod retry;
 pub(crate) mod show;
 
 /// That a collection was accepted, or accepted again.
-///
-/// [`accepted`] writes it by hand; this describes it.
+// `accepted` writes it by hand; this describes it.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Accepted {

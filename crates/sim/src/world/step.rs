@@ -23,8 +23,8 @@ impl World {
                 self.collect(many);
             }
             48..58 => self.repeat(),
-            58..70 => self.resume(),
-            70..74 => self.erase(),
+            58..70 => self.resume(0),
+            70..74 => self.erase(0),
             74..94 => self.fault(),
             _ => {}
         }
@@ -80,7 +80,19 @@ impl World {
         }
     }
 
-    fn resume(&mut self) {
+    /// People ask for this and that just when nodes and shards are in motion.
+    fn pester(&mut self, within: i64) {
+        for _ in 0..self.dice.between(2, 8) {
+            let later = self.dice.between(0, within);
+            if self.dice.permille(700) {
+                self.resume(later);
+            } else {
+                self.erase(later);
+            }
+        }
+    }
+
+    fn resume(&mut self, later: i64) {
         let failed: Vec<CollectionId> = self
             .model
             .rows
@@ -104,14 +116,16 @@ impl World {
         let ask = self
             .callers
             .about(Request::Resume { id, tenant, actor }, keyed);
-        if keyed && self.dice.permille(400) {
+        let at = self.now + later;
+        for _ in 0..self.dice.below(3) {
+            let at = at + self.dice.between(0, 20);
             self.agenda
-                .push(self.now, Occurrence::Send(Box::new(ask.clone())));
+                .push(at, Occurrence::Send(Box::new(ask.clone())));
         }
-        self.agenda.push(self.now, Occurrence::Send(Box::new(ask)));
+        self.agenda.push(at, Occurrence::Send(Box::new(ask)));
     }
 
-    fn erase(&mut self) {
+    fn erase(&mut self, later: i64) {
         let Some((mut tenant, id)) = self.dice.pick(&self.callers.known) else {
             return;
         };
@@ -122,7 +136,8 @@ impl World {
         let ask = self
             .callers
             .about(Request::Erase { id, tenant, actor }, false);
-        self.agenda.push(self.now, Occurrence::Send(Box::new(ask)));
+        self.agenda
+            .push(self.now + later, Occurrence::Send(Box::new(ask)));
     }
 
     fn fault(&mut self) {
@@ -138,6 +153,7 @@ impl World {
             | Fault::CommitUnknownCommitted
             | Fault::CommitUnknownLost => {
                 self.nodes[node].fate = Some(fault);
+                self.pester(10 * SECOND);
                 let many = self.dice.between(1, 6);
                 self.collect(many);
             }
@@ -149,6 +165,7 @@ impl World {
             Fault::LeaseLostMidCall => {
                 if self.leased && works {
                     self.nodes[node].stalls = true;
+                    self.pester(30 * SECOND);
                     let many = self.dice.between(1, 8);
                     self.collect(many);
                 }
@@ -162,7 +179,10 @@ impl World {
                     if fault == Fault::Restart {
                         self.report.strike(fault);
                     }
-                    self.stop(node, back_in);
+                    self.pester(20);
+                    let at = self.now + self.dice.between(0, 30);
+                    self.agenda.push(at, Occurrence::Stop { node, back_in });
+                    self.pester(30 * SECOND);
                 }
             }
             Fault::ResponseDuplicated | Fault::ResponseLost | Fault::ResponseDelayed => {
@@ -229,6 +249,7 @@ impl World {
             }
             Fault::LoadFailed => {
                 self.unreadable_until = self.now + self.dice.between(SECOND, MINUTE);
+                self.pester(MINUTE);
             }
         }
     }

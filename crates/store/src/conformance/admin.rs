@@ -13,13 +13,28 @@ pub async fn tenants_keys_and_meta_read_back(harness: &dyn Harness) {
         name: "default".to_owned(),
         created_at: START,
         sealed_secrets: vec![1, 2, 3],
-        settings: Settings { contact: Some("ops@example.com".to_owned()), ..Settings::default() },
+        settings: Settings {
+            contact: Some("ops@example.com".to_owned()),
+            ..Settings::default()
+        },
     };
     store.put_tenant(tenant.clone()).await.expect("puts");
-    let changed = Tenant { sealed_secrets: vec![4], ..tenant };
-    store.put_tenant(changed.clone()).await.expect("puts over it");
-    let twin = Tenant { id: TenantId::from_bytes([2; 16]), ..changed.clone() };
-    assert!(matches!(store.put_tenant(twin).await, Err(StoreError::Refused(_))));
+    let changed = Tenant {
+        sealed_secrets: vec![4],
+        ..tenant
+    };
+    store
+        .put_tenant(changed.clone())
+        .await
+        .expect("puts over it");
+    let twin = Tenant {
+        id: TenantId::from_bytes([2; 16]),
+        ..changed.clone()
+    };
+    assert!(matches!(
+        store.put_tenant(twin).await,
+        Err(StoreError::Refused(_))
+    ));
 
     let key = KeyRecord {
         id: ApiKeyId::from_bytes([3; 16]),
@@ -29,12 +44,22 @@ pub async fn tenants_keys_and_meta_read_back(harness: &dyn Harness) {
         revoked_at: None,
     };
     store.put_key(key.clone()).await.expect("puts");
-    let revoked = KeyRecord { revoked_at: Some(START), ..key };
+    let revoked = KeyRecord {
+        revoked_at: Some(START),
+        ..key
+    };
     store.put_key(revoked.clone()).await.expect("puts over it");
 
     assert_eq!(store.meta("probe").await, Ok(None));
-    assert_eq!(store.put_meta("probe", "first".to_owned()).await, Ok("first".to_owned()));
-    assert_eq!(store.put_meta("probe", "second".to_owned()).await, Ok("first".to_owned()), "the first stays");
+    assert_eq!(
+        store.put_meta("probe", "first".to_owned()).await,
+        Ok("first".to_owned())
+    );
+    assert_eq!(
+        store.put_meta("probe", "second".to_owned()).await,
+        Ok("first".to_owned()),
+        "the first stays"
+    );
 
     let again = harness.open().await;
     assert_eq!(again.tenants().await, Ok(vec![changed]));

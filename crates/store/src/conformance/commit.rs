@@ -16,8 +16,15 @@ pub async fn a_step_is_there_after_a_crash(harness: &dyn Harness) {
     drop(node);
 
     let again = harness.open().await;
-    let view = again.collection(TENANT, accepted.id).await.expect("reads").expect("is there");
-    assert_eq!((view.status, view.created_at), (CollectionStatus::Requested, START));
+    let view = again
+        .collection(TENANT, accepted.id)
+        .await
+        .expect("reads")
+        .expect("is there");
+    assert_eq!(
+        (view.status, view.created_at),
+        (CollectionStatus::Requested, START)
+    );
     let rows = again.load(vec![accepted.id]).await.expect("loads");
     assert_eq!(rows.len(), 1);
     assert_eq!(rows[0].collection, accepted);
@@ -35,32 +42,94 @@ pub async fn the_whole_life_of_a_collection_reads_back(harness: &dyn Harness) {
     };
     let accepted = node.accepted(START, TENANT).await;
     let id = accepted.id;
-    let failed = Input::FetchFailed { started: START, error: error.clone(), retry_at: None, probe: false };
-    let retrying = node.stepped(accepted, START.after(Duration::from_millis(30)), failed, None).await;
-    let view = store.collection(TENANT, id).await.expect("reads").expect("is there");
-    assert_eq!((view.status, view.next_attempt_at), (CollectionStatus::Retrying, retrying.next_wakeup().map(|w| w.0)));
-    assert_eq!(store.load(vec![id]).await.expect("loads")[0].collection, retrying);
+    let failed = Input::FetchFailed {
+        started: START,
+        error: error.clone(),
+        retry_at: None,
+        probe: false,
+    };
+    let retrying = node
+        .stepped(
+            accepted,
+            START.after(Duration::from_millis(30)),
+            failed,
+            None,
+        )
+        .await;
+    let view = store
+        .collection(TENANT, id)
+        .await
+        .expect("reads")
+        .expect("is there");
+    assert_eq!(
+        (view.status, view.next_attempt_at),
+        (
+            CollectionStatus::Retrying,
+            retrying.next_wakeup().map(|w| w.0)
+        )
+    );
+    assert_eq!(
+        store.load(vec![id]).await.expect("loads")[0].collection,
+        retrying
+    );
 
     let later = START.after(Duration::from_secs(20));
     let payload = Bytes::from_static(br#"[{"amount":30.00}]"#);
-    let fetched = node.stepped(retrying, later, Input::Fetched { started: later }, Some(payload)).await;
-    let view = store.collection(TENANT, id).await.expect("reads").expect("is there");
-    assert_eq!((view.status, view.collected_at), (CollectionStatus::Collected, Some(later)));
-    assert_eq!(store.load(vec![id]).await.expect("loads")[0].collection, fetched);
+    let fetched = node
+        .stepped(
+            retrying,
+            later,
+            Input::Fetched { started: later },
+            Some(payload),
+        )
+        .await;
+    let view = store
+        .collection(TENANT, id)
+        .await
+        .expect("reads")
+        .expect("is there");
+    assert_eq!(
+        (view.status, view.collected_at),
+        (CollectionStatus::Collected, Some(later))
+    );
+    assert_eq!(
+        store.load(vec![id]).await.expect("loads")[0].collection,
+        fetched
+    );
 
     let end = later.after(Duration::from_secs(1));
-    let delivered = node.stepped(fetched, end, Input::DeliverySucceeded { started: later }, None).await;
-    let view = store.collection(TENANT, id).await.expect("reads").expect("is there");
-    assert_eq!((view.status, view.delivered_at), (CollectionStatus::Delivered, Some(end)));
+    let delivered = node
+        .stepped(
+            fetched,
+            end,
+            Input::DeliverySucceeded { started: later },
+            None,
+        )
+        .await;
+    let view = store
+        .collection(TENANT, id)
+        .await
+        .expect("reads")
+        .expect("is there");
+    assert_eq!(
+        (view.status, view.delivered_at),
+        (CollectionStatus::Delivered, Some(end))
+    );
     assert_eq!(view.collected_at, Some(later));
     let stages: Vec<Stage> = view.attempts.iter().map(|attempt| attempt.stage).collect();
     assert_eq!(stages, [Stage::Collect, Stage::Collect, Stage::Deliver]);
     assert_eq!(view.attempts[0].error, Some(error));
     assert_eq!(view.attempts[0].duration, Duration::from_millis(30));
     let rows = store.load(vec![id]).await.expect("loads");
-    assert_eq!((rows[0].collection.clone(), rows[0].live), (delivered, false));
+    assert_eq!(
+        (rows[0].collection.clone(), rows[0].live),
+        (delivered, false)
+    );
     let other = wellspring_core::TenantId::from_bytes([9; 16]);
-    assert!(store.collection(other, id).await.expect("reads").is_none(), "tenants are walls");
+    assert!(
+        store.collection(other, id).await.expect("reads").is_none(),
+        "tenants are walls"
+    );
 }
 
 /// The version is asserted, and one stale step undoes the whole batch.
@@ -75,8 +144,19 @@ pub async fn a_stale_version_writes_nothing(harness: &dyn Harness) {
 
     let outcome = node.store.commit(Arc::new(batch)).await;
     assert_eq!(outcome, Err(CommitError::Stale(accepted.id)));
-    assert!(node.store.collection(TENANT, fresh).await.expect("reads").is_none());
-    let view = node.store.collection(TENANT, accepted.id).await.expect("reads").expect("is there");
+    assert!(
+        node.store
+            .collection(TENANT, fresh)
+            .await
+            .expect("reads")
+            .is_none()
+    );
+    let view = node
+        .store
+        .collection(TENANT, accepted.id)
+        .await
+        .expect("reads")
+        .expect("is there");
     assert_eq!(view.status, CollectionStatus::Requested);
 
     let (id, step) = node.accept(START, TENANT);
@@ -85,7 +165,11 @@ pub async fn a_stale_version_writes_nothing(harness: &dyn Harness) {
     again.number += 1;
     again.entries[0].seq += 1;
     node.commit(batch).await;
-    assert_eq!(node.store.commit(Arc::new(again)).await, Err(CommitError::Stale(id)), "an id is taken once");
+    assert_eq!(
+        node.store.commit(Arc::new(again)).await,
+        Err(CommitError::Stale(id)),
+        "an id is taken once"
+    );
 }
 
 /// The epoch is asserted even when the incarnation lives.
@@ -96,8 +180,17 @@ pub async fn a_stale_epoch_writes_nothing(harness: &dyn Harness) {
     for (_, epoch) in &mut batch.epochs {
         *epoch += 1;
     }
-    assert_eq!(node.store.commit(Arc::new(batch)).await, Err(CommitError::Fenced));
-    assert!(node.store.collection(TENANT, id).await.expect("reads").is_none());
+    assert_eq!(
+        node.store.commit(Arc::new(batch)).await,
+        Err(CommitError::Fenced)
+    );
+    assert!(
+        node.store
+            .collection(TENANT, id)
+            .await
+            .expect("reads")
+            .is_none()
+    );
 }
 
 /// A caller that lost sight of a commit can learn whether it was made.
@@ -106,29 +199,60 @@ pub async fn the_outcome_of_a_batch_can_be_asked_for(harness: &dyn Harness) {
     let (id, step) = node.accept(START, TENANT);
     let batch = node.batch(START, Before::New, id, step);
     let number = batch.number;
-    assert_eq!(node.store.committed(node.incarnation, number).await, Ok(false));
+    assert_eq!(
+        node.store.committed(node.incarnation, number).await,
+        Ok(false)
+    );
     node.commit(batch).await;
-    assert_eq!(node.store.committed(node.incarnation, number).await, Ok(true));
-    assert_eq!(node.store.committed(node.incarnation, number + 1).await, Ok(false));
+    assert_eq!(
+        node.store.committed(node.incarnation, number).await,
+        Ok(true)
+    );
+    assert_eq!(
+        node.store.committed(node.incarnation, number + 1).await,
+        Ok(false)
+    );
     let again = harness.open().await;
-    assert_eq!(again.committed(node.incarnation, number).await, Ok(true), "also for another connection");
+    assert_eq!(
+        again.committed(node.incarnation, number).await,
+        Ok(true),
+        "also for another connection"
+    );
 }
 
 /// A key belongs to the first request that used it, and the batch of a later one is not written.
 pub async fn idempotency_keys_are_taken_once(harness: &dyn Harness) {
     let mut node = Node::join(harness.open().await).await;
     let (first, step) = node.accept(START, TENANT);
-    let key = |id| KeyRow { tenant: TENANT, key: [5; 32], fingerprint: [6; 32], id, at: START };
+    let key = |id| KeyRow {
+        tenant: TENANT,
+        key: [5; 32],
+        fingerprint: [6; 32],
+        id,
+        at: START,
+    };
     let mut batch = node.batch(START, Before::New, first, step);
     batch.keys.push(key(first));
     node.commit(batch).await;
 
     let (second, step) = node.accept(START, TENANT);
     let mut batch = node.batch(START, Before::New, second, step);
-    batch.keys.push(KeyRow { key: [7; 32], ..key(second) });
+    batch.keys.push(KeyRow {
+        key: [7; 32],
+        ..key(second)
+    });
     batch.keys.push(key(second));
-    assert_eq!(node.store.commit(Arc::new(batch)).await, Err(CommitError::KeysTaken(vec![1])));
-    assert!(node.store.collection(TENANT, second).await.expect("reads").is_none());
+    assert_eq!(
+        node.store.commit(Arc::new(batch)).await,
+        Err(CommitError::KeysTaken(vec![1]))
+    );
+    assert!(
+        node.store
+            .collection(TENANT, second)
+            .await
+            .expect("reads")
+            .is_none()
+    );
     assert_eq!(node.store.key(TENANT, [5; 32]).await, Ok(Some(key(first))));
     assert_eq!(node.store.key(TENANT, [7; 32]).await, Ok(None));
 }
@@ -146,11 +270,23 @@ pub async fn erasing_leaves_nothing_but_the_log(harness: &dyn Harness) {
         let step = node.step(collection, START, Input::EraseRequested(Actor::Operator));
         let batch = node.batch(START, before, id, step);
         node.commit(batch).await;
-        assert!(node.store.collection(TENANT, id).await.expect("reads").is_none());
+        assert!(
+            node.store
+                .collection(TENANT, id)
+                .await
+                .expect("reads")
+                .is_none()
+        );
         assert!(node.store.load(vec![id]).await.expect("loads").is_empty());
     }
     let shards = node.shards();
-    assert!(node.store.scan(shards, None, 10).await.expect("scans").is_empty());
+    assert!(
+        node.store
+            .scan(shards, None, 10)
+            .await
+            .expect("scans")
+            .is_empty()
+    );
 }
 
 /// What was parked can be tried again, its data kept.
@@ -158,20 +294,42 @@ pub async fn a_resumed_collection_is_live_again(harness: &dyn Harness) {
     let mut node = Node::join(harness.open().await).await;
     let accepted = node.accepted(START, TENANT).await;
     let payload = Bytes::from_static(b"[2]");
-    let fetched = node.stepped(accepted, START, Input::Fetched { started: START }, Some(payload.clone())).await;
+    let fetched = node
+        .stepped(
+            accepted,
+            START,
+            Input::Fetched { started: START },
+            Some(payload.clone()),
+        )
+        .await;
     let gone = Input::DeliveryFailed {
         started: START,
-        error: Error { class: ErrorClass::ProductNotAvailable, code: "http_410".to_owned(), message: "gone".to_owned() },
+        error: Error {
+            class: ErrorClass::ProductNotAvailable,
+            code: "http_410".to_owned(),
+            message: "gone".to_owned(),
+        },
         gone: true,
         retry_at: None,
         probe: false,
     };
     let parked = node.stepped(fetched, START, gone, None).await;
-    let view = node.store.collection(TENANT, parked.id).await.expect("reads").expect("is there");
+    let view = node
+        .store
+        .collection(TENANT, parked.id)
+        .await
+        .expect("reads")
+        .expect("is there");
     assert_eq!(view.status, CollectionStatus::Failed);
-    assert_eq!(view.error.map(|(stage, error)| (stage, error.code)), Some((Stage::Deliver, "http_410".to_owned())));
+    assert_eq!(
+        view.error.map(|(stage, error)| (stage, error.code)),
+        Some((Stage::Deliver, "http_410".to_owned()))
+    );
     let rows = node.store.load(vec![parked.id]).await.expect("loads");
-    assert_eq!((rows[0].collection.clone(), rows[0].live), (parked.clone(), false));
+    assert_eq!(
+        (rows[0].collection.clone(), rows[0].live),
+        (parked.clone(), false)
+    );
 
     let later = START.after(Duration::from_secs(60));
     let (id, version) = (parked.id, parked.version);
@@ -182,9 +340,21 @@ pub async fn a_resumed_collection_is_live_again(harness: &dyn Harness) {
     let rows = node.store.load(vec![id]).await.expect("loads");
     assert_eq!((rows[0].collection.clone(), rows[0].live), (resumed, true));
     assert_eq!(rows[0].payload, Some(payload));
-    let view = node.store.collection(TENANT, id).await.expect("reads").expect("is there");
-    assert_eq!((view.status, view.error), (CollectionStatus::Collected, None));
-    assert_eq!(view.collected_at, Some(START), "when the data came in stays");
+    let view = node
+        .store
+        .collection(TENANT, id)
+        .await
+        .expect("reads")
+        .expect("is there");
+    assert_eq!(
+        (view.status, view.error),
+        (CollectionStatus::Collected, None)
+    );
+    assert_eq!(
+        view.collected_at,
+        Some(START),
+        "when the data came in stays"
+    );
 }
 
 /// A delivery gets its payload; the notice of a failure gets its reason and no payload.
@@ -192,19 +362,41 @@ pub async fn what_a_delivery_needs_is_loaded(harness: &dyn Harness) {
     let mut node = Node::join(harness.open().await).await;
     let accepted = node.accepted(START, TENANT).await;
     let payload = Bytes::from(vec![b'7'; 100_000]);
-    let fetched = node.stepped(accepted, START, Input::Fetched { started: START }, Some(payload.clone())).await;
+    let fetched = node
+        .stepped(
+            accepted,
+            START,
+            Input::Fetched { started: START },
+            Some(payload.clone()),
+        )
+        .await;
     let accepted = node.accepted(START, TENANT).await;
-    let error = Error { class: ErrorClass::InvalidRequest, code: "http_400".to_owned(), message: "no".to_owned() };
-    let failed = Input::FetchFailed { started: START, error, retry_at: None, probe: false };
+    let error = Error {
+        class: ErrorClass::InvalidRequest,
+        code: "http_400".to_owned(),
+        message: "no".to_owned(),
+    };
+    let failed = Input::FetchFailed {
+        started: START,
+        error,
+        retry_at: None,
+        probe: false,
+    };
     let notifying = node.stepped(accepted, START, failed, None).await;
     assert!(matches!(notifying.state, State::Delivering { .. }));
 
     let again = harness.open().await;
-    let rows = again.load(vec![fetched.id, notifying.id]).await.expect("loads");
+    let rows = again
+        .load(vec![fetched.id, notifying.id])
+        .await
+        .expect("loads");
     assert_eq!(rows.len(), 2);
     for row in rows {
         if row.collection.id == fetched.id {
-            assert_eq!((row.collection, row.payload), (fetched.clone(), Some(payload.clone())));
+            assert_eq!(
+                (row.collection, row.payload),
+                (fetched.clone(), Some(payload.clone()))
+            );
         } else {
             assert_eq!((row.collection, row.payload), (notifying.clone(), None));
         }

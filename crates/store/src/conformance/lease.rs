@@ -21,18 +21,52 @@ pub async fn a_later_incarnation_fences_the_earlier(harness: &dyn Harness) {
     if store.renewal().is_some() {
         let membership = store.renew(probe.incarnation).await.expect("renews");
         assert!(membership.nodes.contains(&probe.incarnation));
-        assert!(!membership.nodes.contains(&earlier.incarnation), "the dead are not among the living");
-        assert!(membership.owners.values().all(|owner| *owner != earlier.incarnation));
+        assert!(
+            !membership.nodes.contains(&earlier.incarnation),
+            "the dead are not among the living"
+        );
+        assert!(
+            membership
+                .owners
+                .values()
+                .all(|owner| *owner != earlier.incarnation)
+        );
     }
-    let leases = store.acquire(probe.incarnation, store.shards()).await.expect("acquires");
-    assert_eq!(leases.len(), store.shards().len(), "all shards are free or its own");
-    assert!(leases.iter().any(|lease| lease.shard == accepted.id.shard() && lease.next_seq == 2));
+    let leases = store
+        .acquire(probe.incarnation, store.shards())
+        .await
+        .expect("acquires");
+    assert_eq!(
+        leases.len(),
+        store.shards().len(),
+        "all shards are free or its own"
+    );
+    assert!(
+        leases
+            .iter()
+            .any(|lease| lease.shard == accepted.id.shard() && lease.next_seq == 2)
+    );
 
-    assert_eq!(earlier.store.commit(Arc::new(late_batch)).await, Err(CommitError::Fenced));
-    assert!(store.collection(TENANT, late).await.expect("reads").is_none());
-    assert_eq!(earlier.store.renew(earlier.incarnation).await, Err(StoreError::Fenced));
+    assert_eq!(
+        earlier.store.commit(Arc::new(late_batch)).await,
+        Err(CommitError::Fenced)
+    );
+    assert!(
+        store
+            .collection(TENANT, late)
+            .await
+            .expect("reads")
+            .is_none()
+    );
+    assert_eq!(
+        earlier.store.renew(earlier.incarnation).await,
+        Err(StoreError::Fenced)
+    );
     let rows = store.scan(store.shards(), None, 10).await.expect("scans");
-    assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), [accepted.id]);
+    assert_eq!(
+        rows.iter().map(|row| row.id).collect::<Vec<_>>(),
+        [accepted.id]
+    );
 }
 
 /// The scan at start goes through all live rows, page by page, and through nothing else.
@@ -46,8 +80,15 @@ pub async fn the_scan_finds_live_rows_in_pages(harness: &dyn Harness) {
     let mut found = BTreeSet::new();
     let mut after: Option<CollectionId> = None;
     loop {
-        let rows = node.store.scan(node.shards(), after, 3).await.expect("scans");
-        assert!(rows.iter().all(|row| after.is_none_or(|after| row.id > after)));
+        let rows = node
+            .store
+            .scan(node.shards(), after, 3)
+            .await
+            .expect("scans");
+        assert!(
+            rows.iter()
+                .all(|row| after.is_none_or(|after| row.id > after))
+        );
         for row in &rows {
             assert_eq!((row.due, row.since), (START, START));
             assert!(!row.lane.is_receiver());
@@ -59,7 +100,13 @@ pub async fn the_scan_finds_live_rows_in_pages(harness: &dyn Harness) {
         }
     }
     assert_eq!(found, live);
-    assert!(node.store.scan(Vec::new(), None, 10).await.expect("scans").is_empty());
+    assert!(
+        node.store
+            .scan(Vec::new(), None, 10)
+            .await
+            .expect("scans")
+            .is_empty()
+    );
 }
 
 /// What another node accepted waits for the owner, and goes in the same commit as its step.
@@ -73,17 +120,45 @@ pub async fn the_inbox_keeps_commands_until_they_are_consumed(harness: &dyn Harn
         callback_url: "http://127.0.0.1:9/callback".into(),
         actor: Actor::Operator,
     };
-    let key = KeyRow { tenant: TENANT, key: [5; 32], fingerprint: [6; 32], id, at: START };
-    node.store.post(id.shard(), request.clone(), Some(key.clone())).await.expect("posts");
-    let again = node.store.post(id.shard(), request.clone(), Some(key)).await;
+    let key = KeyRow {
+        tenant: TENANT,
+        key: [5; 32],
+        fingerprint: [6; 32],
+        id,
+        at: START,
+    };
+    node.store
+        .post(id.shard(), request.clone(), Some(key.clone()))
+        .await
+        .expect("posts");
+    let again = node
+        .store
+        .post(id.shard(), request.clone(), Some(key))
+        .await;
     assert_eq!(again, Err(CommitError::KeysTaken(vec![0])));
 
-    let rows = harness.open().await.inbox(node.shards(), 10).await.expect("reads");
-    assert_eq!(rows.iter().map(|row| row.request.clone()).collect::<Vec<_>>(), [request]);
+    let rows = harness
+        .open()
+        .await
+        .inbox(node.shards(), 10)
+        .await
+        .expect("reads");
+    assert_eq!(
+        rows.iter()
+            .map(|row| row.request.clone())
+            .collect::<Vec<_>>(),
+        [request]
+    );
     let mut batch = node.batch(START, Before::New, id, step);
     batch.consumed.push(rows[0].number);
     node.commit(batch).await;
-    assert!(node.store.inbox(node.shards(), 10).await.expect("reads").is_empty());
+    assert!(
+        node.store
+            .inbox(node.shards(), 10)
+            .await
+            .expect("reads")
+            .is_empty()
+    );
 }
 
 /// A shard that changes hands in good order keeps its place in the log.
@@ -93,8 +168,14 @@ pub async fn a_released_shard_goes_on_where_it_was(harness: &dyn Harness) {
     let shard = accepted.id.shard();
     let (late, step) = node.accept(START, TENANT);
     let late_batch = node.batch(START, Before::New, late, step);
-    node.store.release(node.incarnation, vec![shard]).await.expect("releases");
-    assert_eq!(node.store.commit(Arc::new(late_batch)).await, Err(CommitError::Fenced));
+    node.store
+        .release(node.incarnation, vec![shard])
+        .await
+        .expect("releases");
+    assert_eq!(
+        node.store.commit(Arc::new(late_batch)).await,
+        Err(CommitError::Fenced)
+    );
 
     let mut next = Node::join(harness.open().await).await;
     assert!(next.shards().contains(&shard));

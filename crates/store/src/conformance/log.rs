@@ -21,8 +21,17 @@ pub async fn readers_see_their_tenants_entries_in_order(harness: &dyn Harness) {
         let page = node.store.changes(TENANT, cursor, 2).await.expect("reads");
         for entry in &page.entries {
             assert_eq!((entry.verb, entry.at), (Verb::Updated, START));
-            assert!(entry.body.get().contains("\"provider\":\"gas\""), "{}", entry.body);
-            paths.push((entry.path.clone(), entry.event.clone(), entry.actor.clone(), entry.cause.clone()));
+            assert!(
+                entry.body.get().contains("\"provider\":\"gas\""),
+                "{}",
+                entry.body
+            );
+            paths.push((
+                entry.path.clone(),
+                entry.event.clone(),
+                entry.actor.clone(),
+                entry.cause.clone(),
+            ));
         }
         cursor = Cursor::parse(&page.next.to_text()).expect("reads back");
         if !page.has_more {
@@ -34,13 +43,39 @@ pub async fn readers_see_their_tenants_entries_in_order(harness: &dyn Harness) {
     assert_eq!(
         paths,
         [
-            (status("requested"), Some(text("CollectionRequested")), text("operator"), text("CollectRequested")),
-            (status("collected"), Some(text("CollectionSuccessful")), text("engine"), text("Fetched")),
-            (status("delivered"), None, text("engine"), text("DeliverySucceeded")),
+            (
+                status("requested"),
+                Some(text("CollectionRequested")),
+                text("operator"),
+                text("CollectRequested")
+            ),
+            (
+                status("collected"),
+                Some(text("CollectionSuccessful")),
+                text("engine"),
+                text("Fetched")
+            ),
+            (
+                status("delivered"),
+                None,
+                text("engine"),
+                text("DeliverySucceeded")
+            ),
         ]
     );
-    assert_eq!(cursor, node.store.head().await.expect("reads"), "caught up with the head");
-    assert!(node.store.changes(TENANT, cursor, 10).await.expect("reads").entries.is_empty());
+    assert_eq!(
+        cursor,
+        node.store.head().await.expect("reads"),
+        "caught up with the head"
+    );
+    assert!(
+        node.store
+            .changes(TENANT, cursor, 10)
+            .await
+            .expect("reads")
+            .entries
+            .is_empty()
+    );
 }
 
 /// Cursors of another life of the log, or from the future, lead nowhere.
@@ -48,11 +83,20 @@ pub async fn a_cursor_from_elsewhere_is_refused(harness: &dyn Harness) {
     let mut node = Node::join(harness.open().await).await;
     let accepted = node.accepted(START, TENANT).await;
     let head = node.store.head().await.expect("reads");
-    let strange = Cursor { life: head.life.wrapping_add(1), ..head.clone() };
-    assert_eq!(node.store.changes(TENANT, strange, 10).await.err(), Some(CursorError::Unknown));
+    let strange = Cursor {
+        life: head.life.wrapping_add(1),
+        ..head.clone()
+    };
+    assert_eq!(
+        node.store.changes(TENANT, strange, 10).await.err(),
+        Some(CursorError::Unknown)
+    );
     let mut future = head;
     future.seen.insert(accepted.id.shard(), 1_000_000);
-    assert_eq!(node.store.changes(TENANT, future, 10).await.err(), Some(CursorError::Unknown));
+    assert_eq!(
+        node.store.changes(TENANT, future, 10).await.err(),
+        Some(CursorError::Unknown)
+    );
 }
 
 /// A list goes through everything once, newest first, and filters by status.
@@ -67,10 +111,17 @@ pub async fn lists_page_through_what_there_is(harness: &dyn Harness) {
     }
     delivered.reverse();
     let (mut all, mut some) = (Vec::new(), Vec::new());
-    for (status, into) in [(None, &mut all), (Some(CollectionStatus::Delivered), &mut some)] {
+    for (status, into) in [
+        (None, &mut all),
+        (Some(CollectionStatus::Delivered), &mut some),
+    ] {
         let mut before = None;
         loop {
-            let page = node.store.collections(TENANT, status, before, 2).await.expect("reads");
+            let page = node
+                .store
+                .collections(TENANT, status, before, 2)
+                .await
+                .expect("reads");
             into.extend(page.rows.iter().map(|row| row.id));
             before = page.next;
             if before.is_none() {
@@ -81,7 +132,11 @@ pub async fn lists_page_through_what_there_is(harness: &dyn Harness) {
     assert_eq!(all.len(), 10);
     assert!(all.is_sorted_by(|a, b| a > b));
     assert_eq!(some, delivered);
-    let failed = node.store.collections(TENANT, Some(CollectionStatus::Failed), None, 10).await.expect("reads");
+    let failed = node
+        .store
+        .collections(TENANT, Some(CollectionStatus::Failed), None, 10)
+        .await
+        .expect("reads");
     assert!(failed.rows.is_empty() && failed.next.is_none());
     node.store.ping().await.expect("answers");
 }

@@ -36,9 +36,10 @@ fn check(image: &Image, batch: &Batch) -> Result<(), CommitError> {
         return Err(CommitError::Fenced);
     }
     for (shard, epoch) in &batch.epochs {
-        let owned = image.shards.get(shard).is_some_and(|row| {
-            row.owner == Some(batch.incarnation) && row.epoch == *epoch
-        });
+        let owned = image
+            .shards
+            .get(shard)
+            .is_some_and(|row| row.owner == Some(batch.incarnation) && row.epoch == *epoch);
         if !owned {
             return Err(CommitError::Fenced);
         }
@@ -51,10 +52,16 @@ fn check(image: &Image, batch: &Batch) -> Result<(), CommitError> {
         }
         let holds = match write.before {
             Before::New => !image.cold.contains_key(&write.id),
-            Before::Live(version) => image.hot.get(&write.id).is_some_and(|hot| hot.version == version),
+            Before::Live(version) => image
+                .hot
+                .get(&write.id)
+                .is_some_and(|hot| hot.version == version),
             Before::Finished(version) => {
                 !image.hot.contains_key(&write.id)
-                    && image.cold.get(&write.id).is_some_and(|cold| cold.version == version)
+                    && image
+                        .cold
+                        .get(&write.id)
+                        .is_some_and(|cold| cold.version == version)
             }
         };
         if !holds {
@@ -68,7 +75,11 @@ fn check(image: &Image, batch: &Batch) -> Result<(), CommitError> {
         .filter(|(_, key)| image.keys.contains_key(&(key.tenant, key.key)))
         .map(|(place, _)| place)
         .collect();
-    if taken.is_empty() { Ok(()) } else { Err(CommitError::KeysTaken(taken)) }
+    if taken.is_empty() {
+        Ok(())
+    } else {
+        Err(CommitError::KeysTaken(taken))
+    }
 }
 
 fn apply(image: &mut Image, write: &Write) {

@@ -12,7 +12,11 @@ impl Directory for MemoryStore {
 
     fn put_tenant(&self, tenant: Tenant) -> BoxFuture<'_, Result<(), StoreError>> {
         let mut image = self.image();
-        if image.tenants.values().any(|other| other.name == tenant.name && other.id != tenant.id) {
+        if image
+            .tenants
+            .values()
+            .any(|other| other.name == tenant.name && other.id != tenant.id)
+        {
             let refusal = format!("there is a tenant named `{}` already", tenant.name);
             return Box::pin(ready(Err(StoreError::Refused(refusal))));
         }
@@ -33,7 +37,11 @@ impl Directory for MemoryStore {
         Box::pin(ready(Ok(self.image().meta.get(name).cloned())))
     }
 
-    fn put_meta(&self, name: &'static str, value: String) -> BoxFuture<'_, Result<String, StoreError>> {
+    fn put_meta(
+        &self,
+        name: &'static str,
+        value: String,
+    ) -> BoxFuture<'_, Result<String, StoreError>> {
         let kept = self.image().meta.entry(name).or_insert(value).clone();
         Box::pin(ready(Ok(kept)))
     }

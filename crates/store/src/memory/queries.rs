@@ -7,8 +7,8 @@ use futures_util::future::{BoxFuture, ready};
 use serde_json::value::to_raw_value;
 use wellspring_core::{CollectionId, CollectionStatus, Outcome, Shard, TenantId};
 use wellspring_engine::{
-    AttemptView, ChangeView, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError, Entry, KeyRow, Queries,
-    StoreError,
+    AttemptView, ChangeView, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError,
+    Entry, KeyRow, Queries, StoreError,
 };
 
 use super::{Image, MemoryStore};
@@ -34,8 +34,15 @@ impl Queries for MemoryStore {
 
     fn head(&self) -> BoxFuture<'_, Result<Cursor, StoreError>> {
         let image = self.image();
-        let seen = image.shards.iter().map(|(shard, row)| (*shard, row.next_seq - 1)).collect();
-        Box::pin(ready(Ok(Cursor { life: image.life, seen })))
+        let seen = image
+            .shards
+            .iter()
+            .map(|(shard, row)| (*shard, row.next_seq - 1))
+            .collect();
+        Box::pin(ready(Ok(Cursor {
+            life: image.life,
+            seen,
+        })))
     }
 
     fn changes(
@@ -47,7 +54,11 @@ impl Queries for MemoryStore {
         Box::pin(ready(self.image().changes(tenant, &cursor, limit)))
     }
 
-    fn key(&self, tenant: TenantId, key: [u8; 32]) -> BoxFuture<'_, Result<Option<KeyRow>, StoreError>> {
+    fn key(
+        &self,
+        tenant: TenantId,
+        key: [u8; 32],
+    ) -> BoxFuture<'_, Result<Option<KeyRow>, StoreError>> {
         Box::pin(ready(Ok(self.image().keys.get(&(tenant, key)).cloned())))
     }
 
@@ -57,17 +68,26 @@ impl Queries for MemoryStore {
 }
 
 impl Image {
-    fn view(&self, tenant: TenantId, id: CollectionId) -> Result<Option<CollectionView>, StoreError> {
-        let Some(cold) = self.cold.get(&id).filter(|cold| cold.tenant == tenant) else { return Ok(None) };
-        let attempts = self.attempts.range((id, 0)..=(id, u32::MAX)).map(|(_, attempt)| AttemptView {
-            stage: attempt.stage,
-            at: attempt.at,
-            duration: attempt.duration,
-            error: match &attempt.outcome {
-                Outcome::Succeeded => None,
-                Outcome::Failed(error) => Some(error.clone()),
-            },
-        });
+    fn view(
+        &self,
+        tenant: TenantId,
+        id: CollectionId,
+    ) -> Result<Option<CollectionView>, StoreError> {
+        let Some(cold) = self.cold.get(&id).filter(|cold| cold.tenant == tenant) else {
+            return Ok(None);
+        };
+        let attempts = self
+            .attempts
+            .range((id, 0)..=(id, u32::MAX))
+            .map(|(_, attempt)| AttemptView {
+                stage: attempt.stage,
+                at: attempt.at,
+                duration: attempt.duration,
+                error: match &attempt.outcome {
+                    Outcome::Succeeded => None,
+                    Outcome::Failed(error) => Some(error.clone()),
+                },
+            });
         cold.view(self.hot.get(&id), attempts.collect()).map(Some)
     }
 
@@ -90,13 +110,21 @@ impl Image {
             }
             rows.push(view);
             if rows.len() == limit {
-                return Ok(CollectionPage { rows, next: Some(*id) });
+                return Ok(CollectionPage {
+                    rows,
+                    next: Some(*id),
+                });
             }
         }
         Ok(CollectionPage { rows, next: None })
     }
 
-    fn changes(&self, tenant: TenantId, cursor: &Cursor, limit: usize) -> Result<ChangesPage, CursorError> {
+    fn changes(
+        &self,
+        tenant: TenantId,
+        cursor: &Cursor,
+        limit: usize,
+    ) -> Result<ChangesPage, CursorError> {
         if cursor.life != self.life {
             return Err(CursorError::Unknown);
         }
@@ -108,7 +136,10 @@ impl Image {
             if seen >= row.next_seq {
                 return Err(CursorError::Unknown);
             }
-            let floor = self.floors.get(&(*shard, tenant)).filter(|_| cursor.seen.contains_key(shard));
+            let floor = self
+                .floors
+                .get(&(*shard, tenant))
+                .filter(|_| cursor.seen.contains_key(shard));
             if floor.is_some_and(|floor| *floor > seen) {
                 return Err(CursorError::Expired);
             }
@@ -126,7 +157,14 @@ impl Image {
             }
         }
         entries.sort_by_key(|entry| (entry.at, entry.shard, entry.seq));
-        Ok(ChangesPage { entries, next: Cursor { life: self.life, seen: next }, has_more })
+        Ok(ChangesPage {
+            entries,
+            next: Cursor {
+                life: self.life,
+                seen: next,
+            },
+            has_more,
+        })
     }
 }
 

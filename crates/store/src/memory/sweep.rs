@@ -20,8 +20,13 @@ pub(super) fn sweep(image: &mut Image, sweep: &Sweep) -> Swept {
         .collect();
     for (id, settings, at) in finished {
         // What can still be resumed keeps its data as long as itself.
-        let resumable = image.cold.get(&id).and_then(|cold| cold.outcome.as_ref()).is_some_and(|o| o.failure.is_some());
-        if (older(at, settings.keep_payloads) && !resumable) || older(at, settings.keep_collections) {
+        let resumable = image
+            .cold
+            .get(&id)
+            .and_then(|cold| cold.outcome.as_ref())
+            .is_some_and(|o| o.failure.is_some());
+        if (older(at, settings.keep_payloads) && !resumable) || older(at, settings.keep_collections)
+        {
             removed += usize::from(image.payloads.remove(&id).is_some());
         }
         if older(at, settings.keep_attempts) {
@@ -48,7 +53,12 @@ pub(super) fn sweep(image: &mut Image, sweep: &Sweep) -> Swept {
     }
 
     let before = image.keys.len();
-    image.keys.retain(|_, key| !older(key.at, Settings::KEEP_KEYS));
+    image
+        .keys
+        .retain(|_, key| !older(key.at, Settings::KEEP_KEYS));
     removed += before - image.keys.len();
-    Swept { removed: u64::try_from(removed).unwrap_or(u64::MAX), done: true }
+    Swept {
+        removed: u64::try_from(removed).unwrap_or(u64::MAX),
+        done: true,
+    }
 }

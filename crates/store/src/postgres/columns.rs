@@ -34,7 +34,9 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn get<T: FromSql<'a>>(&self, column: &'static str) -> Result<T, StoreError> {
-        self.row.try_get(column).map_err(|_other| self.inconsistent(column))
+        self.row
+            .try_get(column)
+            .map_err(|_other| self.inconsistent(column))
     }
 
     pub(super) fn uuid(&self, column: &'static str) -> Result<[u8; 16], StoreError> {
@@ -58,7 +60,9 @@ impl<'a> Fields<'a> {
 
     pub(super) fn code_opt(&self, column: &'static str) -> Result<Option<u8>, StoreError> {
         let code: Option<i16> = self.get(column)?;
-        code.map(u8::try_from).transpose().map_err(|_other| self.inconsistent(column))
+        code.map(u8::try_from)
+            .transpose()
+            .map_err(|_other| self.inconsistent(column))
     }
 
     pub(super) fn inconsistent(&self, column: &'static str) -> StoreError {
@@ -101,12 +105,16 @@ pub(super) fn collection(row: &Row) -> Result<(Cold, Option<Hot>), StoreError> {
     let cold = Cold {
         id: CollectionId::from_bytes(fields.uuid("id")?),
         tenant: TenantId::from_bytes(fields.uuid("tenant")?),
-        source: source.parse().map_err(|_other| fields.inconsistent("source"))?,
+        source: source
+            .parse()
+            .map_err(|_other| fields.inconsistent("source"))?,
         callback_url: fields.get::<&str>("callback_url")?.into(),
         created_at: fields.timestamp("created_at")?,
         version: fields.get::<i32>("version")?.cast_unsigned(),
         message: fields.get::<i16>("message")?.cast_unsigned(),
-        collected_at: fields.get::<Option<i64>>("collected_at")?.map(Timestamp::from_millis),
+        collected_at: fields
+            .get::<Option<i64>>("collected_at")?
+            .map(Timestamp::from_millis),
         outcome,
     };
     Ok((cold, hot(row)?))

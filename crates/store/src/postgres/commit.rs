@@ -30,7 +30,9 @@ pub(super) async fn commit(
         }
         Ok(Err(fault)) if fault.is_undone() => Err(fault.not_committed()),
         Ok(Err(fault)) => Err(CommitError::Unknown(fault.to_string())),
-        Err(_late) => Err(CommitError::Unknown("the database does not answer".to_owned())),
+        Err(_late) => Err(CommitError::Unknown(
+            "the database does not answer".to_owned(),
+        )),
     }
 }
 
@@ -51,15 +53,15 @@ async fn prepare<'a>(
         params: vec![&node, &number],
         expected: Some(1),
     }];
-    calls.extend(shards.call(&node));
+    calls.extend(shards.call(&node).unless_empty());
     let fences = calls.len();
-    calls.extend(keys.call());
+    calls.extend(keys.call().unless_empty());
     let before_steps = calls.len();
     for round in &rounds {
         round.calls(&mut calls);
     }
     let steps = before_steps..calls.len();
-    calls.extend(entries.call());
+    calls.extend(entries.call().unless_empty());
     if !batch.consumed.is_empty() {
         calls.push(Call {
             sql: "DELETE FROM inbox WHERE number = ANY($1)",
@@ -72,7 +74,10 @@ async fn prepare<'a>(
     let Some(failed) = run(&session, &calls).await? else {
         return Ok(session);
     };
-    session.batch("ROLLBACK").await.map_err(|fault| fault.not_committed())?;
+    session
+        .batch("ROLLBACK")
+        .await
+        .map_err(|fault| fault.not_committed())?;
     let error = if failed < fences {
         CommitError::Fenced
     } else if failed < before_steps {
@@ -107,7 +112,10 @@ async fn run(session: &Session, calls: &[Call<'_>]) -> Result<Option<usize>, Com
     }
     for (place, (outcome, call)) in outcomes.zip(calls).enumerate() {
         let changed = outcome.map_err(|error| not_committed(Fault::Postgres(error)))?;
-        if call.expected.is_some_and(|expected| u64::try_from(expected) != Ok(changed)) {
+        if call
+            .expected
+            .is_some_and(|expected| u64::try_from(expected) != Ok(changed))
+        {
             return Ok(Some(place));
         }
     }
@@ -131,7 +139,9 @@ async fn taken(session: &Session, keys: &[KeyRow]) -> Result<CommitError, Commit
     let places: Vec<usize> = places.map(|(place, _)| place).collect();
     if places.is_empty() {
         // Whoever used it has been undone meanwhile.
-        return Ok(CommitError::NotCommitted("an idempotency key was in use for a moment".to_owned()));
+        return Ok(CommitError::NotCommitted(
+            "an idempotency key was in use for a moment".to_owned(),
+        ));
     }
     Ok(CommitError::KeysTaken(places))
 }
@@ -187,23 +197,33 @@ impl Shards {
             let range = ranges.get(shard);
             columns.shard.push(i16::from(shard.0));
             columns.epoch.push(epoch.cast_signed());
-            columns.first_seq.push(range.map(|range| range.0.cast_signed()));
-            columns.next_seq.push(range.map(|range| range.1.cast_signed() + 1));
+            columns
+                .first_seq
+                .push(range.map(|range| range.0.cast_signed()));
+            columns
+                .next_seq
+                .push(range.map(|range| range.1.cast_signed() + 1));
         }
         columns
     }
 
     /// Whoever has another idea of the log's end is not its owner either.
-    fn call<'a>(&'a self, node: &'a Uuid) -> Option<Call<'a>> {
-        (!self.shard.is_empty()).then(|| Call {
+    fn call<'a>(&'a self, node: &'a Uuid) -> Call<'a> {
+        Call {
             sql: "UPDATE shards s SET next_seq = coalesce(u.next_seq, s.next_seq) \
                   FROM unnest($2::int2[], $3::int8[], $4::int8[], $5::int8[]) \
                   AS u (shard, epoch, first_seq, next_seq) \
                   WHERE s.shard = u.shard AND s.owner = $1 AND s.epoch = u.epoch \
                   AND s.next_seq <= coalesce(u.first_seq, s.next_seq)",
-            params: vec![node, &self.shard, &self.epoch, &self.first_seq, &self.next_seq],
+            params: vec![
+                node,
+                &self.shard,
+                &self.epoch,
+                &self.first_seq,
+                &self.next_seq,
+            ],
             expected: Some(self.shard.len()),
-        })
+        }
     }
 }
 
@@ -233,14 +253,20 @@ impl<'a> Keys<'a> {
         columns
     }
 
-    fn call(&self) -> Option<Call<'_>> {
-        (!self.key.is_empty()).then(|| Call {
+    fn call(&self) -> Call<'_> {
+        Call {
             sql: "INSERT INTO idempotency_keys (tenant, key, fingerprint, id, at) \
                   SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::bytea[], $4::uuid[], $5::int8[]) \
                   ON CONFLICT DO NOTHING",
-            params: vec![&self.tenant, &self.key, &self.fingerprint, &self.id, &self.at],
+            params: vec![
+                &self.tenant,
+                &self.key,
+                &self.fingerprint,
+                &self.id,
+                &self.at,
+            ],
             expected: Some(self.key.len()),
-        })
+        }
     }
 }
 
@@ -274,7 +300,9 @@ impl Entries {
             columns.shard.push(entry.shard.0.into());
             columns.verb.push(change.verb.code().into());
             columns.property.push(property.into());
-            columns.event.push(change.event.map_or(0, Stored::code).into());
+            columns
+                .event
+                .push(change.event.map_or(0, Stored::code).into());
             columns.cause.push(change.cause.code().into());
             columns.subject.push(subject.to_vec());
             columns.actor.push(change.actor.to_bytes());
@@ -283,7 +311,7 @@ impl Entries {
         Ok(columns)
     }
 
-    fn call(&self) -> Option<Call<'_>> {
+    fn call(&self) -> Call<'_> {
         let params: Vec<Param<'_>> = vec![
             &self.seq,
             &self.at,
@@ -297,13 +325,13 @@ impl Entries {
             &self.actor,
             &self.body,
         ];
-        (!self.seq.is_empty()).then(|| Call {
+        Call {
             sql: "INSERT INTO log (seq, at, tenant, shard, verb, property, event, cause, subject, \
                   actor, body) SELECT * FROM unnest($1::int8[], $2::int8[], $3::uuid[], $4::int2[], \
                   $5::int2[], $6::int2[], $7::int2[], $8::int2[], $9::bytea[], $10::bytea[], \
                   $11::text[]) ON CONFLICT DO NOTHING",
             params,
             expected: Some(self.seq.len()),
-        })
+        }
     }
 }

@@ -12,7 +12,8 @@ impl Directory for PostgresStore {
     fn tenants(&self) -> BoxFuture<'_, Result<Vec<Tenant>, StoreError>> {
         self.within(async {
             let session = self.pool().get().await?;
-            let sql = "SELECT id, name, created_at, sealed_secrets, settings FROM tenants ORDER BY id";
+            let sql =
+                "SELECT id, name, created_at, sealed_secrets, settings FROM tenants ORDER BY id";
             let rows = session.query(sql, &[]).await?;
             session.keep();
             let read = |row| {
@@ -38,9 +39,13 @@ impl Directory for PostgresStore {
                        name = excluded.name, sealed_secrets = excluded.sealed_secrets, \
                        settings = excluded.settings";
             let (id, name) = (tenant.id.uuid(), text(&tenant.name));
-            let (at, settings) = (tenant.created_at.as_millis(), crate::row::settings_text(&tenant));
-            let put =
-                session.execute(sql, &[&id, &name, &at, &tenant.sealed_secrets, &settings]).await;
+            let (at, settings) = (
+                tenant.created_at.as_millis(),
+                crate::row::settings_text(&tenant),
+            );
+            let put = session
+                .execute(sql, &[&id, &name, &at, &tenant.sealed_secrets, &settings])
+                .await;
             match put {
                 Ok(_) => {
                     session.keep();
@@ -83,9 +88,13 @@ impl Directory for PostgresStore {
                        VALUES ($1, $2, $3, $4, $5) \
                        ON CONFLICT (id) DO UPDATE SET revoked_at = excluded.revoked_at";
             let (id, tenant, hash) = (key.id.uuid(), key.tenant.uuid(), key.hash.as_slice());
-            let (made, revoked) =
-                (key.created_at.as_millis(), key.revoked_at.map(Timestamp::as_millis));
-            session.execute(sql, &[&id, &tenant, &hash, &made, &revoked]).await?;
+            let (made, revoked) = (
+                key.created_at.as_millis(),
+                key.revoked_at.map(Timestamp::as_millis),
+            );
+            session
+                .execute(sql, &[&id, &tenant, &hash, &made, &revoked])
+                .await?;
             session.keep();
             Ok(())
         })
@@ -94,9 +103,12 @@ impl Directory for PostgresStore {
     fn meta(&self, name: &'static str) -> BoxFuture<'_, Result<Option<String>, StoreError>> {
         self.within(async move {
             let session = self.pool().get().await?;
-            let row = session.query_opt("SELECT value FROM meta WHERE name = $1", &[&name]).await?;
+            let row = session
+                .query_opt("SELECT value FROM meta WHERE name = $1", &[&name])
+                .await?;
             session.keep();
-            row.map(|row| Fields::new("meta", &row).get("value")).transpose()
+            row.map(|row| Fields::new("meta", &row).get("value"))
+                .transpose()
         })
     }
 
@@ -110,9 +122,13 @@ impl Directory for PostgresStore {
             let sql = "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING";
             session.execute(sql, &[&name, &text(&value)]).await?;
             // A statement of its own sees what somebody else put first.
-            let row = session.query_opt("SELECT value FROM meta WHERE name = $1", &[&name]).await?;
+            let row = session
+                .query_opt("SELECT value FROM meta WHERE name = $1", &[&name])
+                .await?;
             session.keep();
-            let kept = row.map(|row| Fields::new("meta", &row).get("value")).transpose()?;
+            let kept = row
+                .map(|row| Fields::new("meta", &row).get("value"))
+                .transpose()?;
             Ok(kept.unwrap_or(value))
         })
     }

@@ -51,11 +51,20 @@ pub(super) async fn post(
                            (tenant, key, fingerprint, id, at) VALUES ($3, $4, $5, $6, $7) \
                            ON CONFLICT DO NOTHING RETURNING id) \
                            INSERT INTO inbox (shard, request) SELECT $1, $2 FROM used";
-                let KeyRow { tenant, key, fingerprint, id, at } = key;
+                let KeyRow {
+                    tenant,
+                    key,
+                    fingerprint,
+                    id,
+                    at,
+                } = key;
                 let (key, fingerprint) = (key.as_slice(), fingerprint.as_slice());
                 let (tenant, id, at) = (tenant.uuid(), id.uuid(), at.as_millis());
                 session
-                    .execute(sql, &[&number, &text, &tenant, &key, &fingerprint, &id, &at])
+                    .execute(
+                        sql,
+                        &[&number, &text, &tenant, &key, &fingerprint, &id, &at],
+                    )
                     .await
             }
             None => {
@@ -67,11 +76,17 @@ pub(super) async fn post(
     match timeout(deadline, insert).await {
         Ok(Ok(posted)) => {
             session.keep();
-            if posted == 0 { Err(CommitError::KeysTaken(vec![0])) } else { Ok(()) }
+            if posted == 0 {
+                Err(CommitError::KeysTaken(vec![0]))
+            } else {
+                Ok(())
+            }
         }
         Ok(Err(fault)) if fault.is_undone() => Err(fault.not_committed()),
         Ok(Err(fault)) => Err(CommitError::Unknown(fault.to_string())),
-        Err(_late) => Err(CommitError::Unknown("the database does not answer".to_owned())),
+        Err(_late) => Err(CommitError::Unknown(
+            "the database does not answer".to_owned(),
+        )),
     }
 }
 
@@ -135,7 +150,9 @@ async fn ring(bell: Arc<Bell>, pool: Arc<Pool>) {
 
 async fn notify(pool: &Pool, shards: &str) -> Result<(), Fault> {
     let session = pool.get().await?;
-    session.query("SELECT pg_notify('wellspring_inbox', $1)", &[&shards]).await?;
+    session
+        .query("SELECT pg_notify('wellspring_inbox', $1)", &[&shards])
+        .await?;
     session.keep();
     Ok(())
 }

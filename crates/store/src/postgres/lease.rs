@@ -23,7 +23,9 @@ pub(super) async fn join(
     let sql = "INSERT INTO nodes (incarnation, expires_at, last_batch) \
                VALUES ($1, clock_timestamp() + $2 * interval '1 millisecond', 0) \
                ON CONFLICT (incarnation) DO UPDATE SET expires_at = excluded.expires_at";
-    session.execute(sql, &[&incarnation.uuid(), &millis(lease)]).await?;
+    session
+        .execute(sql, &[&incarnation.uuid(), &millis(lease)])
+        .await?;
     Ok(())
 }
 
@@ -35,7 +37,11 @@ pub(super) async fn renew(
 ) -> Result<Membership, StoreError> {
     let sql = "UPDATE nodes SET expires_at = clock_timestamp() + $2 * interval '1 millisecond' \
                WHERE incarnation = $1";
-    if session.execute(sql, &[&incarnation.uuid(), &millis(lease)]).await? == 0 {
+    if session
+        .execute(sql, &[&incarnation.uuid(), &millis(lease)])
+        .await?
+        == 0
+    {
         return Err(StoreError::Fenced);
     }
     let (present, expired) = membership(session).await?;
@@ -101,8 +107,11 @@ pub(super) async fn acquire(
     let sql = "UPDATE shards SET owner = $1, epoch = epoch + 1 WHERE shard IN (\
                SELECT shard FROM shards WHERE shard = ANY($2) AND (owner IS NULL OR owner = $1) \
                ORDER BY shard FOR UPDATE) RETURNING shard, epoch, next_seq";
-    let rows = session.query(sql, &[&incarnation.uuid(), &numbers(shards)]).await?;
-    let leases: Vec<Lease> = rows.iter().map(lease).collect::<Result<_, _>>()?;
+    let rows = session
+        .query(sql, &[&incarnation.uuid(), &numbers(shards)])
+        .await?;
+    let mut leases: Vec<Lease> = rows.iter().map(lease).collect::<Result<_, _>>()?;
+    leases.sort_by_key(|lease| lease.shard);
     session.batch("COMMIT").await?;
     Ok(leases)
 }
@@ -125,7 +134,9 @@ pub(super) async fn release(
     lock(session, incarnation).await?;
     let sql = "UPDATE shards SET owner = NULL, epoch = epoch + 1 \
                WHERE owner = $1 AND shard = ANY($2)";
-    session.execute(sql, &[&incarnation.uuid(), &numbers(shards)]).await?;
+    session
+        .execute(sql, &[&incarnation.uuid(), &numbers(shards)])
+        .await?;
     session.batch("COMMIT").await?;
     Ok(())
 }
@@ -158,7 +169,10 @@ pub(super) async fn committed(
 /// Locks an incarnation's row; returns whether it is there.
 async fn lock(session: &Session, incarnation: IncarnationId) -> Result<bool, StoreError> {
     let sql = "SELECT incarnation FROM nodes WHERE incarnation = $1 FOR UPDATE";
-    Ok(session.query_opt(sql, &[&incarnation.uuid()]).await?.is_some())
+    Ok(session
+        .query_opt(sql, &[&incarnation.uuid()])
+        .await?
+        .is_some())
 }
 
 pub(super) fn numbers(shards: &[Shard]) -> Vec<i16> {

@@ -16,6 +16,8 @@ struct Part {
     shard: Shard,
     seen: u64,
     next_seq: u64,
+    /// Whether it has seen anything of it, and would miss what is removed from here on.
+    begun: bool,
     /// How many entries of it fit into the page.
     share: u64,
 }
@@ -40,7 +42,9 @@ pub(super) async fn changes(
     cursor: &Cursor,
     limit: usize,
 ) -> Result<Result<ChangesPage, CursorError>, StoreError> {
-    session.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    session
+        .batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        .await?;
     let page = match parts(session, tenant, cursor).await? {
         Ok(parts) => Ok(read(session, tenant, cursor.life, parts, limit).await?),
         Err(error) => Err(error),
@@ -66,13 +70,15 @@ async fn parts(
             return Ok(Err(CursorError::Unknown));
         }
         let floor: Option<i64> = fields.get("floor")?;
-        if floor.is_some_and(|floor| floor.cast_unsigned() > seen) {
+        let begun = cursor.seen.contains_key(&shard);
+        if begun && floor.is_some_and(|floor| floor.cast_unsigned() > seen) {
             return Ok(Err(CursorError::Expired));
         }
         parts.push(Part {
             shard,
             seen,
             next_seq,
+            begun,
             share: 0,
         });
     }
@@ -101,7 +107,10 @@ async fn read(
     let mut entries = Vec::new();
     for row in &rows {
         let fields = Fields::new("log", row);
-        let (shard, seq) = (Shard(fields.code("shard")?), fields.get::<i64>("seq")?.cast_unsigned());
+        let (shard, seq) = (
+            Shard(fields.code("shard")?),
+            fields.get::<i64>("seq")?.cast_unsigned(),
+        );
         let (read, last, latest) = reached.entry(shard).or_insert((0, 0, Timestamp::MIN));
         *read += 1;
         *last = seq;
@@ -123,7 +132,9 @@ async fn read(
             (_, false) => last,
         };
         has_more |= place < end;
-        seen.insert(part.shard, place);
+        if part.begun || place > 0 || place == end {
+            seen.insert(part.shard, place);
+        }
     }
     Ok(ChangesPage {
         entries: entries.into_iter().map(|(_, entry)| entry).collect(),
@@ -159,7 +170,10 @@ fn entry(row: &Row, shard: Shard, seq: u64) -> Result<ChangeView, StoreError> {
         path: path.ok_or_else(|| inconsistent("subject"))?,
         event: Event::from_code(fields.code("event")?).map(|event| event.as_str().to_owned()),
         actor: actor.ok_or_else(|| inconsistent("actor"))?.to_string(),
-        cause: cause.ok_or_else(|| inconsistent("cause"))?.as_str().to_owned(),
+        cause: cause
+            .ok_or_else(|| inconsistent("cause"))?
+            .as_str()
+            .to_owned(),
         body: body.map_err(|_other| inconsistent("body"))?,
     })
 }
@@ -172,7 +186,9 @@ fn read_life(fields: &Fields<'_>) -> Result<u64, StoreError> {
 /// Reads the place of the next entry, which is at least 1.
 fn read_next_seq(fields: &Fields<'_>) -> Result<u64, StoreError> {
     let next_seq: i64 = fields.get("next_seq")?;
-    let next_seq = u64::try_from(next_seq).ok().filter(|next_seq| *next_seq > 0);
+    let next_seq = u64::try_from(next_seq)
+        .ok()
+        .filter(|next_seq| *next_seq > 0);
     next_seq.ok_or_else(|| fields.inconsistent("next_seq"))
 }
 
@@ -185,6 +201,7 @@ mod tests {
             shard: Shard(shard),
             seen: 7,
             next_seq: 8 + backlog,
+            begun: true,
             share: 0,
         };
         let mut parts: Vec<Part> = (0..).zip(backlogs).map(part).collect();

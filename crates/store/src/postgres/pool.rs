@@ -71,9 +71,14 @@ impl Lent<'_> {
 impl Deref for Lent<'_> {
     type Target = Session;
 
-    #[expect(clippy::expect_used, reason = "only `keep` takes it, and `keep` consumes the loan")]
+    #[expect(
+        clippy::expect_used,
+        reason = "only `keep` takes it, and `keep` consumes the loan"
+    )]
     fn deref(&self) -> &Session {
-        self.session.as_ref().expect("is there until it is given back")
+        self.session
+            .as_ref()
+            .expect("is there until it is given back")
     }
 }
 

@@ -29,7 +29,9 @@ impl Queries for PostgresStore {
                 " FROM collections c LEFT JOIN hot h ON h.id = c.id \
                  WHERE c.id = $1 AND c.tenant = $2"
             );
-            let row = session.query_opt(sql, &[&id.uuid(), &tenant.uuid()]).await?;
+            let row = session
+                .query_opt(sql, &[&id.uuid(), &tenant.uuid()])
+                .await?;
             let attempts = attempts(&session, id).await?;
             session.keep();
             let Some(row) = row else { return Ok(None) };
@@ -75,7 +77,10 @@ impl Queries for PostgresStore {
             session.keep();
             Ok(page)
         });
-        Box::pin(async move { page.await.unwrap_or_else(|error| Err(CursorError::Store(error))) })
+        Box::pin(async move {
+            page.await
+                .unwrap_or_else(|error| Err(CursorError::Store(error)))
+        })
     }
 
     fn key(
@@ -87,7 +92,9 @@ impl Queries for PostgresStore {
             let session = self.pool().get().await?;
             let sql = "SELECT fingerprint, id, at FROM idempotency_keys \
                        WHERE tenant = $1 AND key = $2";
-            let row = session.query_opt(sql, &[&tenant.uuid(), &key.as_slice()]).await?;
+            let row = session
+                .query_opt(sql, &[&tenant.uuid(), &key.as_slice()])
+                .await?;
             session.keep();
             let Some(row) = row else { return Ok(None) };
             let fields = Fields::new("idempotency_keys", &row);
@@ -104,7 +111,9 @@ impl Queries for PostgresStore {
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         self.within(async {
             let session = self.pool().get().await?;
-            session.query("SELECT shard FROM shards LIMIT 1", &[]).await?;
+            session
+                .query("SELECT shard FROM shards LIMIT 1", &[])
+                .await?;
             session.keep();
             Ok(())
         })
@@ -186,8 +195,16 @@ async fn attempts(session: &Session, id: CollectionId) -> Result<Vec<AttemptView
     let rows = session.query(sql, &[&id.uuid()]).await?;
     let read = |row| {
         let fields = Fields::new("attempts", row);
-        let what = (fields.code("stage")?, fields.get("at")?, fields.get("duration_ms")?);
-        let error = (fields.code_opt("class")?, fields.get("code")?, fields.get("message")?);
+        let what = (
+            fields.code("stage")?,
+            fields.get("at")?,
+            fields.get("duration_ms")?,
+        );
+        let error = (
+            fields.code_opt("class")?,
+            fields.get("code")?,
+            fields.get("message")?,
+        );
         attempt_view(id, what, error)
     };
     rows.iter().map(read).collect()
@@ -219,7 +236,11 @@ async fn page(
          LEFT JOIN hot h ON h.id = c.id WHERE c.tenant = $1 OR c.place = $3 \
          ORDER BY c.id DESC LIMIT $4"
     );
-    let sql = if status == Some(CollectionStatus::Failed) { failed } else { any };
+    let sql = if status == Some(CollectionStatus::Failed) {
+        failed
+    } else {
+        any
+    };
     let before = before.map_or_else(Uuid::max, |id| id.uuid());
     let most = if status.is_none() { limit } else { stretch };
     let (tenant_id, stretch, most) = (tenant.uuid(), count(stretch), count(most));

@@ -18,6 +18,13 @@ pub(super) struct Call<'a> {
     pub(super) expected: Option<usize>,
 }
 
+impl Call<'_> {
+    /// Returns the call unless there is nothing to change.
+    pub(super) fn unless_empty(self) -> Option<Self> {
+        (self.expected != Some(0)).then_some(self)
+    }
+}
+
 /// Steps of different aggregates, as columns.
 #[derive(Default)]
 pub(super) struct Round<'a> {
@@ -131,7 +138,8 @@ impl<'a> Round<'a> {
             self.payloads.1.push(payload);
         }
         if let Some(attempt) = &write.attempt {
-            self.attempts.push(id, next.version, AttemptRow::of(attempt));
+            self.attempts
+                .push(id, next.version, &AttemptRow::of(attempt));
         }
         Ok(())
     }
@@ -175,7 +183,7 @@ impl<'a> Round<'a> {
                 expected: Some(self.erased.0.len()),
             },
         ];
-        calls.extend(all.into_iter().filter(|call| call.expected != Some(0)));
+        calls.extend(all.into_iter().filter_map(Call::unless_empty));
         if !self.erased.0.is_empty() {
             for sql in [
                 "DELETE FROM payloads WHERE id = ANY($1)",
@@ -309,12 +317,17 @@ impl<'a> Outcomes<'a> {
         self.before.push(before);
         self.version.push(next.version.cast_signed());
         self.message.push(next.message.cast_signed());
-        self.collected_at.push(collected_at.map(Timestamp::as_millis));
+        self.collected_at
+            .push(collected_at.map(Timestamp::as_millis));
         self.finished_at.push(finished_at.map(Timestamp::as_millis));
-        self.failed_stage.push(failure.map(|(stage, _)| stage.code().into()));
-        self.error_class.push(failure.map(|(_, error)| error.class.code().into()));
-        self.error_code.push(failure.map(|(_, error)| text(&error.code)));
-        self.error_message.push(failure.map(|(_, error)| text(&error.message)));
+        self.failed_stage
+            .push(failure.map(|(stage, _)| stage.code().into()));
+        self.error_class
+            .push(failure.map(|(_, error)| error.class.code().into()));
+        self.error_code
+            .push(failure.map(|(_, error)| text(&error.code)));
+        self.error_message
+            .push(failure.map(|(_, error)| text(&error.message)));
     }
 
     fn call(&self) -> Call<'_> {
@@ -347,7 +360,7 @@ impl<'a> Outcomes<'a> {
 }
 
 impl<'a> Attempts<'a> {
-    fn push(&mut self, id: Uuid, version: u32, row: AttemptRow<'a>) {
+    fn push(&mut self, id: Uuid, version: u32, row: &AttemptRow<'a>) {
         self.id.push(id);
         self.at.push(row.at);
         self.duration_ms.push(row.duration_ms);

@@ -7,7 +7,9 @@ use super::session::{Fault, Session};
 
 pub(super) const NEWEST: u32 = 1;
 
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/postgres/0001_collections.sql")];
+const MIGRATIONS: [&str; 1] = [include_str!(
+    "../../migrations/postgres/0001_collections.sql"
+)];
 
 /// "Wspr": one program at a time migrates a database.
 const LOCK: i64 = 0x5773_7072;
@@ -16,15 +18,22 @@ const LOCK: i64 = 0x5773_7072;
 pub(super) async fn migrate(session: &Session) -> Result<(), StoreError> {
     check_encoding(session).await?;
     session.batch("BEGIN").await?;
-    session.batch("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '60s'").await?;
-    session.query("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+    session
+        .batch("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '60s'")
+        .await?;
+    session
+        .query("SELECT pg_advisory_xact_lock($1)", &[&LOCK])
+        .await?;
     let have = version(session).await?;
     if have == 0 {
         let sql = "CREATE TABLE schema_version (number integer PRIMARY KEY, \
                    applied_at timestamptz NOT NULL DEFAULT now())";
         session.batch(sql).await.map_err(foreign)?;
     }
-    for (number, sql) in (1_u32..).zip(MIGRATIONS).filter(|(number, _)| *number > have) {
+    for (number, sql) in (1_u32..)
+        .zip(MIGRATIONS)
+        .filter(|(number, _)| *number > have)
+    {
         session.batch(sql).await.map_err(foreign)?;
         let sql = "INSERT INTO schema_version (number) VALUES ($1)";
         session.execute(sql, &[&number.cast_signed()]).await?;

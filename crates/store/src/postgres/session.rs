@@ -54,7 +54,10 @@ impl Connector {
             let tls = tokio::task::spawn_blocking(move || Tls::new(authorities.as_deref())).await;
             tls.map_err(|error| StoreError::Unavailable(error.to_string()))??
         };
-        let (deadline, half) = (options.deadline.as_millis(), options.deadline.as_millis() / 2);
+        let (deadline, half) = (
+            options.deadline.as_millis(),
+            options.deadline.as_millis() / 2,
+        );
         // Statements look rows up by their keys whatever the statistics say, and are planned once.
         // A transaction whose node is gone must let go of its locks before anybody gives up waiting.
         let setup = format!(
@@ -76,9 +79,7 @@ impl Connector {
     }
 
     /// Opens a connection that somebody else drives.
-    pub(super) async fn open(
-        &self,
-    ) -> Result<(Client, Connection<Socket, Encrypted>), Fault> {
+    pub(super) async fn open(&self) -> Result<(Client, Connection<Socket, Encrypted>), Fault> {
         let opened = timeout(self.connect_timeout, self.config.connect(self.tls.clone())).await;
         let opened = opened.map_err(|_late| Fault::Late("it took too long to connect"))?;
         opened.map_err(Fault::Postgres)
@@ -123,7 +124,11 @@ impl Session {
 
     /// Returns a statement, prepared at its first use.
     pub(super) async fn statement(&self, sql: &'static str) -> Result<Statement, Fault> {
-        let statements = || self.statements.lock().unwrap_or_else(PoisonError::into_inner);
+        let statements = || {
+            self.statements
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
         let known = statements().get(sql).cloned();
         if let Some(statement) = known {
             return Ok(statement);
@@ -139,7 +144,10 @@ impl Session {
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, Fault> {
         let statement = self.statement(sql).await?;
-        self.client.query(&statement, params).await.map_err(Fault::Postgres)
+        self.client
+            .query(&statement, params)
+            .await
+            .map_err(Fault::Postgres)
     }
 
     pub(super) async fn query_opt(
@@ -156,12 +164,18 @@ impl Session {
         params: &[Param<'_>],
     ) -> Result<u64, Fault> {
         let statement = self.statement(sql).await?;
-        self.client.execute(&statement, params).await.map_err(Fault::Postgres)
+        self.client
+            .execute(&statement, params)
+            .await
+            .map_err(Fault::Postgres)
     }
 
     /// Runs statements without parameters.
     pub(super) async fn batch(&self, sql: &str) -> Result<(), Fault> {
-        self.client.batch_execute(sql).await.map_err(Fault::Postgres)
+        self.client
+            .batch_execute(sql)
+            .await
+            .map_err(Fault::Postgres)
     }
 }
 
@@ -176,9 +190,9 @@ impl Fault {
     /// Returns whether the server itself says that it undid the transaction and goes on.
     pub(super) fn is_undone(&self) -> bool {
         match self {
-            Self::Postgres(error) => {
-                error.as_db_error().is_some_and(|error| error.severity() == "ERROR")
-            }
+            Self::Postgres(error) => error
+                .as_db_error()
+                .is_some_and(|error| error.severity() == "ERROR"),
             Self::Late(_) => false,
         }
     }

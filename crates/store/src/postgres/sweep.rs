@@ -39,7 +39,9 @@ pub(super) async fn sweep(
     mut position: Position,
 ) -> Result<(Swept, Position), StoreError> {
     session.batch("BEGIN").await?;
-    let row = session.query_opt("SELECT pg_try_advisory_xact_lock($1) AS mine", &[&LOCK]).await?;
+    let row = session
+        .query_opt("SELECT pg_try_advisory_xact_lock($1) AS mine", &[&LOCK])
+        .await?;
     let mine = row.map_or(Ok(false), |row| Fields::new("locks", &row).get("mine"))?;
     let mut swept = Swept {
         removed: 0,
@@ -61,7 +63,11 @@ pub(super) async fn sweep(
 }
 
 fn settings(sweep: &Sweep, tenant: [u8; 16]) -> Settings {
-    sweep.tenants.get(&TenantId::from_bytes(tenant)).cloned().unwrap_or_default()
+    sweep
+        .tenants
+        .get(&TenantId::from_bytes(tenant))
+        .cloned()
+        .unwrap_or_default()
 }
 
 fn older(sweep: &Sweep, at: Timestamp, kept: Duration) -> bool {
@@ -77,7 +83,9 @@ async fn collections(
     let sql = "SELECT id, tenant, finished_at, failed_stage IS NOT NULL AS failed, version, \
                EXISTS (SELECT 1 FROM hot h WHERE h.id = c.id) AS live \
                FROM collections c WHERE id > $1 ORDER BY id LIMIT $2";
-    let rows = session.query(sql, &[&position.collections, &count(sweep.rows)]).await?;
+    let rows = session
+        .query(sql, &[&position.collections, &count(sweep.rows)])
+        .await?;
     let (mut payloads, mut attempts, mut gone) = (Vec::new(), Vec::new(), Vec::new());
     let mut versions = BTreeMap::new();
     let (mut last, mut young) = (Uuid::nil(), false);
@@ -155,8 +163,14 @@ async fn log(
     sweep: &Sweep,
     position: &mut Position,
 ) -> Result<(u64, bool), StoreError> {
-    let shortest = sweep.tenants.values().map(|settings| settings.keep_changes).min();
-    let shortest = shortest.unwrap_or_default().min(Settings::default().keep_changes);
+    let shortest = sweep
+        .tenants
+        .values()
+        .map(|settings| settings.keep_changes)
+        .min();
+    let shortest = shortest
+        .unwrap_or_default()
+        .min(Settings::default().keep_changes);
     let (mut shards, mut seqs) = (Vec::new(), Vec::new());
     let mut floors: BTreeMap<(i16, Uuid), i64> = BTreeMap::new();
     let (mut left, mut ended) = (sweep.rows, false);
@@ -165,7 +179,9 @@ async fn log(
         left -= chunk;
         let sql = "SELECT shard, seq, at, tenant FROM log WHERE (shard, seq) > ($1, $2) \
                    ORDER BY shard, seq LIMIT $3";
-        let rows = session.query(sql, &[&position.log.0, &position.log.1, &count(chunk)]).await?;
+        let rows = session
+            .query(sql, &[&position.log.0, &position.log.1, &count(chunk)])
+            .await?;
         ended = rows.len() < chunk;
         // The rest of a shard is younger than anything that could be due.
         let mut young: Option<i16> = None;

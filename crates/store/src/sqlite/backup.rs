@@ -11,7 +11,10 @@ use super::unavailable;
 /// Copies what is committed now; writers go on meanwhile.
 pub(super) fn backup(source: &Path, target: &Path) -> Result<(), StoreError> {
     if target.exists() {
-        return Err(StoreError::Refused(format!("{} exists already", target.display())));
+        return Err(StoreError::Refused(format!(
+            "{} exists already",
+            target.display()
+        )));
     }
     let connection = schema::connect_reader(source, &SqliteOptions::default())?;
     schema::version(&connection)?;
@@ -19,17 +22,25 @@ pub(super) fn backup(source: &Path, target: &Path) -> Result<(), StoreError> {
         .execute("VACUUM INTO ?1", [target.to_string_lossy()])
         .map_err(|error| unavailable(&error))?;
     let io = |error: std::io::Error| StoreError::Unavailable(error.to_string());
-    std::fs::File::open(target).and_then(|file| file.sync_all()).map_err(io)
+    std::fs::File::open(target)
+        .and_then(|file| file.sync_all())
+        .map_err(io)
 }
 
 /// Copies a backup into place; cursors into the old log lead nowhere in the new one.
 pub(super) fn restore(source: &Path, target: &Path, life: u64) -> Result<(), StoreError> {
     if target.exists() {
-        return Err(StoreError::Refused(format!("{} exists already; restore into an empty folder", target.display())));
+        return Err(StoreError::Refused(format!(
+            "{} exists already; restore into an empty folder",
+            target.display()
+        )));
     }
     let version = schema::version_of(source)?;
     if version == 0 {
-        return Err(StoreError::Refused(format!("{} is not a backup of Wellspring", source.display())));
+        return Err(StoreError::Refused(format!(
+            "{} is not a backup of Wellspring",
+            source.display()
+        )));
     }
     let partial = target.with_extension("restoring");
     let io = |error: std::io::Error| StoreError::Unavailable(error.to_string());
@@ -42,6 +53,8 @@ pub(super) fn restore(source: &Path, target: &Path, life: u64) -> Result<(), Sto
         )
         .map_err(|error| unavailable(&error))?;
     drop(connection);
-    std::fs::File::open(&partial).and_then(|file| file.sync_all()).map_err(io)?;
+    std::fs::File::open(&partial)
+        .and_then(|file| file.sync_all())
+        .map_err(io)?;
     std::fs::rename(&partial, target).map_err(io)
 }

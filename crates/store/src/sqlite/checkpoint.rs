@@ -42,7 +42,9 @@ pub(super) fn start(
         counter.store(u64::try_from(in_log).unwrap_or(0), Ordering::Relaxed);
         Ok(())
     };
-    writer.wal_hook(Some(hook)).map_err(|error| unavailable(&error))?;
+    writer
+        .wal_hook(Some(hook))
+        .map_err(|error| unavailable(&error))?;
     let (wake, woken) = sync_channel(1);
     let body = move || {
         while woken.recv() == Ok(()) {
@@ -51,7 +53,9 @@ pub(super) fn start(
         // The last handle is gone: leave a small log behind.
         passive(&connection);
     };
-    let spawned = std::thread::Builder::new().name("sqlite-checkpoint".to_owned()).spawn(body);
+    let spawned = std::thread::Builder::new()
+        .name("sqlite-checkpoint".to_owned())
+        .spawn(body);
     spawned.map_err(|error| StoreError::Unavailable(error.to_string()))?;
     let page_size = u64::try_from(page_size).unwrap_or(4_096);
     Ok(Arc::new(Checkpointer {

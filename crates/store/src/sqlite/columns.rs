@@ -12,9 +12,15 @@ pub(super) const COLLECTION: &str = "c.id, c.tenant, c.source, c.callback_url, c
      h.state, h.version, h.due, h.lane, h.since, h.retries, h.waits, h.message";
 
 /// Reads both rows of a collection.
-pub(super) fn collection(row: &Row<'_>) -> rusqlite::Result<Result<(Cold, Option<Hot>), StoreError>> {
+pub(super) fn collection(
+    row: &Row<'_>,
+) -> rusqlite::Result<Result<(Cold, Option<Hot>), StoreError>> {
     let id = CollectionId::from_bytes(row.get(0)?);
-    let inconsistent = |column| StoreError::Inconsistent { table: "collections", column, row: id.to_string() };
+    let inconsistent = |column| StoreError::Inconsistent {
+        table: "collections",
+        column,
+        row: id.to_string(),
+    };
     let source: String = row.get(2)?;
     let finished_at: Option<i64> = row.get(8)?;
     let stage: Option<u8> = row.get(9)?;
@@ -33,13 +39,23 @@ pub(super) fn collection(row: &Row<'_>) -> rusqlite::Result<Result<(Cold, Option
             message: row.get(20)?,
         }),
     };
-    let Ok(source) = source.parse() else { return Ok(Err(inconsistent("source"))) };
+    let Ok(source) = source.parse() else {
+        return Ok(Err(inconsistent("source")));
+    };
     let outcome = match (finished_at, stage, error) {
         (None, _, _) => None,
-        (Some(at), None, _) => Some(Finished { at: Timestamp::from_millis(at), failure: None }),
+        (Some(at), None, _) => Some(Finished {
+            at: Timestamp::from_millis(at),
+            failure: None,
+        }),
         (Some(at), Some(stage), Ok(Some(error))) => {
-            let Some(stage) = Stage::from_code(stage) else { return Ok(Err(inconsistent("failed_stage"))) };
-            Some(Finished { at: Timestamp::from_millis(at), failure: Some((stage, error)) })
+            let Some(stage) = Stage::from_code(stage) else {
+                return Ok(Err(inconsistent("failed_stage")));
+            };
+            Some(Finished {
+                at: Timestamp::from_millis(at),
+                failure: Some((stage, error)),
+            })
         }
         (Some(_), Some(_), Ok(None) | Err(())) => return Ok(Err(inconsistent("error_class"))),
     };

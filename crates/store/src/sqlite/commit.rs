@@ -8,14 +8,17 @@ use crate::row::{AttemptRow, Hot};
 
 /// Commits the batch; after `Ok` it is synced to disk.
 pub(super) fn commit(connection: &mut Connection, batch: &Batch) -> Result<(), CommitError> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(not_committed)?;
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(not_committed)?;
     write(&transaction, batch)?;
-    transaction.commit().map_err(|error| match &error {
+    transaction.commit().map_err(|error| {
         // The log frames may or may not have reached the disk.
-        rusqlite::Error::SqliteFailure(failure, _) if failure.code == ErrorCode::SystemIoFailure => {
+        if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) {
             CommitError::Unknown(error.to_string())
+        } else {
+            CommitError::NotCommitted(error.to_string())
         }
-        _ => CommitError::NotCommitted(error.to_string()),
     })
 }
 
@@ -27,7 +30,9 @@ fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), CommitError
         match apply(transaction, step) {
             Ok(true) => {}
             Ok(false) => stale = Some(step.id),
-            Err(rusqlite::Error::SqliteFailure(failure, _)) if failure.code == ErrorCode::ConstraintViolation => {
+            Err(rusqlite::Error::SqliteFailure(failure, _))
+                if failure.code == ErrorCode::ConstraintViolation =>
+            {
                 stale = Some(step.id);
             }
             Err(error) => return Err(not_committed(error)),
@@ -38,8 +43,9 @@ fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), CommitError
     }
     entries(transaction, &batch.entries).map_err(not_committed)?;
     if !batch.consumed.is_empty() {
-        let mut statement =
-            transaction.prepare_cached("DELETE FROM inbox WHERE number = ?1").map_err(not_committed)?;
+        let mut statement = transaction
+            .prepare_cached("DELETE FROM inbox WHERE number = ?1")
+            .map_err(not_committed)?;
         for number in &batch.consumed {
             statement.execute([number]).map_err(not_committed)?;
         }
@@ -48,17 +54,29 @@ fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), CommitError
 }
 
 fn fence(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), CommitError> {
-    let next_seq = batch.entries.last().map(|entry| entry.seq.cast_signed() + 1);
+    let next_seq = batch
+        .entries
+        .last()
+        .map(|entry| entry.seq.cast_signed() + 1);
     let epoch = batch.epochs.first().map(|(_, epoch)| epoch.cast_signed());
     let sql = "UPDATE shards SET last_batch = ?1, next_seq = coalesce(?2, next_seq) \
                WHERE owner = ?3 AND epoch = coalesce(?4, epoch)";
     let changed = transaction
         .prepare_cached(sql)
         .and_then(|mut statement| {
-            statement.execute(params![batch.number.cast_signed(), next_seq, batch.incarnation.as_bytes(), epoch])
+            statement.execute(params![
+                batch.number.cast_signed(),
+                next_seq,
+                batch.incarnation.as_bytes(),
+                epoch
+            ])
         })
         .map_err(not_committed)?;
-    if changed == 1 { Ok(()) } else { Err(CommitError::Fenced) }
+    if changed == 1 {
+        Ok(())
+    } else {
+        Err(CommitError::Fenced)
+    }
 }
 
 /// Remembers the use of idempotency keys.
@@ -70,15 +88,31 @@ pub(super) fn keys(transaction: &Transaction<'_>, keys: &[KeyRow]) -> Result<(),
     let mut statement = transaction.prepare_cached(sql).map_err(not_committed)?;
     let mut taken = Vec::new();
     for (place, key) in keys.iter().enumerate() {
-        let KeyRow { tenant, key, fingerprint, id, at } = key;
+        let KeyRow {
+            tenant,
+            key,
+            fingerprint,
+            id,
+            at,
+        } = key;
         let changed = statement
-            .execute(params![tenant.as_bytes(), key, fingerprint, id.as_bytes(), at.as_millis()])
+            .execute(params![
+                tenant.as_bytes(),
+                key,
+                fingerprint,
+                id.as_bytes(),
+                at.as_millis()
+            ])
             .map_err(not_committed)?;
         if changed == 0 {
             taken.push(place);
         }
     }
-    if taken.is_empty() { Ok(()) } else { Err(CommitError::KeysTaken(taken)) }
+    if taken.is_empty() {
+        Ok(())
+    } else {
+        Err(CommitError::KeysTaken(taken))
+    }
 }
 
 /// Applies one step; returns whether the row was at the version it assumes.
@@ -108,7 +142,9 @@ fn apply(transaction: &Transaction<'_>, step: &Write) -> rusqlite::Result<bool> 
     outcome(transaction, step, next)?;
     if let Some(payload) = &step.payload {
         let sql = "INSERT OR REPLACE INTO payloads (id, body) VALUES (?1, ?2)";
-        transaction.prepare_cached(sql)?.execute(params![id, &payload[..]])?;
+        transaction
+            .prepare_cached(sql)?
+            .execute(params![id, &payload[..]])?;
     }
     if let Some(attempt) = &step.attempt {
         let row = AttemptRow::of(attempt);
@@ -158,7 +194,12 @@ fn insert_hot(transaction: &Transaction<'_>, step: &Write, hot: &Hot) -> rusqlit
     ])
 }
 
-fn update_hot(transaction: &Transaction<'_>, step: &Write, hot: &Hot, version: u32) -> rusqlite::Result<bool> {
+fn update_hot(
+    transaction: &Transaction<'_>,
+    step: &Write,
+    hot: &Hot,
+    version: u32,
+) -> rusqlite::Result<bool> {
     let sql = "UPDATE hot SET state = ?3, version = ?4, due = ?5, lane = ?6, since = ?7, retries = ?8, waits = ?9, \
                message = ?10 WHERE id = ?1 AND version = ?2";
     let changed = transaction.prepare_cached(sql)?.execute(params![
@@ -178,10 +219,17 @@ fn update_hot(transaction: &Transaction<'_>, step: &Write, hot: &Hot, version: u
 
 fn delete_hot(transaction: &Transaction<'_>, step: &Write, version: u32) -> rusqlite::Result<bool> {
     let sql = "DELETE FROM hot WHERE id = ?1 AND version = ?2";
-    Ok(transaction.prepare_cached(sql)?.execute(params![step.id.as_bytes(), version])? == 1)
+    Ok(transaction
+        .prepare_cached(sql)?
+        .execute(params![step.id.as_bytes(), version])?
+        == 1)
 }
 
-fn is_finished_at(transaction: &Transaction<'_>, step: &Write, version: u32) -> rusqlite::Result<bool> {
+fn is_finished_at(
+    transaction: &Transaction<'_>,
+    step: &Write,
+    version: u32,
+) -> rusqlite::Result<bool> {
     let sql = "SELECT count(*) FROM collections WHERE id = ?1 AND version = ?2";
     let count: i64 = transaction
         .prepare_cached(sql)?
@@ -200,7 +248,9 @@ fn erase(transaction: &Transaction<'_>, step: &Write) -> rusqlite::Result<bool> 
         "DELETE FROM payloads WHERE id = ?1",
         "DELETE FROM attempts WHERE id = ?1",
     ] {
-        transaction.prepare_cached(sql)?.execute([step.id.as_bytes()])?;
+        transaction
+            .prepare_cached(sql)?
+            .execute([step.id.as_bytes()])?;
     }
     Ok(held)
 }
@@ -210,7 +260,12 @@ fn outcome(transaction: &Transaction<'_>, step: &Write, next: &Collection) -> ru
         OutcomeChange::Keep => return Ok(()),
         OutcomeChange::Clear => (None, None, None),
         OutcomeChange::Delivered { collected_at, at } => (Some(collected_at), Some(at), None),
-        OutcomeChange::Failed { stage, collected_at, at, error } => (collected_at, Some(at), Some((stage, error))),
+        OutcomeChange::Failed {
+            stage,
+            collected_at,
+            at,
+            error,
+        } => (collected_at, Some(at), Some((stage, error))),
     };
     let sql = "UPDATE collections SET version = ?2, message = ?3, collected_at = coalesce(collected_at, ?4), \
                finished_at = ?5, failed_stage = ?6, error_class = ?7, error_code = ?8, error_message = ?9 \

@@ -11,8 +11,11 @@ use super::{SqliteStore, unavailable};
 impl Directory for SqliteStore {
     fn tenants(&self) -> BoxFuture<'_, Result<Vec<Tenant>, StoreError>> {
         Box::pin(self.read(|connection| {
-            let sql = "SELECT id, name, created_at, sealed_secrets, settings FROM tenants ORDER BY id";
-            let mut statement = connection.prepare_cached(sql).map_err(|error| unavailable(&error))?;
+            let sql =
+                "SELECT id, name, created_at, sealed_secrets, settings FROM tenants ORDER BY id";
+            let mut statement = connection
+                .prepare_cached(sql)
+                .map_err(|error| unavailable(&error))?;
             let rows = statement.query_map([], |row| {
                 let tenant = Tenant {
                     id: TenantId::from_bytes(row.get(0)?),
@@ -23,9 +26,12 @@ impl Directory for SqliteStore {
                 };
                 Ok((tenant, row.get::<_, String>(4)?))
             });
-            let rows: Vec<(Tenant, String)> =
-                rows.and_then(Iterator::collect).map_err(|error| unavailable(&error))?;
-            rows.into_iter().map(|(tenant, settings)| crate::row::with_settings(tenant, &settings)).collect()
+            let rows: Vec<(Tenant, String)> = rows
+                .and_then(Iterator::collect)
+                .map_err(|error| unavailable(&error))?;
+            rows.into_iter()
+                .map(|(tenant, settings)| crate::row::with_settings(tenant, &settings))
+                .collect()
         }))
     }
 
@@ -53,7 +59,9 @@ impl Directory for SqliteStore {
     fn keys(&self) -> BoxFuture<'_, Result<Vec<KeyRecord>, StoreError>> {
         Box::pin(self.read(|connection| {
             let sql = "SELECT id, tenant, hash, created_at, revoked_at FROM api_keys ORDER BY id";
-            let mut statement = connection.prepare_cached(sql).map_err(|error| unavailable(&error))?;
+            let mut statement = connection
+                .prepare_cached(sql)
+                .map_err(|error| unavailable(&error))?;
             let rows = statement.query_map([], |row| {
                 Ok(KeyRecord {
                     id: ApiKeyId::from_bytes(row.get(0)?),
@@ -63,7 +71,8 @@ impl Directory for SqliteStore {
                     revoked_at: row.get::<_, Option<i64>>(4)?.map(Timestamp::from_millis),
                 })
             });
-            rows.and_then(Iterator::collect).map_err(|error| unavailable(&error))
+            rows.and_then(Iterator::collect)
+                .map_err(|error| unavailable(&error))
         }))
     }
 
@@ -86,17 +95,28 @@ impl Directory for SqliteStore {
     fn meta(&self, name: &'static str) -> BoxFuture<'_, Result<Option<String>, StoreError>> {
         Box::pin(self.read(move |connection| {
             connection
-                .query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0))
+                .query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| {
+                    row.get(0)
+                })
                 .optional()
                 .map_err(|error| unavailable(&error))
         }))
     }
 
-    fn put_meta(&self, name: &'static str, value: String) -> BoxFuture<'_, Result<String, StoreError>> {
+    fn put_meta(
+        &self,
+        name: &'static str,
+        value: String,
+    ) -> BoxFuture<'_, Result<String, StoreError>> {
         Box::pin(self.write(move |connection| {
             transact(connection, |transaction| {
-                transaction.execute("INSERT OR IGNORE INTO meta (name, value) VALUES (?1, ?2)", (name, value))?;
-                transaction.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0))
+                transaction.execute(
+                    "INSERT OR IGNORE INTO meta (name, value) VALUES (?1, ?2)",
+                    (name, value),
+                )?;
+                transaction.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| {
+                    row.get(0)
+                })
             })
         }))
     }

@@ -4,11 +4,12 @@ use futures_util::future::BoxFuture;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::value::RawValue;
 use wellspring_core::{
-    Actor, Cause, CollectionId, CollectionStatus, Event, Shard, Stored, Subject, TenantId, Timestamp, Verb,
+    Actor, Cause, CollectionId, CollectionStatus, Event, Shard, Stored, Subject, TenantId,
+    Timestamp, Verb,
 };
 use wellspring_engine::{
-    AttemptView, ChangeView, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError, InboxRow, KeyRow,
-    Loaded, Queries, StoreError,
+    AttemptView, ChangeView, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError,
+    InboxRow, KeyRow, Loaded, Queries, StoreError,
 };
 
 use super::columns::{self, COLLECTION};
@@ -49,7 +50,10 @@ impl Queries for SqliteStore {
     fn head(&self) -> BoxFuture<'_, Result<Cursor, StoreError>> {
         Box::pin(self.read(|connection| {
             let (life, next_seq) = log_state(connection)?;
-            Ok(Cursor { life, seen: [(Shard(0), next_seq - 1)].into_iter().collect() })
+            Ok(Cursor {
+                life,
+                seen: [(Shard(0), next_seq - 1)].into_iter().collect(),
+            })
         }))
     }
 
@@ -60,15 +64,24 @@ impl Queries for SqliteStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<ChangesPage, CursorError>> {
         Box::pin(async move {
-            let page = self.read(move |connection| Ok(changes(connection, tenant, &cursor, limit))).await;
+            let page = self
+                .read(move |connection| Ok(changes(connection, tenant, &cursor, limit)))
+                .await;
             page.unwrap_or_else(|error| Err(CursorError::Store(error)))
         })
     }
 
-    fn key(&self, tenant: TenantId, key: [u8; 32]) -> BoxFuture<'_, Result<Option<KeyRow>, StoreError>> {
+    fn key(
+        &self,
+        tenant: TenantId,
+        key: [u8; 32],
+    ) -> BoxFuture<'_, Result<Option<KeyRow>, StoreError>> {
         Box::pin(self.read(move |connection| {
-            let sql = "SELECT fingerprint, id, at FROM idempotency_keys WHERE tenant = ?1 AND key = ?2";
-            let mut statement = connection.prepare_cached(sql).map_err(|error| unavailable(&error))?;
+            let sql =
+                "SELECT fingerprint, id, at FROM idempotency_keys WHERE tenant = ?1 AND key = ?2";
+            let mut statement = connection
+                .prepare_cached(sql)
+                .map_err(|error| unavailable(&error))?;
             let row = statement.query_row((tenant.as_bytes(), key), |row| {
                 Ok(KeyRow {
                     tenant,
@@ -87,13 +100,23 @@ impl Queries for SqliteStore {
     }
 }
 
-pub(super) fn load(connection: &Connection, ids: &[CollectionId]) -> Result<Vec<Loaded>, StoreError> {
-    let sql = format!("SELECT {COLLECTION} FROM collections c LEFT JOIN hot h ON h.id = c.id WHERE c.id = ?1");
+pub(super) fn load(
+    connection: &Connection,
+    ids: &[CollectionId],
+) -> Result<Vec<Loaded>, StoreError> {
+    let sql = format!(
+        "SELECT {COLLECTION} FROM collections c LEFT JOIN hot h ON h.id = c.id WHERE c.id = ?1"
+    );
     // One snapshot for all: a row and its payload belong together.
-    let transaction = connection.unchecked_transaction().map_err(|error| unavailable(&error))?;
-    let mut statement = transaction.prepare_cached(&sql).map_err(|error| unavailable(&error))?;
-    let mut payload =
-        transaction.prepare_cached("SELECT body FROM payloads WHERE id = ?1").map_err(|error| unavailable(&error))?;
+    let transaction = connection
+        .unchecked_transaction()
+        .map_err(|error| unavailable(&error))?;
+    let mut statement = transaction
+        .prepare_cached(&sql)
+        .map_err(|error| unavailable(&error))?;
+    let mut payload = transaction
+        .prepare_cached("SELECT body FROM payloads WHERE id = ?1")
+        .map_err(|error| unavailable(&error))?;
     let mut loaded = Vec::with_capacity(ids.len());
     for id in ids {
         let row = statement
@@ -104,36 +127,66 @@ pub(super) fn load(connection: &Connection, ids: &[CollectionId]) -> Result<Vec<
         let (cold, hot) = row?;
         let wanted = hot.is_some_and(|hot| hot.state != NOTIFYING);
         let body: Option<Vec<u8>> = if wanted {
-            let body = payload.query_row([id.as_bytes()], |row| row.get(0)).optional();
+            let body = payload
+                .query_row([id.as_bytes()], |row| row.get(0))
+                .optional();
             body.map_err(|error| unavailable(&error))?
         } else {
             None
         };
         let live = hot.is_some();
-        loaded.push(Loaded { collection: cold.collection(hot.as_ref())?, payload: body.map(Into::into), live });
+        loaded.push(Loaded {
+            collection: cold.collection(hot.as_ref())?,
+            payload: body.map(Into::into),
+            live,
+        });
     }
     Ok(loaded)
 }
 
-pub(super) fn inbox(connection: &Connection, shards: &[Shard], limit: usize) -> Result<Vec<InboxRow>, StoreError> {
+pub(super) fn inbox(
+    connection: &Connection,
+    shards: &[Shard],
+    limit: usize,
+) -> Result<Vec<InboxRow>, StoreError> {
     let sql = "SELECT number, shard, request FROM inbox ORDER BY number LIMIT ?1";
-    let mut statement = connection.prepare_cached(sql).map_err(|error| unavailable(&error))?;
+    let mut statement = connection
+        .prepare_cached(sql)
+        .map_err(|error| unavailable(&error))?;
     let rows = statement.query_map([limit], |row| {
-        Ok((row.get::<_, i64>(0)?, Shard(row.get(1)?), row.get::<_, String>(2)?))
+        Ok((
+            row.get::<_, i64>(0)?,
+            Shard(row.get(1)?),
+            row.get::<_, String>(2)?,
+        ))
     });
-    let rows: Vec<(i64, Shard, String)> = rows.and_then(Iterator::collect).map_err(|error| unavailable(&error))?;
-    let mine = rows.into_iter().filter(|(_, shard, _)| shards.contains(shard));
-    mine.map(|(number, _, text)| crate::row::inbox_row(number, &text)).collect()
+    let rows: Vec<(i64, Shard, String)> = rows
+        .and_then(Iterator::collect)
+        .map_err(|error| unavailable(&error))?;
+    let mine = rows
+        .into_iter()
+        .filter(|(_, shard, _)| shards.contains(shard));
+    mine.map(|(number, _, text)| crate::row::inbox_row(number, &text))
+        .collect()
 }
 
 fn attempts(connection: &Connection, id: CollectionId) -> Result<Vec<AttemptView>, StoreError> {
     let sql = "SELECT stage, at, duration_ms, class, code, message FROM attempts WHERE id = ?1 ORDER BY version";
-    let mut statement = connection.prepare_cached(sql).map_err(|error| unavailable(&error))?;
+    let mut statement = connection
+        .prepare_cached(sql)
+        .map_err(|error| unavailable(&error))?;
     let rows = statement.query_map([id.as_bytes()], |row| {
-        Ok(((row.get(0)?, row.get(1)?, row.get(2)?), (row.get(3)?, row.get(4)?, row.get(5)?)))
+        Ok((
+            (row.get(0)?, row.get(1)?, row.get(2)?),
+            (row.get(3)?, row.get(4)?, row.get(5)?),
+        ))
     });
-    let rows: Vec<_> = rows.and_then(Iterator::collect).map_err(|error| unavailable(&error))?;
-    rows.into_iter().map(|(what, error)| attempt_view(id, what, error)).collect()
+    let rows: Vec<_> = rows
+        .and_then(Iterator::collect)
+        .map_err(|error| unavailable(&error))?;
+    rows.into_iter()
+        .map(|(what, error)| attempt_view(id, what, error))
+        .collect()
 }
 
 fn page(
@@ -145,12 +198,18 @@ fn page(
 ) -> Result<CollectionPage, StoreError> {
     let before = before.map_or([255; 16], |id| *id.as_bytes());
     // What has failed has an index of its own; everything else is looked for in a bounded stretch.
-    let failed = if status == Some(CollectionStatus::Failed) { "AND c.failed_stage IS NOT NULL" } else { "" };
+    let failed = if status == Some(CollectionStatus::Failed) {
+        "AND c.failed_stage IS NOT NULL"
+    } else {
+        ""
+    };
     let sql = format!(
         "SELECT {COLLECTION} FROM collections c LEFT JOIN hot h ON h.id = c.id \
          WHERE c.tenant = ?1 AND c.id < ?2 {failed} ORDER BY c.id DESC LIMIT ?3"
     );
-    let mut statement = connection.prepare_cached(&sql).map_err(|error| unavailable(&error))?;
+    let mut statement = connection
+        .prepare_cached(&sql)
+        .map_err(|error| unavailable(&error))?;
     let mut found = statement
         .query(params![tenant.as_bytes(), before, STRETCH])
         .map_err(|error| unavailable(&error))?;
@@ -167,13 +226,18 @@ fn page(
             }
         }
     }
-    Ok(CollectionPage { rows, next: last.filter(|_| looked_at == STRETCH) })
+    Ok(CollectionPage {
+        rows,
+        next: last.filter(|_| looked_at == STRETCH),
+    })
 }
 
 /// Returns the log's life and the place of its next entry.
 fn log_state(connection: &Connection) -> Result<(u64, u64), StoreError> {
     let sql = "SELECT (SELECT value FROM meta WHERE name = 'log_life'), next_seq FROM shards";
-    let mut statement = connection.prepare_cached(sql).map_err(|error| unavailable(&error))?;
+    let mut statement = connection
+        .prepare_cached(sql)
+        .map_err(|error| unavailable(&error))?;
     let (life, next_seq): (Option<String>, i64) = statement
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
         .map_err(|error| unavailable(&error))?;
@@ -194,7 +258,11 @@ fn changes(
     }
     let floor: Option<i64> = connection
         .prepare_cached("SELECT seq FROM log_floors WHERE tenant = ?1")
-        .and_then(|mut statement| statement.query_row([tenant.as_bytes()], |row| row.get(0)).optional())
+        .and_then(|mut statement| {
+            statement
+                .query_row([tenant.as_bytes()], |row| row.get(0))
+                .optional()
+        })
         .map_err(|error| unavailable(&error))?;
     let has_begun = cursor.seen.contains_key(&Shard(0));
     if has_begun && floor.is_some_and(|floor| floor.cast_unsigned() > seen) {
@@ -202,8 +270,12 @@ fn changes(
     }
     let sql = "SELECT seq, at, tenant, verb, subject, property, event, actor, cause, body FROM log \
                WHERE seq > ?1 ORDER BY seq LIMIT ?2";
-    let mut statement = connection.prepare_cached(sql).map_err(|error| unavailable(&error))?;
-    let mut rows = statement.query(params![seen.cast_signed(), limit]).map_err(|error| unavailable(&error))?;
+    let mut statement = connection
+        .prepare_cached(sql)
+        .map_err(|error| unavailable(&error))?;
+    let mut rows = statement
+        .query(params![seen.cast_signed(), limit])
+        .map_err(|error| unavailable(&error))?;
     let (mut entries, mut last, mut looked_at) = (Vec::new(), seen, 0);
     while let Some(row) = rows.next().map_err(|error| unavailable(&error))? {
         let seq: i64 = row.get(0).map_err(|error| unavailable(&error))?;
@@ -217,12 +289,23 @@ fn changes(
     // Entries that retention removed leave a gap at the end as well.
     let has_more = looked_at == limit;
     let reached = if has_more { last } else { next_seq - 1 };
-    let next = Cursor { life, seen: [(Shard(0), reached)].into_iter().collect() };
-    Ok(ChangesPage { entries, next, has_more: has_more && reached + 1 < next_seq })
+    let next = Cursor {
+        life,
+        seen: [(Shard(0), reached)].into_iter().collect(),
+    };
+    Ok(ChangesPage {
+        entries,
+        next,
+        has_more: has_more && reached + 1 < next_seq,
+    })
 }
 
 fn entry(row: &rusqlite::Row<'_>, seq: u64) -> Result<ChangeView, StoreError> {
-    let inconsistent = |column| StoreError::Inconsistent { table: "log", column, row: seq.to_string() };
+    let inconsistent = |column| StoreError::Inconsistent {
+        table: "log",
+        column,
+        row: seq.to_string(),
+    };
     let read = || -> rusqlite::Result<_> {
         Ok((
             row.get::<_, i64>(1)?,
@@ -235,7 +318,8 @@ fn entry(row: &rusqlite::Row<'_>, seq: u64) -> Result<ChangeView, StoreError> {
             row.get::<_, String>(9)?,
         ))
     };
-    let (at, verb, subject, property, event, actor, cause, body) = read().map_err(|error| unavailable(&error))?;
+    let (at, verb, subject, property, event, actor, cause, body) =
+        read().map_err(|error| unavailable(&error))?;
     Ok(ChangeView {
         shard: Shard(0),
         seq,
@@ -243,9 +327,14 @@ fn entry(row: &rusqlite::Row<'_>, seq: u64) -> Result<ChangeView, StoreError> {
         verb: Verb::from_code(verb).ok_or_else(|| inconsistent("verb"))?,
         path: Subject::path_of(&subject, property).ok_or_else(|| inconsistent("subject"))?,
         event: Event::from_code(event).map(|event| event.as_str().to_owned()),
-        actor: Actor::from_bytes(&actor).ok_or_else(|| inconsistent("actor"))?.to_string(),
-        cause: Cause::from_code(cause).ok_or_else(|| inconsistent("cause"))?.as_str().to_owned(),
-        body: RawValue::from_string(body).map_err(|_| inconsistent("body"))?,
+        actor: Actor::from_bytes(&actor)
+            .ok_or_else(|| inconsistent("actor"))?
+            .to_string(),
+        cause: Cause::from_code(cause)
+            .ok_or_else(|| inconsistent("cause"))?
+            .as_str()
+            .to_owned(),
+        body: RawValue::from_string(body).map_err(|_not_json| inconsistent("body"))?,
     })
 }
 

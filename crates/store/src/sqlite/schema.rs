@@ -55,20 +55,27 @@ pub(super) fn connect(path: &Path, options: &SqliteOptions) -> Result<Connection
         connection.set_prepared_statement_cache_capacity(64);
         Ok(())
     };
-    set().map_err(|error| match &error {
-        rusqlite::Error::SqliteFailure(failure, _) if failure.code == rusqlite::ErrorCode::NotADatabase => {
+    set().map_err(|error| {
+        if error.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) {
             StoreError::Refused(format!("{} is not an SQLite database", path.display()))
+        } else {
+            unavailable(&error)
         }
-        _ => unavailable(&error),
     })?;
     Ok(connection)
 }
 
 /// Opens a connection that only reads.
-pub(super) fn connect_reader(path: &Path, options: &SqliteOptions) -> Result<Connection, StoreError> {
+pub(super) fn connect_reader(
+    path: &Path,
+    options: &SqliteOptions,
+) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(|error| unavailable(&error))?;
-    connection.busy_timeout(options.busy_timeout).map_err(|error| unavailable(&error))?;
+    let connection =
+        Connection::open_with_flags(path, flags).map_err(|error| unavailable(&error))?;
+    connection
+        .busy_timeout(options.busy_timeout)
+        .map_err(|error| unavailable(&error))?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
 }
@@ -76,7 +83,10 @@ pub(super) fn connect_reader(path: &Path, options: &SqliteOptions) -> Result<Con
 /// Runs the migrations that the file lacks, each in a transaction of its own.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let have = version(connection)?;
-    for (number, sql) in (1_u32..).zip(MIGRATIONS).skip(usize::try_from(have).unwrap_or(usize::MAX)) {
+    for (number, sql) in (1_u32..)
+        .zip(MIGRATIONS)
+        .skip(usize::try_from(have).unwrap_or(usize::MAX))
+    {
         let run = |connection: &mut Connection| -> rusqlite::Result<()> {
             let transaction = connection.transaction()?;
             transaction.execute_batch(sql)?;
@@ -104,7 +114,9 @@ pub(super) fn version(connection: &Connection) -> Result<u32, StoreError> {
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .map_err(|error| unavailable(&error))?;
     if application != APPLICATION_ID && tables > 0 {
-        return Err(StoreError::Refused("the database file belongs to another program".to_owned()));
+        return Err(StoreError::Refused(
+            "the database file belongs to another program".to_owned(),
+        ));
     }
     let version = u32::try_from(version).unwrap_or(0);
     if version > NEWEST {

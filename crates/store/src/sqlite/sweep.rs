@@ -23,7 +23,10 @@ pub(super) fn sweep(
     sweep: &Sweep,
     position: &Arc<Mutex<Position>>,
 ) -> Result<Swept, StoreError> {
-    let from = position.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let from = position
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
     let (swept, next) = transact(connection, |transaction| {
         let mut next = from;
         let mut removed = 0;
@@ -33,14 +36,27 @@ pub(super) fn sweep(
             removed += bitten;
             done &= ended;
         }
-        Ok((Swept { removed: u64::try_from(removed).unwrap_or(u64::MAX), done }, next))
+        Ok((
+            Swept {
+                removed: u64::try_from(removed).unwrap_or(u64::MAX),
+                done,
+            },
+            next,
+        ))
     })?;
     *position.lock().unwrap_or_else(PoisonError::into_inner) = next;
     Ok(swept)
 }
 
+/// Id, tenant, when it was finished, whether it failed, whether it is live.
+type CollectionRow = ([u8; 16], [u8; 16], Option<i64>, bool, bool);
+
 fn settings(sweep: &Sweep, tenant: [u8; 16]) -> Settings {
-    sweep.tenants.get(&TenantId::from_bytes(tenant)).cloned().unwrap_or_default()
+    sweep
+        .tenants
+        .get(&TenantId::from_bytes(tenant))
+        .cloned()
+        .unwrap_or_default()
 }
 
 fn older(sweep: &Sweep, at: i64, kept: Duration) -> bool {
@@ -55,82 +71,140 @@ fn collections(
     let sql = "SELECT id, tenant, finished_at, failed_stage IS NOT NULL, \
                EXISTS (SELECT 1 FROM hot h WHERE h.id = c.id) \
                FROM collections c WHERE id > ?1 ORDER BY id LIMIT ?2";
-    let rows: Vec<([u8; 16], [u8; 16], Option<i64>, bool, bool)> = transaction
+    let rows: Vec<CollectionRow> = transaction
         .prepare_cached(sql)?
         .query_map(params![position.collections, sweep.rows], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+            Ok((
+                row.get(0)?,
+                row.get(1)?,
+                row.get(2)?,
+                row.get(3)?,
+                row.get(4)?,
+            ))
         })?
         .collect::<rusqlite::Result<_>>()?;
     let mut removed = 0;
     let mut young = false;
     for (id, tenant, finished_at, failed, live) in &rows {
         let settings = settings(sweep, *tenant);
-        let shortest = settings.keep_payloads.min(settings.keep_attempts).min(settings.keep_collections);
+        let shortest = settings
+            .keep_payloads
+            .min(settings.keep_attempts)
+            .min(settings.keep_collections);
         // Ids sort by time: what follows is younger than anything that could be due.
         young = created(id).is_some_and(|at| !older(sweep, at, shortest));
-        let Some(at) = finished_at.filter(|_| !live) else { continue };
+        let Some(at) = finished_at.filter(|_| !live) else {
+            continue;
+        };
         let gone = older(sweep, at, settings.keep_collections);
         // What can still be resumed keeps its data as long as itself.
         if gone || (older(sweep, at, settings.keep_payloads) && !failed) {
-            removed += transaction.prepare_cached("DELETE FROM payloads WHERE id = ?1")?.execute([id])?;
+            removed += transaction
+                .prepare_cached("DELETE FROM payloads WHERE id = ?1")?
+                .execute([id])?;
         }
         if gone || older(sweep, at, settings.keep_attempts) {
-            removed += transaction.prepare_cached("DELETE FROM attempts WHERE id = ?1")?.execute([id])?;
+            removed += transaction
+                .prepare_cached("DELETE FROM attempts WHERE id = ?1")?
+                .execute([id])?;
         }
         if gone {
-            removed += transaction.prepare_cached("DELETE FROM collections WHERE id = ?1")?.execute([id])?;
+            removed += transaction
+                .prepare_cached("DELETE FROM collections WHERE id = ?1")?
+                .execute([id])?;
         }
     }
     let ended = rows.len() < sweep.rows || young;
-    position.collections = if ended { [0; 16] } else { rows.last().map_or([0; 16], |row| row.0) };
+    position.collections = if ended {
+        [0; 16]
+    } else {
+        rows.last().map_or([0; 16], |row| row.0)
+    };
     Ok((removed, ended))
 }
 
 /// Returns the milliseconds in a UUIDv7.
 fn created(id: &[u8; 16]) -> Option<i64> {
     let (millis, _) = id.split_first_chunk::<6>()?;
-    Some(millis.iter().fold(0, |millis, byte| (millis << 8) | i64::from(*byte)))
+    Some(
+        millis
+            .iter()
+            .fold(0, |millis, byte| (millis << 8) | i64::from(*byte)),
+    )
 }
 
-fn log(transaction: &Transaction<'_>, sweep: &Sweep, position: &mut Position) -> rusqlite::Result<(usize, bool)> {
+fn log(
+    transaction: &Transaction<'_>,
+    sweep: &Sweep,
+    position: &mut Position,
+) -> rusqlite::Result<(usize, bool)> {
     let sql = "SELECT seq, at, tenant FROM log WHERE seq > ?1 ORDER BY seq LIMIT ?2";
     let rows: Vec<(i64, i64, [u8; 16])> = transaction
         .prepare_cached(sql)?
-        .query_map(params![position.log, sweep.rows], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .query_map(params![position.log, sweep.rows], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?
         .collect::<rusqlite::Result<_>>()?;
-    let shortest = sweep.tenants.values().map(|settings| settings.keep_changes).min();
-    let shortest = shortest.unwrap_or_default().min(Settings::default().keep_changes);
+    let shortest = sweep
+        .tenants
+        .values()
+        .map(|settings| settings.keep_changes)
+        .min();
+    let shortest = shortest
+        .unwrap_or_default()
+        .min(Settings::default().keep_changes);
     let mut removed = 0;
     let mut young = false;
     for (seq, at, tenant) in &rows {
         young = !older(sweep, *at, shortest);
         if older(sweep, *at, settings(sweep, *tenant).keep_changes) {
-            removed += transaction.prepare_cached("DELETE FROM log WHERE seq = ?1")?.execute([seq])?;
+            removed += transaction
+                .prepare_cached("DELETE FROM log WHERE seq = ?1")?
+                .execute([seq])?;
             let sql = "INSERT INTO log_floors (tenant, seq) VALUES (?1, ?2) \
                        ON CONFLICT (tenant) DO UPDATE SET seq = max(seq, ?2)";
-            transaction.prepare_cached(sql)?.execute(params![tenant, seq])?;
+            transaction
+                .prepare_cached(sql)?
+                .execute(params![tenant, seq])?;
         }
     }
     let ended = rows.len() < sweep.rows || young;
-    position.log = if ended { 0 } else { rows.last().map_or(0, |row| row.0) };
+    position.log = if ended {
+        0
+    } else {
+        rows.last().map_or(0, |row| row.0)
+    };
     Ok((removed, ended))
 }
 
-fn keys(transaction: &Transaction<'_>, sweep: &Sweep, position: &mut Position) -> rusqlite::Result<(usize, bool)> {
+fn keys(
+    transaction: &Transaction<'_>,
+    sweep: &Sweep,
+    position: &mut Position,
+) -> rusqlite::Result<(usize, bool)> {
     let sql = "SELECT tenant, key, at FROM idempotency_keys WHERE (tenant, key) > (?1, ?2) ORDER BY tenant, key LIMIT ?3";
     let (tenant, key) = position.keys;
     let rows: Vec<([u8; 16], [u8; 32], i64)> = transaction
         .prepare_cached(sql)?
-        .query_map(params![tenant, key, sweep.rows], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .query_map(params![tenant, key, sweep.rows], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?
         .collect::<rusqlite::Result<_>>()?;
     let mut removed = 0;
     for (tenant, key, at) in &rows {
         if older(sweep, *at, Settings::KEEP_KEYS) {
             let sql = "DELETE FROM idempotency_keys WHERE tenant = ?1 AND key = ?2";
-            removed += transaction.prepare_cached(sql)?.execute(params![tenant, key])?;
+            removed += transaction
+                .prepare_cached(sql)?
+                .execute(params![tenant, key])?;
         }
     }
     let ended = rows.len() < sweep.rows;
-    position.keys = if ended { Default::default() } else { rows.last().map_or_else(Default::default, |row| (row.0, row.1)) };
+    position.keys = if ended {
+        Default::default()
+    } else {
+        rows.last()
+            .map_or_else(Default::default, |row| (row.0, row.1))
+    };
     Ok((removed, ended))
 }

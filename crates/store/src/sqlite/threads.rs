@@ -39,34 +39,57 @@ impl std::fmt::Debug for Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, checkpointer: Arc<Checkpointer>) -> Result<Self, StoreError> {
+    pub(super) fn start(
+        connection: Connection,
+        checkpointer: Arc<Checkpointer>,
+    ) -> Result<Self, StoreError> {
         let (jobs, inbox) = sync_channel(64);
         let longest_commit_us = Arc::new(AtomicU64::new(0));
         let (checkpoints, longest) = (Arc::clone(&checkpointer), Arc::clone(&longest_commit_us));
-        spawn("sqlite-writer", move || write_loop(connection, &inbox, &checkpoints, &longest))?;
-        Ok(Self { jobs, checkpointer, longest_commit_us, sweep: Arc::default() })
+        spawn("sqlite-writer", move || {
+            write_loop(connection, &inbox, &checkpoints, &longest)
+        })?;
+        Ok(Self {
+            jobs,
+            checkpointer,
+            longest_commit_us,
+            sweep: Arc::default(),
+        })
     }
 
     pub(super) async fn commit(&self, batch: Arc<Batch>) -> Result<(), CommitError> {
         let (done, outcome) = oneshot::channel();
         let gone = |()| CommitError::Unknown("the writer has ended".to_owned());
-        self.jobs.try_send(Job::Commit(batch, done)).map_err(|_full| {
-            CommitError::NotCommitted("the writer's queue is full".to_owned())
-        })?;
+        self.jobs
+            .try_send(Job::Commit(batch, done))
+            .map_err(|_full| CommitError::NotCommitted("the writer's queue is full".to_owned()))?;
         outcome.await.map_err(|_ended| gone(()))?
     }
 
-    pub(super) async fn post(&self, shard: Shard, request: Request, key: Option<KeyRow>) -> Result<(), CommitError> {
-        let text = serde_json::to_string(&request).map_err(|error| CommitError::NotCommitted(error.to_string()))?;
+    pub(super) async fn post(
+        &self,
+        shard: Shard,
+        request: Request,
+        key: Option<KeyRow>,
+    ) -> Result<(), CommitError> {
+        let text = serde_json::to_string(&request)
+            .map_err(|error| CommitError::NotCommitted(error.to_string()))?;
         let keys: Vec<KeyRow> = key.into_iter().collect();
         let work = move |connection: &mut Connection| {
             let lost = |error: rusqlite::Error| CommitError::NotCommitted(error.to_string());
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(lost)?;
+            let transaction = connection
+                .transaction_with_behavior(TransactionBehavior::Immediate)
+                .map_err(lost)?;
             commit::keys(&transaction, &keys)?;
             transaction
-                .execute("INSERT INTO inbox (shard, request) VALUES (?1, ?2)", (shard.0, text))
+                .execute(
+                    "INSERT INTO inbox (shard, request) VALUES (?1, ?2)",
+                    (shard.0, text),
+                )
                 .map_err(lost)?;
-            transaction.commit().map_err(|error| CommitError::Unknown(error.to_string()))
+            transaction
+                .commit()
+                .map_err(|error| CommitError::Unknown(error.to_string()))
         };
         let outcome = self.run(move |connection| Ok(work(connection))).await;
         outcome.unwrap_or_else(|error| Err(CommitError::NotCommitted(error.to_string())))
@@ -78,10 +101,14 @@ impl Writer {
         F: FnOnce(&mut Connection) -> Result<R, StoreError> + Send + 'static,
     {
         let (done, outcome) = oneshot::channel();
-        let job = Job::Work(Box::new(move |connection| drop(done.send(work(connection)))));
+        let job = Job::Work(Box::new(move |connection| {
+            drop(done.send(work(connection)))
+        }));
         let refused = |_full| StoreError::Unavailable("the writer's queue is full".to_owned());
         self.jobs.try_send(job).map_err(refused)?;
-        outcome.await.map_err(|_ended| StoreError::Unavailable("the writer has ended".to_owned()))?
+        outcome
+            .await
+            .map_err(|_ended| StoreError::Unavailable("the writer has ended".to_owned()))?
     }
 
     pub(super) fn gauges(&self) -> (u64, Duration) {
@@ -94,11 +121,19 @@ impl Writer {
     }
 }
 
-fn write_loop(mut connection: Connection, jobs: &Receiver<Job>, checkpoints: &Checkpointer, longest: &AtomicU64) {
+fn write_loop(
+    mut connection: Connection,
+    jobs: &Receiver<Job>,
+    checkpoints: &Checkpointer,
+    longest: &AtomicU64,
+) {
     while let Ok(job) = jobs.recv() {
         match job {
             Job::Commit(batch, done) => {
-                #[expect(clippy::disallowed_methods, reason = "measures a gauge, decides nothing")]
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "measures a gauge, decides nothing"
+                )]
                 let started = std::time::Instant::now();
                 let outcome = commit::commit(&mut connection, &batch);
                 let took = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -151,13 +186,19 @@ impl Readers {
         let job: Work = Box::new(move |connection| drop(done.send(work(connection))));
         let refused = |_full| StoreError::Unavailable("too many reads wait".to_owned());
         self.jobs.try_send(job).map_err(refused)?;
-        outcome.await.map_err(|_ended| StoreError::Unavailable("the reader has ended".to_owned()))?
+        outcome
+            .await
+            .map_err(|_ended| StoreError::Unavailable("the reader has ended".to_owned()))?
     }
 }
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
-    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(body);
-    spawned.map(drop).map_err(|error| StoreError::Unavailable(error.to_string()))
+    let spawned = std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body);
+    spawned
+        .map(drop)
+        .map_err(|error| StoreError::Unavailable(error.to_string()))
 }
 
 /// Runs `work` in a transaction that writes.

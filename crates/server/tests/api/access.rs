@@ -1,0 +1,142 @@
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use wellspring_engine::{Backend, Clock, Directory, SystemClock};
+use wellspring_server::{Access, AccessError, Vault};
+use wellspring_store::MemoryStore;
+
+fn store() -> Arc<MemoryStore> {
+    Arc::new(MemoryStore::new(Arc::new(SystemClock), 1, None))
+}
+
+async fn load(store: &Arc<MemoryStore>, master: u8) -> Result<Access, AccessError> {
+    let backend: Arc<dyn Backend> = Arc::<MemoryStore>::clone(store);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    Access::load(backend, Vault::new(&[master; 32]), clock).await
+}
+
+#[tokio::test]
+async fn what_was_made_is_there_after_a_restart_with_the_same_master_key_only() {
+    let store = store();
+    let access = load(&store, 1).await.unwrap();
+    assert_eq!(access.tenant_count(), 0);
+    let secret = format!("whsec_{}", STANDARD.encode([9; 24]));
+    let tenant = access
+        .create_tenant("one", Some(secret.clone()))
+        .await
+        .unwrap();
+    let given = "a-key-of-sixteen".to_owned();
+    let (id, key) = access.create_key("one", Some(given.clone())).await.unwrap();
+    assert_eq!(key, given);
+    let (_, generated) = access.create_key("one", None).await.unwrap();
+    assert_eq!(generated.len(), 47);
+    assert!(generated.starts_with("wsk_"));
+
+    let again = load(&store, 1).await.unwrap();
+    assert_eq!(again.authenticate(&key).unwrap().tenant, tenant);
+    assert_eq!(again.authenticate(&key).unwrap().key, id);
+    assert_eq!(*again.callback_secrets(tenant), [secret.as_str()]);
+    assert_eq!(again.list_keys(Some("one")).len(), 2);
+    assert_eq!(again.list_keys(Some("two")), []);
+    assert_eq!(load(&store, 2).await.unwrap_err(), AccessError::MasterKey);
+
+    let shown = format!("{again:?} {:?}", again.secret(tenant));
+    assert!(!shown.contains(&secret) && !shown.contains(&key));
+    let rows = store.tenants().await.unwrap();
+    let part = &secret.as_bytes()[6..14];
+    assert!(
+        !rows[0]
+            .sealed_secrets
+            .windows(part.len())
+            .any(|window| window == part)
+    );
+}
+
+#[tokio::test]
+async fn revoking_on_one_node_reaches_another_at_its_reload() {
+    let store = store();
+    let here = load(&store, 1).await.unwrap();
+    here.create_tenant("one", None).await.unwrap();
+    let (id, key) = here.create_key("one", None).await.unwrap();
+    let there = load(&store, 1).await.unwrap();
+
+    assert_eq!(there.revoke_key(id).await, Ok(true));
+    assert_eq!(there.revoke_key(id).await, Ok(true));
+    assert!(there.authenticate(&key).is_none());
+    assert!(here.authenticate(&key).is_some());
+    let version = here.secrets_version();
+    here.reload().await.unwrap();
+    assert!(here.authenticate(&key).is_none());
+    assert_eq!(here.secrets_version(), version);
+    assert!(here.list_keys(None)[0].revoked_at.is_some());
+
+    let missing = wellspring_core::ApiKeyId::from_bytes([1; 16]);
+    assert_eq!(here.revoke_key(missing).await, Ok(false));
+    // A revoked key is never taken up again.
+    let again = here.create_key("one", Some(key)).await;
+    assert_eq!(again, Err(AccessError::KeyTaken));
+}
+
+#[tokio::test]
+async fn names_keys_and_secrets_that_are_none_are_refused() {
+    let access = load(&store(), 1).await.unwrap();
+    access.create_tenant("one", None).await.unwrap();
+
+    assert_eq!(
+        access.create_tenant("one", None).await,
+        Err(AccessError::NameTaken("one".to_owned()))
+    );
+    for name in ["", " one", "a\nb", &"x".repeat(65)] {
+        assert_eq!(
+            access.create_tenant(name, None).await,
+            Err(AccessError::Name)
+        );
+    }
+    for secret in ["", "whsec_", "whsec_***", "abc"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain([
+            format!("whsec_{}", STANDARD.encode([1; 23])),
+            format!("whsec_{}", STANDARD.encode([1; 65])),
+        ])
+    {
+        assert_eq!(
+            access.create_tenant("two", Some(secret)).await,
+            Err(AccessError::Secret)
+        );
+    }
+    for key in ["short", "has a space in the middle", "ümlaut-ümlaut-ümlaut"] {
+        assert_eq!(
+            access.create_key("one", Some(key.to_owned())).await,
+            Err(AccessError::Key)
+        );
+    }
+    assert_eq!(
+        access.create_key("two", None).await,
+        Err(AccessError::UnknownTenant("two".to_owned()))
+    );
+    let stranger = wellspring_core::TenantId::from_bytes([1; 16]);
+    assert!(access.callback_secrets(stranger).is_empty());
+    assert_eq!(access.secret(stranger), None);
+}
+
+#[tokio::test]
+async fn every_replaced_secret_lives_its_day_even_when_another_follows() {
+    let access = load(&store(), 1).await.unwrap();
+    let tenant = access.create_tenant("one", None).await.unwrap();
+    let first = access.secret(tenant).unwrap().secret;
+    let second = access
+        .rotate_secret(tenant, None)
+        .await
+        .unwrap()
+        .secret
+        .secret;
+    let third = access
+        .rotate_secret(tenant, None)
+        .await
+        .unwrap()
+        .secret
+        .secret;
+    assert_eq!(*access.callback_secrets(tenant), [third, second, first]);
+}

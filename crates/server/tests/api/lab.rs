@@ -1,0 +1,297 @@
+//! What every test needs: a server without a network.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, pending, ready};
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tower::ServiceExt;
+use wellspring_core::{CollectionPolicy, Error, ErrorClass, SourceName, Timestamp};
+use wellspring_engine::{
+    Backend, Channel, Clock, Connector, DeliverOrder, DeliverResult, Engine, EngineHandle,
+    EngineParts, FetchOrder, FetchResult, Limits, Source, SourceTable, SystemClock, Tasks,
+};
+use wellspring_server::{Access, AppParts, Intake, Vault, router};
+
+use crate::switched::Switched;
+
+/// A server with one tenant, `one`, and its key.
+pub(crate) struct Lab {
+    pub(crate) store: Arc<Switched>,
+    pub(crate) access: Arc<Access>,
+    pub(crate) clock: Arc<ShiftedClock>,
+    pub(crate) parts: AppParts,
+    pub(crate) router: Router,
+    pub(crate) key: String,
+    tasks: Tasks,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Lab {
+    pub(crate) async fn new() -> Self {
+        Self::with(Limits::default()).await
+    }
+
+    pub(crate) async fn with(limits: Limits) -> Self {
+        let clock = Arc::new(ShiftedClock::default());
+        let store = Arc::new(Switched::new(Arc::<ShiftedClock>::clone(&clock)));
+        let backend: Arc<dyn Backend> = Arc::<Switched>::clone(&store);
+        let vault = Vault::new(&[7; 32]);
+        let access = Access::load(
+            Arc::clone(&backend),
+            vault,
+            Arc::<ShiftedClock>::clone(&clock),
+        );
+        let access = Arc::new(access.await.unwrap());
+        access.create_tenant("one", None).await.unwrap();
+        let (_, key) = access.create_key("one", None).await.unwrap();
+        let tasks = Tasks::default();
+        let sources = ["broken", "gas", "stuck"].map(|name| Source {
+            name: name.parse().unwrap(),
+            policy: CollectionPolicy::default(),
+            concurrency: Source::DEFAULT_CONCURRENCY,
+        });
+        let engine = EngineParts {
+            store: Arc::clone(&backend),
+            connector: Arc::new(Pretend),
+            channel: Arc::new(Pretend),
+            clock: Arc::<ShiftedClock>::clone(&clock),
+            limits,
+            sources: Arc::new(SourceTable::new(sources)),
+        };
+        let parts = AppParts {
+            engine: Engine::start(engine, &tasks),
+            backend,
+            access: Arc::clone(&access),
+            intake: Arc::new(Pretend),
+            clock: Arc::<ShiftedClock>::clone(&clock),
+            public_url: "http://wellspring.test/".to_owned(),
+            metrics: None,
+            version: "1.2.3",
+            separate_metrics: false,
+        };
+        let lab = Self {
+            store,
+            access,
+            clock,
+            router: router(parts.clone()),
+            parts,
+            key,
+            tasks,
+        };
+        eventually(|| ready(lab.engine().snapshot().ready)).await;
+        lab
+    }
+
+    pub(crate) const fn engine(&self) -> &EngineHandle {
+        &self.parts.engine
+    }
+
+    /// Sends a request without any key.
+    pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        Reply {
+            status: parts.status,
+            headers: parts.headers,
+            body: body.collect().await.unwrap().to_bytes(),
+        }
+    }
+
+    pub(crate) async fn call(&self, method: Method, path: &str, body: impl Into<Body>) -> Reply {
+        self.send(request(&self.key, method, path, body)).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        self.call(Method::GET, path, "").await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: impl Into<Body>) -> Reply {
+        self.call(Method::POST, path, body).await
+    }
+
+    pub(crate) async fn post_with_key(&self, path: &str, body: &str, key: &str) -> Reply {
+        let mut request = request(&self.key, Method::POST, path, body.to_owned());
+        request
+            .headers_mut()
+            .insert("idempotency-key", key.parse().unwrap());
+        self.send(request).await
+    }
+
+    /// Has something collected and returns its id.
+    pub(crate) async fn collect(&self, provider: &str, callback_url: &str) -> String {
+        let reply = self.post("/collect", collect(provider, callback_url)).await;
+        assert_eq!(reply.status, 202, "{reply:?}");
+        reply.json()["requestId"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until a collection has this status.
+    pub(crate) async fn settles(&self, id: &str, status: &str) -> Value {
+        let path = format!("/collect/{id}");
+        eventually(async || self.get(&path).await.json()["status"] == status).await;
+        self.get(&path).await.json()
+    }
+
+    pub(crate) async fn stop(&self) {
+        self.tasks.stop();
+        self.tasks.ended().await;
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.tasks.stop();
+    }
+}
+
+impl Reply {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// Checks that it is a problem of this status and code and returns it.
+    #[track_caller]
+    pub(crate) fn problem(&self, status: u16, code: &str) -> Value {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/problem+json"),
+            "{self:?}"
+        );
+        let problem = self.json();
+        assert_eq!(problem["code"], code, "{problem}");
+        assert_eq!(problem["type"], "about:blank");
+        assert_eq!(problem["status"], status);
+        assert!(problem["title"].is_string() && problem["detail"].is_string());
+        assert_eq!(problem["id"].is_string(), status >= 500, "{problem}");
+        problem
+    }
+}
+
+pub(crate) fn request(
+    key: &str,
+    method: Method,
+    path: &str,
+    body: impl Into<Body>,
+) -> Request<Body> {
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header("authorization", format!("Bearer {key}"))
+        .body(body.into())
+        .unwrap()
+}
+
+pub(crate) fn collect(provider: &str, callback_url: &str) -> String {
+    serde_json::json!({ "provider": provider, "callbackUrl": callback_url }).to_string()
+}
+
+/// Waits, for ten seconds at most, until something is so.
+pub(crate) async fn eventually<F: Future<Output = bool>>(mut so: impl FnMut() -> F) {
+    let wait = async {
+        while !so().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), wait)
+        .await
+        .expect("it never came to be so");
+}
+
+/// The machine's clock, set forward.
+#[derive(Debug, Default)]
+pub(crate) struct ShiftedClock(AtomicI64);
+
+impl ShiftedClock {
+    pub(crate) fn forward(&self, duration: Duration) {
+        let millis = i64::try_from(duration.as_millis()).unwrap();
+        self.0.fetch_add(millis, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ShiftedClock {
+    fn now(&self) -> Timestamp {
+        let shift = self.0.load(Ordering::SeqCst);
+        Timestamp::from_millis(SystemClock.now().as_millis() + shift)
+    }
+}
+
+/// Sources, callbacks and addresses by their names.
+#[derive(Debug)]
+struct Pretend;
+
+impl Connector for Pretend {
+    fn fetch(&self, order: FetchOrder) -> BoxFuture<'_, FetchResult> {
+        match order.source.as_str() {
+            "gas" => Box::pin(ready(FetchResult::Fetched(Bytes::from_static(b"[1]")))),
+            "stuck" => Box::pin(pending()),
+            _ => Box::pin(ready(FetchResult::Failed {
+                error: error("http_400"),
+                retry_at: None,
+            })),
+        }
+    }
+}
+
+impl Channel for Pretend {
+    fn deliver(&self, order: DeliverOrder) -> BoxFuture<'_, DeliverResult> {
+        let result = if order.callback_url.contains("gone") {
+            DeliverResult::Failed {
+                error: error("http_410"),
+                gone: true,
+                retry_at: None,
+                down: false,
+            }
+        } else {
+            DeliverResult::Delivered
+        };
+        Box::pin(ready(result))
+    }
+}
+
+impl Intake for Pretend {
+    fn knows(&self, source: &SourceName) -> bool {
+        self.source_names()
+            .iter()
+            .any(|name| name == source.as_str())
+    }
+
+    fn check_url<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<(), String>> {
+        let refused = url.contains("refused") || !url.starts_with("http");
+        let judged = if refused {
+            Err("is refused".to_owned())
+        } else {
+            Ok(())
+        };
+        Box::pin(ready(judged))
+    }
+
+    fn source_names(&self) -> Vec<String> {
+        ["broken", "gas", "stuck"].map(str::to_owned).into()
+    }
+}
+
+fn error(code: &str) -> Error {
+    Error {
+        class: ErrorClass::InvalidRequest,
+        code: code.to_owned(),
+        message: "It does not want to.".to_owned(),
+    }
+}

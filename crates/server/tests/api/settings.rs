@@ -1,0 +1,140 @@
+use std::time::Duration;
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::lab::Lab;
+
+#[tokio::test]
+async fn settings_are_merged_and_null_gives_the_default_again() {
+    let lab = Lab::new().await;
+    let defaults = json!({
+        "retention": {"changes": "720h", "collections": "720h", "payloads": "168h", "attempts": "336h"},
+        "contact": null,
+    });
+    assert_eq!(lab.get("/v1/settings").await.json(), defaults);
+
+    let patch =
+        json!({"retention": {"payloads": "36h", "attempts": "PT1H"}, "contact": "ops@example.com"});
+    let reply = lab
+        .call(Method::PATCH, "/v1/settings", patch.to_string())
+        .await;
+    assert_eq!(reply.status, 200);
+    let mut changed = defaults.clone();
+    changed["retention"]["payloads"] = "36h".into();
+    changed["retention"]["attempts"] = "1h".into();
+    changed["contact"] = "ops@example.com".into();
+    assert_eq!(reply.json(), changed);
+    lab.access.reload().await.unwrap();
+    assert_eq!(lab.get("/v1/settings").await.json(), changed);
+
+    let patch = json!({"retention": {"payloads": null}, "contact": null});
+    lab.call(Method::PATCH, "/v1/settings", patch.to_string())
+        .await;
+    changed["retention"]["payloads"] = "168h".into();
+    changed["contact"] = Value::Null;
+    assert_eq!(lab.get("/v1/settings").await.json(), changed);
+    lab.call(Method::PATCH, "/v1/settings", r#"{"retention":null}"#)
+        .await;
+    assert_eq!(lab.get("/v1/settings").await.json(), defaults);
+}
+
+#[tokio::test]
+async fn a_patch_with_any_fault_changes_nothing() {
+    let lab = Lab::new().await;
+    let before = lab.get("/v1/settings").await.json();
+    let patch = json!({
+        "retention": {"changes": "48h", "payloads": "59m", "attempts": 7, "collections": "1000000h", "a/b": "1h"},
+        "contact": "",
+        "legacy": true,
+    });
+    let reply = lab
+        .call(Method::PATCH, "/v1/settings", patch.to_string())
+        .await;
+    let problem = reply.problem(422, "validation_failed");
+    let mut places: Vec<&str> = problem["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|fault| fault["pointer"].as_str().unwrap())
+        .collect();
+    places.sort_unstable();
+    assert_eq!(
+        places,
+        [
+            "/contact",
+            "/legacy",
+            "/retention/attempts",
+            "/retention/a~1b",
+            "/retention/collections",
+            "/retention/payloads"
+        ]
+    );
+    for (body, status, code) in [
+        ("{", 400, "malformed_json"),
+        ("[]", 422, "validation_failed"),
+        (r#"{"retention":[]}"#, 422, "validation_failed"),
+        (r#"{"contact":"a","contact":"b"}"#, 422, "validation_failed"),
+    ] {
+        let reply = lab.call(Method::PATCH, "/v1/settings", body).await;
+        reply.problem(status, code);
+    }
+    assert_eq!(lab.get("/v1/settings").await.json(), before);
+}
+
+#[tokio::test]
+async fn a_rotated_secret_lives_on_for_a_day() {
+    let lab = Lab::new().await;
+    let tenant = lab.access.authenticate(&lab.key).unwrap().tenant;
+    let first = lab.get("/v1/callback-secret").await;
+    assert_eq!(first.header("cache-control"), Some("no-store"));
+    let first = first.json();
+    assert!(first["secret"].as_str().unwrap().starts_with("whsec_"));
+    assert_eq!(first["previous_expires_at"], Value::Null);
+    let version = lab.access.secrets_version();
+
+    let second = lab
+        .post_with_key("/v1/callback-secret/rotate", "", "abc")
+        .await;
+    assert_eq!(second.status, 200);
+    assert_ne!(second.json()["secret"], first["secret"]);
+    assert!(second.json()["previous_expires_at"].is_string());
+    assert_eq!(lab.get("/v1/callback-secret").await.json(), second.json());
+    assert!(lab.access.secrets_version() > version);
+    let live = lab.access.callback_secrets(tenant);
+    assert_eq!(
+        *live,
+        [
+            second.json()["secret"].as_str().unwrap(),
+            first["secret"].as_str().unwrap()
+        ]
+    );
+
+    let replay = lab
+        .post_with_key("/v1/callback-secret/rotate", "", "abc")
+        .await;
+    assert_eq!(replay.body, second.body);
+    assert_eq!(replay.header("idempotent-replayed"), Some("true"));
+    lab.post("/v1/callback-secret/rotate", "[1]")
+        .await
+        .problem(422, "validation_failed");
+    lab.post_with_key("/v1/callback-secret/rotate", "", "a b")
+        .await
+        .problem(400, "idempotency_key_malformed");
+
+    let version = lab.access.secrets_version();
+    lab.clock.forward(Duration::from_secs(86_401));
+    assert!(lab.access.secrets_version() > version);
+    assert_eq!(
+        *lab.access.callback_secrets(tenant),
+        [second.json()["secret"].as_str().unwrap()]
+    );
+    assert_eq!(
+        lab.get("/v1/callback-secret").await.json()["previous_expires_at"],
+        Value::Null
+    );
+    let third = lab
+        .post_with_key("/v1/callback-secret/rotate", "", "abc")
+        .await;
+    assert_ne!(third.json()["secret"], second.json()["secret"]);
+}
