@@ -147,6 +147,10 @@ CONF
 stop() {
     [ -d "$dir" ] || return 0
     dir=$(cd "$dir" && pwd)
+    # What a start that failed early leaves behind.
+    if rmdir "$dir" 2>/dev/null; then
+        return 0
+    fi
     if [ ! -f "$dir/data/PG_VERSION" ]; then
         fail "$dir is not a cluster of this script, it stays as it is"
     fi

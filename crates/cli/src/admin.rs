@@ -66,12 +66,16 @@ pub(crate) fn listen(folder: &Path, opened: Arc<Opened>, tasks: &Tasks) -> Resul
         std::io::ErrorKind::NotFound => Ok(()),
         _ => Err(error),
     })?;
-    let listener = UnixListener::bind(&socket).with_context(|| format!("cannot listen on {}", socket.display()))?;
+    let listener = UnixListener::bind(&socket)
+        .with_context(|| format!("cannot listen on {}", socket.display()))?;
     std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))?;
-    let router = axum::Router::new().route("/", post(handle)).with_state(opened);
+    let router = axum::Router::new()
+        .route("/", post(handle))
+        .with_state(opened);
     let stop = tasks.stop_token().clone();
     tasks.spawn("admin", async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
+        let served = axum::serve(listener, router)
+            .with_graceful_shutdown(async move { stop.cancelled().await });
         if let Err(error) = served.await {
             tracing::error!(%error, "Admin socket ended");
         }
@@ -80,10 +84,16 @@ pub(crate) fn listen(folder: &Path, opened: Arc<Opened>, tasks: &Tasks) -> Resul
     Ok(())
 }
 
-async fn handle(State(opened): State<Arc<Opened>>, Json(request): Json<Request>) -> (StatusCode, Json<Value>) {
+async fn handle(
+    State(opened): State<Arc<Opened>>,
+    Json(request): Json<Request>,
+) -> (StatusCode, Json<Value>) {
     match perform(&opened, request).await {
         Ok(reply) => (StatusCode::OK, Json(reply)),
-        Err(error) => (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({"error": format!("{error:#}")}))),
+        Err(error) => (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            Json(json!({"error": format!("{error:#}")})),
+        ),
     }
 }
 
@@ -100,12 +110,18 @@ async fn ask(stream: UnixStream, request: &Request) -> Result<Value> {
         .header("host", "admin")
         .header("content-type", "application/json")
         .body(body)?;
-    let response = sender.send_request(request).await.context("the server did not answer")?;
+    let response = sender
+        .send_request(request)
+        .await
+        .context("the server did not answer")?;
     let ok = response.status().is_success();
     let body = response.into_body().collect().await?.to_bytes();
     let reply: Value = serde_json::from_slice(&body).context("the server's answer is no JSON")?;
     if !ok {
-        bail!("{}", reply["error"].as_str().unwrap_or("the server refused"));
+        bail!(
+            "{}",
+            reply["error"].as_str().unwrap_or("the server refused")
+        );
     }
     Ok(reply)
 }
@@ -113,7 +129,13 @@ async fn ask(stream: UnixStream, request: &Request) -> Result<Value> {
 async fn perform(opened: &Opened, request: Request) -> Result<Value> {
     match request {
         Request::KeyCreate { tenant } => {
-            if !opened.backend.tenants().await?.iter().any(|known| known.name == tenant) {
+            if !opened
+                .backend
+                .tenants()
+                .await?
+                .iter()
+                .any(|known| known.name == tenant)
+            {
                 opened.access.create_tenant(&tenant, None).await?;
             }
             let (id, key) = opened.access.create_key(&tenant, None).await?;
@@ -148,8 +170,17 @@ async fn perform(opened: &Opened, request: Request) -> Result<Value> {
         Request::Check => {
             opened.backend.ping().await?;
             let tenants = opened.access.tenant_count();
-            let keys = opened.access.list_keys(None).iter().filter(|key| key.revoked_at.is_none()).count();
-            let database = if opened.sqlite.is_some() { "SQLite" } else { "PostgreSQL" };
+            let keys = opened
+                .access
+                .list_keys(None)
+                .iter()
+                .filter(|key| key.revoked_at.is_none())
+                .count();
+            let database = if opened.sqlite.is_some() {
+                "SQLite"
+            } else {
+                "PostgreSQL"
+            };
             Ok(json!({"database": database, "tenants": tenants, "keys": keys}))
         }
     }

@@ -36,16 +36,29 @@ impl Start {
         let data = folder.join("data").display().to_string();
         let sources = folder.join("sources").display().to_string();
         let mut arguments = vec!["serve".to_owned(), "--data-dir".to_owned(), data];
-        arguments.extend(["--sources".to_owned(), sources, "--log".to_owned(), "warn".to_owned()]);
+        arguments.extend([
+            "--sources".to_owned(),
+            sources,
+            "--log".to_owned(),
+            "warn".to_owned(),
+        ]);
         let mut environment = vec![
             ("WELLSPRING_BOOTSTRAP_API_KEY".to_owned(), KEY.to_owned()),
-            ("WELLSPRING_OUTBOUND_ALLOW".to_owned(), "127.0.0.0/8".to_owned()),
+            (
+                "WELLSPRING_OUTBOUND_ALLOW".to_owned(),
+                "127.0.0.0/8".to_owned(),
+            ),
         ];
         if let Some(url) = database {
             environment.push(("WELLSPRING_DATABASE_URL".to_owned(), url.to_owned()));
             environment.push(("WELLSPRING_MASTER_KEY".to_owned(), "5a".repeat(32)));
         }
-        Self { program, arguments, environment, log: folder.join("server.log") }
+        Self {
+            program,
+            arguments,
+            environment,
+            log: folder.join("server.log"),
+        }
     }
 }
 
@@ -57,7 +70,10 @@ impl Server {
     }
 
     async fn start_at(start: Start, address: SocketAddr) -> Result<Self> {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(&start.log)?;
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&start.log)?;
         let child = Command::new(&start.program)
             .args(&start.arguments)
             .args(["--listen", &address.to_string()])
@@ -68,7 +84,11 @@ impl Server {
             .kill_on_drop(true)
             .spawn()
             .context("cannot start the server")?;
-        let mut server = Self { child, address, start };
+        let mut server = Self {
+            child,
+            address,
+            start,
+        };
         server.wait_ready().await?;
         Ok(server)
     }
@@ -94,8 +114,18 @@ impl Server {
     pub(crate) fn cpu_seconds(&self) -> f64 {
         let stat = self.proc("stat");
         // After the command's name, which may hold spaces, come the fields from the third on.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-        let ticks = |field: usize| fields.get(field).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or("")
+            .split_whitespace()
+            .collect();
+        let ticks = |field: usize| {
+            fields
+                .get(field)
+                .and_then(|text| text.parse::<f64>().ok())
+                .unwrap_or(0.0)
+        };
         (ticks(11) + ticks(12)) / TICKS_PER_SECOND
     }
 
@@ -103,8 +133,15 @@ impl Server {
     pub(crate) fn memory_mib(&self, peak: bool) -> f64 {
         let name = if peak { "VmHWM:" } else { "VmRSS:" };
         let status = self.proc("status");
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("0");
-        let kib: f64 = line.split_whitespace().next().and_then(|text| text.parse().ok()).unwrap_or(0.0);
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap_or("0");
+        let kib: f64 = line
+            .split_whitespace()
+            .next()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0.0);
         kib / 1_024.0
     }
 
@@ -121,11 +158,17 @@ impl Server {
                 let log = std::fs::read_to_string(&self.start.log).unwrap_or_default();
                 bail!("the server ended ({status}):\n{log}");
             }
-            if get(&client, &self.url("/readyz")).await.is_ok_and(|response| response.status.is_success()) {
+            if get(&client, &self.url("/readyz"))
+                .await
+                .is_ok_and(|response| response.status.is_success())
+            {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                bail!("the server was not ready within 60 s; its log is {}", self.start.log.display());
+                bail!(
+                    "the server was not ready within 60 s; its log is {}",
+                    self.start.log.display()
+                );
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -134,7 +177,10 @@ impl Server {
 
 /// Makes a client that may call this machine.
 pub(crate) fn client() -> Result<Client> {
-    Ok(Client::new(AddressPolicy::unrestricted(), ClientOptions::default())?)
+    Ok(Client::new(
+        AddressPolicy::unrestricted(),
+        ClientOptions::default(),
+    )?)
 }
 
 /// Gets a URL with the demo's key.
@@ -151,14 +197,26 @@ pub(crate) async fn send(
     body: bytes::Bytes,
 ) -> Result<Response> {
     let mut headers = http::HeaderMap::new();
-    headers.insert(http::header::AUTHORIZATION, format!("Bearer {KEY}").parse()?);
-    headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    headers.insert(
+        http::header::AUTHORIZATION,
+        format!("Bearer {KEY}").parse()?,
+    );
+    headers.insert(
+        http::header::CONTENT_TYPE,
+        http::HeaderValue::from_static("application/json"),
+    );
     if let Some(key) = idempotency_key {
         headers.insert("idempotency-key", key.parse()?);
     }
     let target = Target::parse(url, &AddressPolicy::unrestricted())?;
-    let request =
-        Request { method, target, headers, body, deadline: Duration::from_secs(10), max_body: 16 << 20 };
+    let request = Request {
+        method,
+        target,
+        headers,
+        body,
+        deadline: Duration::from_secs(10),
+        max_body: 16 << 20,
+    };
     Ok(client.send(request).await?)
 }
 

@@ -20,7 +20,12 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "DIR", env = "WELLSPRING_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// postgres://… for PostgreSQL [default: SQLite in the data folder]
-    #[arg(long, value_name = "URL", env = "WELLSPRING_DATABASE_URL", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "WELLSPRING_DATABASE_URL",
+        hide_env_values = true
+    )]
     pub(crate) database: Option<String>,
     /// Folder of the source files [default: <data-dir>/sources]
     #[arg(long, value_name = "DIR", env = "WELLSPRING_SOURCES_DIR")]
@@ -32,7 +37,12 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "FORMAT", env = "WELLSPRING_LOG_FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
     /// Networks (CIDR, comma separated) that callbacks may reach although they are private
-    #[arg(long, value_name = "CIDRS", env = "WELLSPRING_OUTBOUND_ALLOW", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "CIDRS",
+        env = "WELLSPRING_OUTBOUND_ALLOW",
+        value_delimiter = ','
+    )]
     pub(crate) outbound_allow: Option<Vec<IpNet>>,
 }
 
@@ -113,7 +123,10 @@ impl Config {
     /// Reads everything that configures the program.
     pub(crate) fn load(flags: Flags, serve: ServeFlags) -> Result<Self> {
         let file = read_file(flags.config.as_deref())?;
-        let data_dir = flags.data_dir.or(file.data_dir).unwrap_or_else(|| PathBuf::from("wellspring-data"));
+        let data_dir = flags
+            .data_dir
+            .or(file.data_dir)
+            .unwrap_or_else(|| PathBuf::from("wellspring-data"));
         let database = match secret("WELLSPRING_DATABASE_URL", flags.database)? {
             Some(url) => Some(url),
             None => file.database.map(SecretString::from),
@@ -122,14 +135,22 @@ impl Config {
             && !url.expose_secret().starts_with("postgres://")
             && !url.expose_secret().starts_with("postgresql://")
         {
-            bail!("`database` must begin with postgres:// (without it SQLite in the data folder is used)");
+            bail!(
+                "`database` must begin with postgres:// (without it SQLite in the data folder is used)"
+            );
         }
         let limits = file.limits.apply(Limits::default())?;
-        let threads = serve.threads.or(file.threads).unwrap_or_else(default_threads);
+        let threads = serve
+            .threads
+            .or(file.threads)
+            .unwrap_or_else(default_threads);
         if threads == 0 || threads > 256 {
             bail!("`threads` must be between 1 and 256");
         }
-        let public_url = serve.public_url.or(file.public_url).map(|url| url.trim_end_matches('/').to_owned());
+        let public_url = serve
+            .public_url
+            .or(file.public_url)
+            .map(|url| url.trim_end_matches('/').to_owned());
         if let Some(url) = &public_url
             && !url.starts_with("http://")
             && !url.starts_with("https://")
@@ -137,12 +158,18 @@ impl Config {
             bail!("`public_url` must begin with http:// or https://");
         }
         Ok(Self {
-            sources: flags.sources.or(file.sources).unwrap_or_else(|| data_dir.join("sources")),
+            sources: flags
+                .sources
+                .or(file.sources)
+                .unwrap_or_else(|| data_dir.join("sources")),
             data_dir,
             database,
             log: flags.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
-            outbound_allow: flags.outbound_allow.or(file.outbound_allow).unwrap_or_default(),
+            outbound_allow: flags
+                .outbound_allow
+                .or(file.outbound_allow)
+                .unwrap_or_default(),
             listen: serve.listen.or(file.listen).unwrap_or(DEFAULT_LISTEN),
             public_url,
             metrics_listen: serve.metrics_listen.or(file.metrics_listen),
@@ -166,7 +193,9 @@ impl LimitsSection {
             commands: self.commands.unwrap_or(limits.commands),
             backlog: self.backlog.unwrap_or(limits.backlog),
             in_flight: self.in_flight.unwrap_or(limits.in_flight),
-            receiver_concurrency: self.receiver_concurrency.unwrap_or(limits.receiver_concurrency),
+            receiver_concurrency: self
+                .receiver_concurrency
+                .unwrap_or(limits.receiver_concurrency),
             ..limits
         };
         if limits.commands == 0 || limits.in_flight == 0 || limits.receiver_concurrency == 0 {
@@ -182,7 +211,8 @@ fn read_file(named: Option<&Path>) -> Result<File> {
         None if Path::new(DEFAULT_FILE).exists() => Path::new(DEFAULT_FILE),
         None => return Ok(File::default()),
     };
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     toml::from_str(&text).with_context(|| format!("in {}", path.display()))
 }
 
@@ -191,8 +221,11 @@ fn secret(name: &str, given: Option<String>) -> Result<Option<SecretString>> {
     if let Some(value) = given.or_else(|| variable(name)) {
         return Ok(Some(value.into()));
     }
-    let Some(path) = variable(&format!("{name}_FILE")) else { return Ok(None) };
-    let text = std::fs::read_to_string(&path).with_context(|| format!("{name}_FILE: cannot read {path}"))?;
+    let Some(path) = variable(&format!("{name}_FILE")) else {
+        return Ok(None);
+    };
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("{name}_FILE: cannot read {path}"))?;
     Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned().into()))
 }
 
@@ -219,9 +252,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("w.toml");
         std::fs::write(&path, "listen = \"127.0.0.1:1\"\nlissten = 3\n").unwrap();
-        let flags = Flags { config: Some(path.clone()), ..Flags::default() };
-        let error = format!("{:#}", Config::load(flags, ServeFlags::default()).unwrap_err());
-        assert!(error.contains("lissten") && error.contains(&path.display().to_string()), "{error}");
+        let flags = Flags {
+            config: Some(path.clone()),
+            ..Flags::default()
+        };
+        let error = format!(
+            "{:#}",
+            Config::load(flags, ServeFlags::default()).unwrap_err()
+        );
+        assert!(
+            error.contains("lissten") && error.contains(&path.display().to_string()),
+            "{error}"
+        );
     }
 
     #[test]
@@ -230,8 +272,15 @@ mod tests {
         let path = folder.path().join("w.toml");
         std::fs::write(&path, "listen = \"127.0.0.1:1\"\npublic_url = \"https://w.example/\"\n[limits]\ncommands = 7\n")
             .unwrap();
-        let flags = Flags { config: Some(path), data_dir: Some("d".into()), ..Flags::default() };
-        let serve = ServeFlags { listen: Some("127.0.0.1:2".parse().unwrap()), ..ServeFlags::default() };
+        let flags = Flags {
+            config: Some(path),
+            data_dir: Some("d".into()),
+            ..Flags::default()
+        };
+        let serve = ServeFlags {
+            listen: Some("127.0.0.1:2".parse().unwrap()),
+            ..ServeFlags::default()
+        };
         let config = Config::load(flags, serve).unwrap();
         assert_eq!(config.listen.port(), 2);
         assert_eq!(config.public_url.as_deref(), Some("https://w.example"));

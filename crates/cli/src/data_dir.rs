@@ -46,17 +46,25 @@ pub(crate) fn lock(folder: &Path) -> Result<Lock> {
             file.read_to_string(&mut holder).unwrap_or_default();
             Err(coded(
                 Code::FolderInUse,
-                format!("{} is in use by another wellspring process (pid {})", folder.display(), holder.trim()),
+                format!(
+                    "{} is in use by another wellspring process (pid {})",
+                    folder.display(),
+                    holder.trim()
+                ),
             ))
         }
-        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
     }
 }
 
 fn make(folder: &Path) -> Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
-    builder.create(folder).with_context(|| format!("cannot make the data folder {}", folder.display()))
+    builder
+        .create(folder)
+        .with_context(|| format!("cannot make the data folder {}", folder.display()))
 }
 
 /// Returns the socket of the server that uses the folder.
@@ -71,7 +79,9 @@ pub(crate) fn master_key(folder: &Path, configured: Option<&SecretString>) -> Re
     }
     let path = folder.join("master.key");
     match std::fs::read_to_string(&path) {
-        Ok(text) => return parse_key(text.trim()).with_context(|| format!("in {}", path.display())),
+        Ok(text) => {
+            return parse_key(text.trim()).with_context(|| format!("in {}", path.display()));
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
@@ -80,7 +90,12 @@ pub(crate) fn master_key(folder: &Path, configured: Option<&SecretString>) -> Re
     let partial = folder.join("master.key.new");
     let write = || -> std::io::Result<()> {
         let mut options = OpenOptions::new();
-        let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(&partial)?;
+        let mut file = options
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&partial)?;
         writeln!(file, "{}", hex::encode(key))?;
         file.sync_all()?;
         std::fs::rename(&partial, &path)?;
@@ -92,7 +107,9 @@ pub(crate) fn master_key(folder: &Path, configured: Option<&SecretString>) -> Re
 
 /// Reads 32 bytes as 64 hexadecimal digits or as base64.
 fn parse_key(text: &str) -> Result<[u8; 32]> {
-    let bytes = hex::decode(text).ok().or_else(|| base64::engine::general_purpose::STANDARD.decode(text).ok());
+    let bytes = hex::decode(text)
+        .ok()
+        .or_else(|| base64::engine::general_purpose::STANDARD.decode(text).ok());
     match bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()) {
         Some(key) => Ok(key),
         None => bail!("a master key is 32 bytes, as 64 hexadecimal digits or as base64"),
@@ -109,7 +126,10 @@ mod tests {
         let data = folder.path().join("data");
         let first = lock(&data).unwrap();
         let refused = lock(&data).unwrap_err().to_string();
-        assert!(refused.contains("in use") && refused.contains(&std::process::id().to_string()), "{refused}");
+        assert!(
+            refused.contains("in use") && refused.contains(&std::process::id().to_string()),
+            "{refused}"
+        );
         drop(first);
         let _second = lock(&data).unwrap();
 

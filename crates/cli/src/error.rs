@@ -68,7 +68,10 @@ mod tests {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/errors");
         for code in Code::ALL {
             let page = std::fs::read_to_string(format!("{folder}/{code}.md")).unwrap_or_default();
-            assert!(page.starts_with(&format!("# {code}")), "docs/errors/{code}.md");
+            assert!(
+                page.starts_with(&format!("# {code}")),
+                "docs/errors/{code}.md"
+            );
             assert!(page.contains("## Suggestions"), "docs/errors/{code}.md");
         }
     }

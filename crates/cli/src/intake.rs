@@ -23,7 +23,11 @@ pub(crate) struct Checks {
 
 impl Checks {
     pub(crate) fn new(connectors: Arc<Connectors>, policy: AddressPolicy) -> Self {
-        Self { connectors, policy, resolved: Mutex::default() }
+        Self {
+            connectors,
+            policy,
+            resolved: Mutex::default(),
+        }
     }
 
     async fn check(&self, url: &str) -> Result<(), String> {
@@ -34,7 +38,10 @@ impl Checks {
         let now = Instant::now();
         {
             let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
-            if resolved.get(target.host()).is_some_and(|until| *until > now) {
+            if resolved
+                .get(target.host())
+                .is_some_and(|until| *until > now)
+            {
                 return Ok(());
             }
             if resolved.len() >= REMEMBERED_HOSTS {
@@ -44,7 +51,9 @@ impl Checks {
                 resolved.clear();
             }
         }
-        check_resolves(&target, &self.policy, RESOLVE_WITHIN).await.map_err(|error| error.to_string())?;
+        check_resolves(&target, &self.policy, RESOLVE_WITHIN)
+            .await
+            .map_err(|error| error.to_string())?;
         let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
         resolved.insert(target.host().to_owned(), now + REMEMBERED);
         Ok(())
@@ -61,7 +70,11 @@ impl Intake for Checks {
     }
 
     fn source_names(&self) -> Vec<String> {
-        self.connectors.sources().iter().map(|source| source.name.to_string()).collect()
+        self.connectors
+            .sources()
+            .iter()
+            .map(|source| source.name.to_string())
+            .collect()
     }
 }
 
@@ -80,7 +93,10 @@ struct Parsed {
 
 impl CallbackSecrets {
     pub(crate) fn new(access: Arc<Access>) -> Self {
-        Self { access, parsed: RwLock::default() }
+        Self {
+            access,
+            parsed: RwLock::default(),
+        }
     }
 }
 
@@ -98,13 +114,19 @@ impl Secrets for CallbackSecrets {
             }
         }
         let texts = self.access.callback_secrets(tenant);
-        let secrets: Arc<[SigningSecret]> = texts.iter().filter_map(|text| text.parse().ok()).collect();
+        let secrets: Arc<[SigningSecret]> =
+            texts.iter().filter_map(|text| text.parse().ok()).collect();
         let mut parsed = self.parsed.write().unwrap_or_else(PoisonError::into_inner);
         if parsed.version != version {
-            *parsed = Parsed { version, secrets: HashMap::new() };
+            *parsed = Parsed {
+                version,
+                secrets: HashMap::new(),
+            };
         }
         // A previous secret ends by itself, so that nothing is kept for long.
-        parsed.secrets.insert(tenant, (now + REMEMBERED, Arc::clone(&secrets)));
+        parsed
+            .secrets
+            .insert(tenant, (now + REMEMBERED, Arc::clone(&secrets)));
         Some(secrets)
     }
 }

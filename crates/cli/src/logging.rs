@@ -9,11 +9,18 @@ use crate::config::{Config, LogFormat};
 
 /// Starts logging as configured.
 pub(crate) fn init(config: &Config) -> Result<()> {
-    let filter = EnvFilter::try_new(&config.log).with_context(|| format!("`log`: `{}` is not a filter", config.log))?;
+    let filter = EnvFilter::try_new(&config.log)
+        .with_context(|| format!("`log`: `{}` is not a filter", config.log))?;
     let lines = match config.log_format {
-        LogFormat::Text => fmt::layer().with_writer(std::io::stderr).with_target(false).boxed(),
+        LogFormat::Text => fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_target(false)
+            .boxed(),
         LogFormat::Json => fmt::layer().json().with_writer(std::io::stderr).boxed(),
     };
-    tracing_subscriber::registry().with(filter).with(lines).init();
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .init();
     Ok(())
 }

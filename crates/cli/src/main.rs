@@ -110,7 +110,10 @@ struct Common {
 
 impl Common {
     fn load(self) -> Result<(Config, Output)> {
-        Ok((Config::load(self.flags, ServeFlags::default())?, Output { json: self.json }))
+        Ok((
+            Config::load(self.flags, ServeFlags::default())?,
+            Output { json: self.json },
+        ))
     }
 }
 
@@ -124,7 +127,10 @@ fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the error goes to whoever ran the command")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the error goes to whoever ran the command"
+)]
 fn report(error: &anyhow::Error) {
     eprintln!("error: {error:#}");
 }

@@ -40,19 +40,24 @@ pub(crate) async fn open(config: &Config) -> Result<Opened> {
                 ));
             };
             let key = data_dir::master_key(&config.data_dir, Some(key))?;
-            let store = PostgresStore::connect(url.expose_secret(), PostgresOptions::default()).await;
+            let store =
+                PostgresStore::connect(url.expose_secret(), PostgresOptions::default()).await;
             let store = store.map_err(database_error)?;
             (Arc::new(store), None, None, key)
         }
         None => {
             let lock = data_dir::lock(&config.data_dir)?;
             let key = data_dir::master_key(&config.data_dir, config.master_key.as_ref())?;
-            let store = SqliteStore::open(&config.sqlite_path(), &SqliteOptions::default()).map_err(database_error)?;
+            let store = SqliteStore::open(&config.sqlite_path(), &SqliteOptions::default())
+                .map_err(database_error)?;
             (Arc::new(store.clone()), Some(store), Some(lock), key)
         }
     };
     let vault = Vault::new(&key);
-    let known = backend.put_meta("master_key_fingerprint", vault.fingerprint()).await.map_err(database_error)?;
+    let known = backend
+        .put_meta("master_key_fingerprint", vault.fingerprint())
+        .await
+        .map_err(database_error)?;
     if known != vault.fingerprint() {
         return Err(coded(
             Code::MasterKeyMismatch,
@@ -60,9 +65,18 @@ pub(crate) async fn open(config: &Config) -> Result<Opened> {
         ));
     }
     let life = random_seed() >> 1;
-    backend.put_meta("log_life", life.to_string()).await.map_err(database_error)?;
+    backend
+        .put_meta("log_life", life.to_string())
+        .await
+        .map_err(database_error)?;
     let access = Access::load(Arc::clone(&backend), vault, Arc::clone(&clock)).await?;
-    Ok(Opened { backend, sqlite, access: Arc::new(access), clock, lock })
+    Ok(Opened {
+        backend,
+        sqlite,
+        access: Arc::new(access),
+        clock,
+        lock,
+    })
 }
 
 /// The parts of a running node.
@@ -73,7 +87,12 @@ pub(crate) struct Node {
 }
 
 /// Starts the engine on an opened database.
-pub(crate) fn start(config: &Config, opened: &Opened, sources: Sources, tasks: &Tasks) -> Result<Node> {
+pub(crate) fn start(
+    config: &Config,
+    opened: &Opened,
+    sources: Sources,
+    tasks: &Tasks,
+) -> Result<Node> {
     let table = Arc::new(sources.table());
     let connectors = connectors(sources, &opened.clock)?;
     let callbacks = callbacks(config, opened)?;
@@ -86,19 +105,35 @@ pub(crate) fn start(config: &Config, opened: &Opened, sources: Sources, tasks: &
         sources: table,
     };
     let checks = Arc::new(Checks::new(Arc::clone(&connectors), policy(config)));
-    Ok(Node { engine: Engine::start(parts, tasks), connectors, checks })
+    Ok(Node {
+        engine: Engine::start(parts, tasks),
+        connectors,
+        checks,
+    })
 }
 
 /// Makes the client of sources.
 pub(crate) fn connectors(sources: Sources, clock: &Arc<dyn Clock>) -> Result<Arc<Connectors>> {
-    let options = ClientOptions { max_idle_per_host: 512, ..ClientOptions::default() };
-    Ok(Arc::new(Connectors::new(Arc::new(sources), options, Arc::clone(clock))?))
+    let options = ClientOptions {
+        max_idle_per_host: 512,
+        ..ClientOptions::default()
+    };
+    Ok(Arc::new(Connectors::new(
+        Arc::new(sources),
+        options,
+        Arc::clone(clock),
+    )?))
 }
 
 /// Makes the client of callbacks.
 pub(crate) fn callbacks(config: &Config, opened: &Opened) -> Result<Callbacks> {
     let secrets = Arc::new(CallbackSecrets::new(Arc::clone(&opened.access)));
-    Ok(Callbacks::new(policy(config), CallbackOptions::default(), secrets, Arc::clone(&opened.clock))?)
+    Ok(Callbacks::new(
+        policy(config),
+        CallbackOptions::default(),
+        secrets,
+        Arc::clone(&opened.clock),
+    )?)
 }
 
 /// Returns where callbacks may go.
@@ -108,13 +143,17 @@ pub(crate) fn policy(config: &Config) -> AddressPolicy {
 
 /// Reads the source files.
 pub(crate) fn load_sources(config: &Config) -> Result<Sources> {
-    SourceFolder::new(&config.sources).load().map_err(|errors| coded(Code::Sources, errors))
+    SourceFolder::new(&config.sources)
+        .load()
+        .map_err(|errors| coded(Code::Sources, errors))
 }
 
 /// Puts the code of its page before an error of the database.
 pub(crate) fn database_error(error: StoreError) -> anyhow::Error {
     match error {
-        StoreError::Refused(_) | StoreError::Inconsistent { .. } => coded(Code::DatabaseRefused, error),
+        StoreError::Refused(_) | StoreError::Inconsistent { .. } => {
+            coded(Code::DatabaseRefused, error)
+        }
         StoreError::Unavailable(_) | StoreError::Fenced => coded(Code::DatabaseUnavailable, error),
     }
 }
@@ -124,15 +163,29 @@ pub(crate) fn database_error(error: StoreError) -> anyhow::Error {
 /// A kill between the two leaves a tenant without key, which the next start mends.
 pub(crate) async fn bootstrap(config: &Config, opened: &Opened) -> Result<Option<String>> {
     if opened.access.tenant_count() == 0 {
-        let secret = config.bootstrap_callback_secret.as_ref().map(|secret| secret.expose_secret().to_owned());
-        opened.access.create_tenant(DEFAULT_TENANT, secret).await.context("WELLSPRING_BOOTSTRAP_CALLBACK_SECRET")?;
+        let secret = config
+            .bootstrap_callback_secret
+            .as_ref()
+            .map(|secret| secret.expose_secret().to_owned());
+        opened
+            .access
+            .create_tenant(DEFAULT_TENANT, secret)
+            .await
+            .context("WELLSPRING_BOOTSTRAP_CALLBACK_SECRET")?;
     }
     if !opened.access.list_keys(None).is_empty() {
         return Ok(None);
     }
-    let given = config.bootstrap_api_key.as_ref().map(|key| key.expose_secret().to_owned());
+    let given = config
+        .bootstrap_api_key
+        .as_ref()
+        .map(|key| key.expose_secret().to_owned());
     let fresh = given.is_none();
-    let (_, key) = opened.access.create_key(DEFAULT_TENANT, given).await.context("WELLSPRING_BOOTSTRAP_API_KEY")?;
+    let (_, key) = opened
+        .access
+        .create_key(DEFAULT_TENANT, given)
+        .await
+        .context("WELLSPRING_BOOTSTRAP_API_KEY")?;
     Ok(fresh.then_some(key))
 }
 

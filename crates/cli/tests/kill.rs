@@ -16,21 +16,29 @@ const KILLS: usize = 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_9_at_any_moment_loses_nothing_and_repeats_only_with_the_same_id() {
-    let world = Arc::new(World::start("{ interval: 50ms, rate: 1.5, max_delay: 500ms, max_retries: 100 }"));
+    let world = Arc::new(World::start(
+        "{ interval: 50ms, rate: 1.5, max_delay: 500ms, max_retries: 100 }",
+    ));
     world.receiver.set_failure_rate(0.1);
     let mut server = Server::start(world.serve(None)).await.unwrap();
     let accepted: Arc<Mutex<BTreeSet<String>>> = Arc::default();
     let stop = tokio_util::sync::CancellationToken::new();
     let url = server.url("/collect");
     for caller in 0..4 {
-        let (world, accepted, stop, url) = (Arc::clone(&world), Arc::clone(&accepted), stop.clone(), url.clone());
+        let (world, accepted, stop, url) = (
+            Arc::clone(&world),
+            Arc::clone(&accepted),
+            stop.clone(),
+            url.clone(),
+        );
         world.tasks.clone().spawn("caller", async move {
             let mut n = 0_u64;
             while !stop.is_cancelled() {
                 n += 1;
                 let key = format!("caller-{caller}-{n}");
                 let provider = if n % 2 == 0 { "gas" } else { "internet" };
-                let body = serde_json::json!({"provider": provider, "callbackUrl": world.callback}).to_string();
+                let body = serde_json::json!({"provider": provider, "callbackUrl": world.callback})
+                    .to_string();
                 // Until there is an answer the caller cannot know; the key makes the repeat harmless.
                 while let Some(id) = attempt(&world, &url, &key, &body, &stop).await {
                     if let Some(id) = id {
@@ -48,9 +56,15 @@ async fn kill_9_at_any_moment_loses_nothing_and_repeats_only_with_the_same_id() 
         // At a random moment: after some more collections, not after some time.
         let more = usize::try_from(rng.next_u32() % 60).unwrap() + 1;
         let wanted = accepted.lock().unwrap().len() + more;
-        wait("more collections", || accepted.lock().unwrap().len() >= wanted).await;
+        wait("more collections", || {
+            accepted.lock().unwrap().len() >= wanted
+        })
+        .await;
         server.kill().await.unwrap();
-        let before = (world.sandbox.total().total, world.receiver.counts().requests);
+        let before = (
+            world.sandbox.total().total,
+            world.receiver.counts().requests,
+        );
         let (restarted, _) = server.restart().await.unwrap();
         server = restarted;
         let ready = Instant::now();
@@ -58,7 +72,11 @@ async fn kill_9_at_any_moment_loses_nothing_and_repeats_only_with_the_same_id() 
             world.sandbox.total().total > before.0 || world.receiver.counts().requests > before.1
         })
         .await;
-        assert!(ready.elapsed() < Duration::from_secs(2), "kill {kill}: {:?}", ready.elapsed());
+        assert!(
+            ready.elapsed() < Duration::from_secs(2),
+            "kill {kill}: {:?}",
+            ready.elapsed()
+        );
     }
     stop.cancel();
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -68,7 +86,10 @@ async fn kill_9_at_any_moment_loses_nothing_and_repeats_only_with_the_same_id() 
     let mut repeats = 0;
     for id in &accepted {
         let shown = world.until_status(&server, id, "delivered").await;
-        assert!(shown["collectedAt"].is_string() && shown["error"].is_null(), "{shown}");
+        assert!(
+            shown["collectedAt"].is_string() && shown["error"].is_null(),
+            "{shown}"
+        );
     }
     let mut messages: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (webhook_id, record) in world.receiver.records() {
@@ -82,10 +103,18 @@ async fn kill_9_at_any_moment_loses_nothing_and_repeats_only_with_the_same_id() 
         }
     }
     for (id, webhook_ids) in &messages {
-        assert_eq!(webhook_ids.len(), 1, "{id} has one message id: {webhook_ids:?}");
+        assert_eq!(
+            webhook_ids.len(),
+            1,
+            "{id} has one message id: {webhook_ids:?}"
+        );
     }
     let told: BTreeSet<String> = messages.keys().cloned().collect();
-    assert!(accepted.is_subset(&told), "lost: {:?}", accepted.difference(&told).collect::<Vec<_>>());
+    assert!(
+        accepted.is_subset(&told),
+        "lost: {:?}",
+        accepted.difference(&told).collect::<Vec<_>>()
+    );
     println!("{} collections, {repeats} repeated callbacks", told.len());
     world.tasks.stop();
 }
@@ -101,9 +130,18 @@ async fn attempt(
     if stop.is_cancelled() {
         return None;
     }
-    let sent = child::send(&world.client, http::Method::POST, url, Some(key), body.to_owned().into()).await;
+    let sent = child::send(
+        &world.client,
+        http::Method::POST,
+        url,
+        Some(key),
+        body.to_owned().into(),
+    )
+    .await;
     match sent {
-        Ok(response) if response.status == 202 => Some(json(&response)["requestId"].as_str().map(str::to_owned)),
+        Ok(response) if response.status == 202 => {
+            Some(json(&response)["requestId"].as_str().map(str::to_owned))
+        }
         Ok(_) | Err(_) => {
             tokio::time::sleep(Duration::from_millis(10)).await;
             Some(None)

@@ -15,11 +15,21 @@ use common::{World, postgres, request_id};
 async fn what_a_killed_node_accepted_is_finished_by_the_other_within_ten_seconds() {
     let database = Database::create().await;
     let world = World::start("{ interval: 50ms, rate: 1.5, max_delay: 500ms, max_retries: 100 }");
-    world.sandbox.update(Source::Gas, |gas| gas.latency = Duration::from_millis(100));
-    let one = Server::start(world.serve(Some(&database.url))).await.unwrap();
-    let other_folder = World::start("{ interval: 50ms, rate: 1.5, max_delay: 500ms, max_retries: 100 }");
+    world
+        .sandbox
+        .update(Source::Gas, |gas| gas.latency = Duration::from_millis(100));
+    let one = Server::start(world.serve(Some(&database.url)))
+        .await
+        .unwrap();
+    let other_folder =
+        World::start("{ interval: 50ms, rate: 1.5, max_delay: 500ms, max_retries: 100 }");
     let mut start = world.serve(Some(&database.url));
-    start.arguments[2] = other_folder.folder.path().join("data").display().to_string();
+    start.arguments[2] = other_folder
+        .folder
+        .path()
+        .join("data")
+        .display()
+        .to_string();
     let mut two = Server::start(start).await.unwrap();
 
     let mut accepted = BTreeSet::new();
@@ -27,11 +37,18 @@ async fn what_a_killed_node_accepted_is_finished_by_the_other_within_ten_seconds
         let server = if n % 2 == 0 { &one } else { &two };
         let deadline = Instant::now() + common::PATIENCE;
         let id = loop {
-            let response = world.post(server, "gas", Some(&format!("n{n}"))).await.unwrap();
+            let response = world
+                .post(server, "gas", Some(&format!("n{n}")))
+                .await
+                .unwrap();
             if response.status == 202 {
                 break request_id(&response);
             }
-            assert!(Instant::now() < deadline, "{}", String::from_utf8_lossy(&response.body));
+            assert!(
+                Instant::now() < deadline,
+                "{}",
+                String::from_utf8_lossy(&response.body)
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
         accepted.insert(id);
@@ -48,7 +65,12 @@ async fn what_a_killed_node_accepted_is_finished_by_the_other_within_ten_seconds
             .filter_map(|(id, _)| Some(format!("col_{}", id.split('_').nth(1)?)))
             .collect();
         left = accepted.difference(&told).cloned().collect();
-        assert!(killed.elapsed() < Duration::from_secs(10), "{} of {} are late", left.len(), accepted.len());
+        assert!(
+            killed.elapsed() < Duration::from_secs(10),
+            "{} of {} are late",
+            left.len(),
+            accepted.len()
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     for id in &accepted {
@@ -74,17 +96,30 @@ impl Database {
         let name = format!("nodes_{:016x}", wellspring_engine::random_seed());
         execute(&admin, &format!("CREATE DATABASE {name}")).await;
         let (base, _) = admin.rsplit_once('/').unwrap();
-        Self { url: format!("{base}/{name}"), admin, name }
+        Self {
+            url: format!("{base}/{name}"),
+            admin,
+            name,
+        }
     }
 
     async fn remove(self) {
-        execute(&self.admin, &format!("DROP DATABASE {} WITH (FORCE)", self.name)).await;
+        execute(
+            &self.admin,
+            &format!("DROP DATABASE {} WITH (FORCE)", self.name),
+        )
+        .await;
     }
 }
 
 async fn execute(url: &str, sql: &str) {
-    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls)
+        .await
+        .unwrap();
     let tasks = wellspring_engine::Tasks::default();
-    tasks.spawn("connection", async move { connection.await.unwrap_or_default() });
+    tasks.spawn(
+        "connection",
+        async move { connection.await.unwrap_or_default() },
+    );
     client.batch_execute(sql).await.unwrap();
 }

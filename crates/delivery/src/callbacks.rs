@@ -83,7 +83,7 @@ impl Callbacks {
             deadline: self.deadline,
             max_body: MAX_ANSWER,
         };
-        match self.client.send(request).await {
+        match self.client.send_for_status(request).await {
             Ok(answer) if answer.status.is_success() => DeliverResult::Delivered,
             Ok(answer) => failure::refused(&answer, self.clock.now()),
             Err(error) => {

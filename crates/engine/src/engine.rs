@@ -238,6 +238,8 @@ pub(crate) struct Shell {
     actions: Vec<Action<Caller>>,
     snapshot: Arc<RwLock<Snapshot>>,
     snapshot_at: Timestamp,
+    /// Whether something happened that the snapshot does not show yet.
+    snapshot_stale: bool,
     latency: metrics::Histogram,
     pub(crate) stopping: bool,
     /// Releases under way; until they are through the database's word on owners is stale.
@@ -267,6 +269,7 @@ impl Shell {
             actions: Vec::new(),
             snapshot,
             snapshot_at: Timestamp::MIN,
+            snapshot_stale: true,
             latency: metrics::histogram!("wellspring_collection_duration_seconds"),
             stopping: false,
             releasing: 0,
@@ -290,9 +293,9 @@ impl Shell {
         let mut filled = store.inbox_filled();
         self.join();
         loop {
-            let wake = self.driver.next_wakeup();
+            let wake = (self.driver.next_wakeup(), self.snapshot_stale);
             if sleeping_until != Some(wake) {
-                sleep.as_mut().reset(self.deadline(wake));
+                sleep.as_mut().reset(self.deadline(wake.0));
                 sleeping_until = Some(wake);
             }
             let mut slept = false;
@@ -440,7 +443,12 @@ impl Shell {
     /// The wall clock may jump, so no sleep is longer than a while.
     fn deadline(&self, wake: Option<Timestamp>) -> Instant {
         let now = self.parts.clock.now();
-        let wait = wake.map_or(LONGEST_SLEEP, |at| at.since(now).min(LONGEST_SLEEP));
+        let longest = if self.snapshot_stale {
+            REFRESH
+        } else {
+            LONGEST_SLEEP
+        };
+        let wait = wake.map_or(longest, |at| at.since(now).min(longest));
         Instant::now() + wait
     }
 
@@ -450,13 +458,13 @@ impl Shell {
         let Ok(mut snapshot) = self.snapshot.write() else {
             return;
         };
-        if snapshot.ready == ready
-            && snapshot.store_down == store_down
-            && now.since(self.snapshot_at) < REFRESH
-        {
+        let fresh = now >= self.snapshot_at && now.since(self.snapshot_at) < REFRESH;
+        self.snapshot_stale = fresh;
+        if snapshot.ready == ready && snapshot.store_down == store_down && fresh {
             return;
         }
         self.snapshot_at = now;
+        self.snapshot_stale = false;
         *snapshot = Snapshot {
             ready,
             store_down,

@@ -82,6 +82,37 @@ impl Client {
         }
     }
 
+    /// Sends `request` and returns the head of the answer, its body left out.
+    ///
+    /// For callers to whom the status is everything: once it is there, a body that is large,
+    /// broken or slow changes nothing. What comes of it within `max_body` bytes and a second is
+    /// read and dropped, so that the connection can be used again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::send`], but only until the head of the answer is there.
+    pub async fn send_for_status(&self, request: Request) -> Result<Response, SendError> {
+        let deadline = Instant::now() + request.deadline.min(MAX_DEADLINE);
+        let max_body = request.max_body;
+        let progress = Progress::default();
+        let outgoing = self.outgoing(request, &progress);
+        let mut exchange = pin!(self.inner.http.request(outgoing));
+        let Ok(answer) = timeout_at(deadline, exchange.as_mut()).await else {
+            return Err(SendError::Timeout {
+                phase: progress.phase(),
+            });
+        };
+        let (head, body) = answer.map_err(|e| fault::in_head(&e))?.into_parts();
+        let patience = deadline.min(Instant::now() + DRAIN);
+        // However it ends, the status stands.
+        drop(timeout_at(patience, collect(body, max_body)).await);
+        Ok(Response {
+            status: head.status,
+            headers: head.headers,
+            body: Bytes::new(),
+        })
+    }
+
     fn outgoing(&self, request: Request, progress: &Progress) -> http::Request<SentBody> {
         let mut headers = request.headers;
         // The client frames the body itself.
@@ -200,4 +231,6 @@ fn takes_body(method: &Method) -> bool {
     [Method::POST, Method::PUT, Method::PATCH].contains(method)
 }
 
+/// How long an answer's body is read that nobody needs.
+const DRAIN: Duration = Duration::from_secs(1);
 const MAX_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);

@@ -112,8 +112,8 @@ impl PostgresStore {
         work: impl Future<Output = Result<R, StoreError>> + Send + 'a,
     ) -> BoxFuture<'a, Result<R, StoreError>> {
         let late = |_late| StoreError::Unavailable("the database does not answer".to_owned());
-        let work = timeout(self.shared.options.deadline, work);
-        Box::pin(async move { work.await.map_err(late)? })
+        let deadline = self.shared.options.deadline;
+        Box::pin(async move { timeout(deadline, work).await.map_err(late)? })
     }
 }
 

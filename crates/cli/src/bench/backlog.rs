@@ -32,18 +32,27 @@ pub(crate) async fn run(bench: Backlog) -> Result<()> {
     std::fs::create_dir_all(folder.path().join("sources"))?;
     fill(&folder.path().join("data/wellspring.db"), bench.count).await?;
     let size = |name: &str| {
-        std::fs::metadata(folder.path().join("data").join(name)).map_or(0.0, |file| file.len() as f64 / 1e6)
+        std::fs::metadata(folder.path().join("data").join(name))
+            .map_or(0.0, |file| file.len() as f64 / 1e6)
     };
     let (database, log) = (size("wellspring.db"), size("wellspring.db-wal"));
     let started = tokio::time::Instant::now();
     let server = Server::start(Start::serve(std::env::current_exe()?, folder.path(), None)).await?;
     let ready = started.elapsed();
     let mut report = Report::new(&["backlog"]);
-    report.row("waiting", "collections waiting for a retry", &[bench.count as f64]);
+    report.row(
+        "waiting",
+        "collections waiting for a retry",
+        &[bench.count as f64],
+    );
     report.row("database_mb", "database, MB", &[database]);
     report.row("log_mb", "write-ahead log, MB", &[log]);
     report.row("ready_s", "start to ready, s", &[ready.as_secs_f64()]);
-    report.row("memory_mib", "server memory then, MiB", &[server.memory_mib(false)]);
+    report.row(
+        "memory_mib",
+        "server memory then, MiB",
+        &[server.memory_mib(false)],
+    );
     report.print(Output { json: bench.json });
     Ok(())
 }
@@ -57,9 +66,16 @@ async fn fill(path: &Path, count: usize) -> Result<()> {
         let now = SystemClock.now();
         let size = (count - made).min(512);
         let accepted: Vec<_> = (0..size).map(|_| stepper.accept(now)).collect();
-        let collections: Vec<_> = accepted.iter().filter_map(|(_, _, step)| step.next.clone()).collect();
+        let collections: Vec<_> = accepted
+            .iter()
+            .filter_map(|(_, _, step)| step.next.clone())
+            .collect();
         let batch = stepper.batch(now, accepted);
-        stepper.store.commit(Arc::new(batch)).await.context("commit")?;
+        stepper
+            .store
+            .commit(Arc::new(batch))
+            .await
+            .context("commit")?;
         let failed: Vec<_> = collections
             .into_iter()
             .map(|collection| {
@@ -69,11 +85,24 @@ async fn fill(path: &Path, count: usize) -> Result<()> {
                     message: "the source answered 500 Internal Server Error".to_owned(),
                 };
                 let retry_at = Some(now.after(Duration::from_secs(3_600)));
-                stepper.step(now, collection, Input::FetchFailed { started: now, error, retry_at, probe: false })
+                stepper.step(
+                    now,
+                    collection,
+                    Input::FetchFailed {
+                        started: now,
+                        error,
+                        retry_at,
+                        probe: false,
+                    },
+                )
             })
             .collect();
         let batch = stepper.batch(now, failed);
-        stepper.store.commit(Arc::new(batch)).await.context("commit")?;
+        stepper
+            .store
+            .commit(Arc::new(batch))
+            .await
+            .context("commit")?;
         made += size;
         if made % (512 * 400) == 0 {
             eprintln!("{made} of {count}");

@@ -39,11 +39,24 @@ pub(crate) async fn run(bench: Churn) -> Result<()> {
         while left > 0 {
             let count = left.min(512);
             let batch = stepper.life(now, count);
-            stepper.store.commit(Arc::new(batch)).await.context("commit")?;
+            stepper
+                .store
+                .commit(Arc::new(batch))
+                .await
+                .context("commit")?;
             left -= count;
         }
-        let tenants = [(wellspring_core::TenantId::from_bytes([1; 16]), Settings::default())].into_iter().collect();
-        let sweep = Sweep { now, tenants, rows: 1_000 };
+        let tenants = [(
+            wellspring_core::TenantId::from_bytes([1; 16]),
+            Settings::default(),
+        )]
+        .into_iter()
+        .collect();
+        let sweep = Sweep {
+            now,
+            tenants,
+            rows: 1_000,
+        };
         while !stepper.store.sweep(sweep.clone()).await?.done {}
         if day % 15 == 0 {
             let bytes = std::fs::metadata(&path)?.len();
@@ -56,7 +69,12 @@ pub(crate) async fn run(bench: Churn) -> Result<()> {
         "sizes": sizes.iter().map(|(day, bytes)| serde_json::json!({"day": day, "bytes": bytes})).collect::<Vec<_>>(),
     });
     Output { json: bench.json }.print(&value, || {
-        let row = |(day, bytes): &(u32, u64)| format!("day {day:>4}  {:>10.1} MiB", *bytes as f64 / f64::from(1 << 20));
+        let row = |(day, bytes): &(u32, u64)| {
+            format!(
+                "day {day:>4}  {:>10.1} MiB",
+                *bytes as f64 / f64::from(1 << 20)
+            )
+        };
         sizes.iter().map(row).collect::<Vec<_>>().join("\n")
     });
     Ok(())

@@ -81,26 +81,62 @@ pub(crate) async fn run(bench: Collect) -> Result<()> {
     let mut report = Report::new(&columns);
     let each = |value: &dyn Fn(&Figures) -> f64| figures.iter().map(value).collect::<Vec<f64>>();
     let seconds = |f: &Figures| (f.to.at - f.from.at).as_secs_f64();
-    report.row("accepted_per_second", "accepted/s", &each(&|f| (f.to.accepted - f.from.accepted) as f64 / seconds(f)));
+    report.row(
+        "accepted_per_second",
+        "accepted/s",
+        &each(&|f| (f.to.accepted - f.from.accepted) as f64 / seconds(f)),
+    );
     report.row(
         "completed_per_second",
         "completed/s",
         &each(&|f| (f.to.completed - f.from.completed) as f64 / seconds(f)),
     );
-    report.row("p50_ms", "accept to callback, p50, ms", &each(&|f| f.percentiles[0]));
-    report.row("p95_ms", "accept to callback, p95, ms", &each(&|f| f.percentiles[1]));
-    report.row("p99_ms", "accept to callback, p99, ms", &each(&|f| f.percentiles[2]));
+    report.row(
+        "p50_ms",
+        "accept to callback, p50, ms",
+        &each(&|f| f.percentiles[0]),
+    );
+    report.row(
+        "p95_ms",
+        "accept to callback, p95, ms",
+        &each(&|f| f.percentiles[1]),
+    );
+    report.row(
+        "p99_ms",
+        "accept to callback, p99, ms",
+        &each(&|f| f.percentiles[2]),
+    );
     report.row(
         "cpu_seconds_per_1000",
         "server CPU seconds per 1,000",
         &each(&|f| f.cpu * 1_000.0 / (f.to.completed - f.from.completed) as f64),
     );
-    report.row("idle_mib", "server memory when idle, MiB", &each(&|f| f.idle_mib));
-    report.row("peak_mib", "server memory at most, MiB", &each(&|f| f.peak_mib));
+    report.row(
+        "idle_mib",
+        "server memory when idle, MiB",
+        &each(&|f| f.idle_mib),
+    );
+    report.row(
+        "peak_mib",
+        "server memory at most, MiB",
+        &each(&|f| f.peak_mib),
+    );
     report.row("wal_mib", "write-ahead log, MiB", &each(&|f| f.wal_mib));
-    report.row("worst_commit_ms", "worst commit, ms", &each(&|f| f.stall_ms));
-    report.row("refused", "refused with 503", &each(&|f| (f.to.refused - f.from.refused) as f64));
-    report.row("unfinished", "accepted but not called back at the end", &each(&|f| f.lost));
+    report.row(
+        "worst_commit_ms",
+        "worst commit, ms",
+        &each(&|f| f.stall_ms),
+    );
+    report.row(
+        "refused",
+        "refused with 503",
+        &each(&|f| (f.to.refused - f.from.refused) as f64),
+    );
+    report.row(
+        "unfinished",
+        "accepted but not called back at the end",
+        &each(&|f| f.lost),
+    );
     report.print(Output { json: bench.json });
     Ok(())
 }
@@ -110,13 +146,21 @@ async fn measure(bench: &Collect, case: &Case, limit: bool) -> Result<Figures> {
     let tasks = Tasks::default();
     let world = World::start(case, &tasks)?;
     write_source(folder.path(), &world.provider_url)?;
-    let mut start = Start::serve(std::env::current_exe()?, folder.path(), bench.database.as_deref());
+    let mut start = Start::serve(
+        std::env::current_exe()?,
+        folder.path(),
+        bench.database.as_deref(),
+    );
     if limit {
         let sources = folder.path().join("sources").display().to_string();
-        start.arguments = ["bench", "limit-server", "--sources", &sources].map(str::to_owned).to_vec();
+        start.arguments = ["bench", "limit-server", "--sources", &sources]
+            .map(str::to_owned)
+            .to_vec();
     }
     if let Some(threads) = bench.threads {
-        start.arguments.extend(["--threads".to_owned(), threads.to_string()]);
+        start
+            .arguments
+            .extend(["--threads".to_owned(), threads.to_string()]);
     }
     let server = Server::start(start).await?;
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -173,9 +217,17 @@ fn write_source(folder: &Path, provider_url: &str) -> Result<()> {
 
 /// Returns a metric of the server, or NaN where it has none.
 async fn metric(server: &Server, name: &str) -> f64 {
-    let Ok(client) = child::client() else { return f64::NAN };
-    let Ok(response) = child::get(&client, &server.url("/metrics")).await else { return f64::NAN };
+    let Ok(client) = child::client() else {
+        return f64::NAN;
+    };
+    let Ok(response) = child::get(&client, &server.url("/metrics")).await else {
+        return f64::NAN;
+    };
     let text = String::from_utf8_lossy(&response.body).into_owned();
-    let line = text.lines().find(|line| line.starts_with(name)).and_then(|line| line.split(' ').nth(1));
-    line.and_then(|value| value.parse().ok()).unwrap_or(f64::NAN)
+    let line = text
+        .lines()
+        .find(|line| line.starts_with(name))
+        .and_then(|line| line.split(' ').nth(1));
+    line.and_then(|value| value.parse().ok())
+        .unwrap_or(f64::NAN)
 }

@@ -16,7 +16,9 @@ use tokio::net::TcpListener;
 use wellspring_connectors::{Connectors, SourceFolder};
 use wellspring_core::{CollectionId, Kind, Shard, SourceName, TenantId};
 use wellspring_delivery::{CallbackOptions, Callbacks, Secrets, SigningSecret};
-use wellspring_engine::{Channel, Clock, Connector, DeliverOrder, FetchOrder, FetchResult, SystemClock, Tasks};
+use wellspring_engine::{
+    Channel, Clock, Connector, DeliverOrder, FetchOrder, FetchResult, SystemClock, Tasks,
+};
 use wellspring_outbound::AddressPolicy;
 
 use crate::wiring;
@@ -59,12 +61,23 @@ struct Collect {
 /// Serves until it is killed.
 pub(crate) async fn run(server: LimitServer) -> Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let sources = SourceFolder::new(&server.sources).load().map_err(|errors| anyhow::anyhow!("{errors}"))?;
+    let sources = SourceFolder::new(&server.sources)
+        .load()
+        .map_err(|errors| anyhow::anyhow!("{errors}"))?;
     let secrets = Arc::new(OneSecret([SigningSecret::generate([7; 32])].into()));
-    let callbacks =
-        Callbacks::new(AddressPolicy::unrestricted(), CallbackOptions::default(), secrets, Arc::clone(&clock))?;
+    let callbacks = Callbacks::new(
+        AddressPolicy::unrestricted(),
+        CallbackOptions::default(),
+        secrets,
+        Arc::clone(&clock),
+    )?;
     let connectors = wiring::connectors(sources, &clock)?;
-    let limit = Arc::new(Limit { connectors, callbacks, clock, tasks: Tasks::default() });
+    let limit = Arc::new(Limit {
+        connectors,
+        callbacks,
+        clock,
+        tasks: Tasks::default(),
+    });
     let router = Router::new()
         .route("/collect", post(collect))
         .route("/readyz", get(async || StatusCode::OK))
@@ -85,8 +98,14 @@ async fn collect(State(limit): State<Arc<Limit>>, body: Bytes) -> (StatusCode, S
     let working = Arc::clone(&limit);
     limit.tasks.spawn("collect", async move {
         let limit = working;
-        let order = FetchOrder { source: request.provider.clone(), id, tenant };
-        let FetchResult::Fetched(payload) = limit.connectors.fetch(order).await else { return };
+        let order = FetchOrder {
+            source: request.provider.clone(),
+            id,
+            tenant,
+        };
+        let FetchResult::Fetched(payload) = limit.connectors.fetch(order).await else {
+            return;
+        };
         let order = DeliverOrder {
             id,
             tenant,
@@ -100,5 +119,8 @@ async fn collect(State(limit): State<Arc<Limit>>, body: Bytes) -> (StatusCode, S
         };
         limit.callbacks.deliver(order).await;
     });
-    (StatusCode::ACCEPTED, format!(r#"{{"requestId":"{id}","status":"requested"}}"#))
+    (
+        StatusCode::ACCEPTED,
+        format!(r#"{{"requestId":"{id}","status":"requested"}}"#),
+    )
 }

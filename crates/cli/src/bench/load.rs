@@ -64,14 +64,20 @@ pub(crate) struct Counts {
 impl World {
     /// Starts a provider and receivers.
     pub(crate) fn start(case: &Case, tasks: &Tasks) -> Result<Self> {
-        let sandbox = Sandbox::bind(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0), 1).context("provider")?;
-        sandbox.control().update(Source::Gas, |settings: &mut Settings| {
-            settings.failure_rate = case.failure_rate;
-            settings.latency = case.provider_latency;
-        });
+        let sandbox =
+            Sandbox::bind(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0), 1).context("provider")?;
+        sandbox
+            .control()
+            .update(Source::Gas, |settings: &mut Settings| {
+                settings.failure_rate = case.failure_rate;
+                settings.latency = case.provider_latency;
+            });
         let provider_url = format!("http://{}/providers/gas", sandbox.local_addr());
         let stop = tasks.stop_token().clone();
-        tasks.spawn("provider", sandbox.run(async move { stop.cancelled().await }));
+        tasks.spawn(
+            "provider",
+            sandbox.run(async move { stop.cancelled().await }),
+        );
 
         let shared = Arc::new(Shared {
             base: Instant::now(),
@@ -94,13 +100,26 @@ impl World {
                 .on_delivery(Arc::new(move |delivery: &Delivery| noted.note(delivery)));
             callbacks.push(format!("http://{}/cb/", receiver.local_addr()));
             let stop = tasks.stop_token().clone();
-            tasks.spawn("receiver", receiver.run(async move { stop.cancelled().await }));
+            tasks.spawn(
+                "receiver",
+                receiver.run(async move { stop.cancelled().await }),
+            );
         }
-        Ok(Self { provider_url, callbacks, shared })
+        Ok(Self {
+            provider_url,
+            callbacks,
+            shared,
+        })
     }
 
     /// Sends requests until `until`; returns when the callers have ended.
-    pub(crate) async fn send(&self, server: SocketAddr, case: &Case, until: Instant, tasks: &Tasks) -> Result<()> {
+    pub(crate) async fn send(
+        &self,
+        server: SocketAddr,
+        case: &Case,
+        until: Instant,
+        tasks: &Tasks,
+    ) -> Result<()> {
         let begin = Instant::now();
         let (ended, mut ends) = tokio::sync::mpsc::channel(case.connections.max(1));
         for _ in 0..case.connections {
@@ -151,12 +170,20 @@ impl World {
     /// Returns a percentile, in milliseconds, of the requests sent between two counts.
     pub(crate) fn percentile(&self, from: &Counts, to: &Counts, share: f64) -> f64 {
         let took = self.shared.took.get(from.sent..to.sent).unwrap_or_default();
-        let mut took: Vec<u32> =
-            took.iter().map(|took| took.load(Ordering::Relaxed)).filter(|took| *took > 0).collect();
+        let mut took: Vec<u32> = took
+            .iter()
+            .map(|took| took.load(Ordering::Relaxed))
+            .filter(|took| *took > 0)
+            .collect();
         took.sort_unstable();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in a list")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a place in a list"
+        )]
         let place = (took.len().saturating_sub(1) as f64 * share) as usize;
-        took.get(place).map_or(f64::NAN, |micros| f64::from(*micros) / 1e3)
+        took.get(place)
+            .map_or(f64::NAN, |micros| f64::from(*micros) / 1e3)
     }
 }
 
@@ -165,11 +192,25 @@ impl Shared {
         if !delivery.status.is_success() {
             return;
         }
-        let Some(n) = delivery.path.rsplit('/').next().and_then(|n| n.parse::<usize>().ok()) else { return };
-        let (Some(sent), Some(took)) = (self.sent.get(n), self.took.get(n)) else { return };
+        let Some(n) = delivery
+            .path
+            .rsplit('/')
+            .next()
+            .and_then(|n| n.parse::<usize>().ok())
+        else {
+            return;
+        };
+        let (Some(sent), Some(took)) = (self.sent.get(n), self.took.get(n)) else {
+            return;
+        };
         let micros = u64::try_from(self.base.elapsed().as_micros()).unwrap_or(u64::MAX);
         let since = micros.saturating_sub(sent.load(Ordering::Relaxed).saturating_sub(1)) + 1;
-        let first = took.compare_exchange(0, u32::try_from(since).unwrap_or(u32::MAX), Ordering::Relaxed, Ordering::Relaxed);
+        let first = took.compare_exchange(
+            0,
+            u32::try_from(since).unwrap_or(u32::MAX),
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
         if first.is_ok() {
             self.completed.fetch_add(1, Ordering::Relaxed);
             self.room.add_permits(1);
@@ -188,7 +229,9 @@ struct Caller {
 
 impl Caller {
     async fn run(self, server: SocketAddr) -> Result<()> {
-        let mut stream = TcpStream::connect(server).await.context("cannot reach the server")?;
+        let mut stream = TcpStream::connect(server)
+            .await
+            .context("cannot reach the server")?;
         stream.set_nodelay(true)?;
         let (mut request, mut answer) = (Vec::new(), Vec::with_capacity(4_096));
         loop {
@@ -200,7 +243,9 @@ impl Caller {
                 }
             }
             let n = self.shared.next.fetch_add(1, Ordering::Relaxed);
-            let Some(sent) = self.shared.sent.get(n) else { bail!("more than {MOST} requests") };
+            let Some(sent) = self.shared.sent.get(n) else {
+                bail!("more than {MOST} requests")
+            };
             let mut at = Instant::now();
             if let Some(rate) = self.rate {
                 at = self.begin + Duration::from_secs_f64((n - self.first) as f64 / rate);
@@ -209,7 +254,8 @@ impl Caller {
             if at >= self.until {
                 return Ok(());
             }
-            let micros = u64::try_from(at.saturating_duration_since(self.shared.base).as_micros()).unwrap_or(0);
+            let micros = u64::try_from(at.saturating_duration_since(self.shared.base).as_micros())
+                .unwrap_or(0);
             sent.store(micros + 1, Ordering::Relaxed);
             self.write(&mut request, n);
             stream.write_all(&request).await?;
@@ -223,7 +269,10 @@ impl Caller {
                     self.shared.room.add_permits(1);
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
-                _ => bail!("POST /collect answered {status}: {}", String::from_utf8_lossy(&answer)),
+                _ => bail!(
+                    "POST /collect answered {status}: {}",
+                    String::from_utf8_lossy(&answer)
+                ),
             }
         }
     }
@@ -252,16 +301,23 @@ async fn read_answer(stream: &mut TcpStream, answer: &mut Vec<u8>) -> Result<u16
         if stream.read_buf(answer).await? == 0 {
             bail!("the server closed the connection");
         }
-        let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+        let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else {
+            continue;
+        };
         let head = std::str::from_utf8(&answer[..end])?;
         let length = head
             .lines()
             .find_map(|line| {
                 let (name, value) = line.split_once(':')?;
-                name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+                name.eq_ignore_ascii_case("content-length")
+                    .then(|| value.trim().parse::<usize>().ok())?
             })
             .context("an answer without Content-Length")?;
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no status")?;
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .context("no status")?;
         while answer.len() < end + 4 + length {
             if stream.read_buf(answer).await? == 0 {
                 bail!("the server closed the connection");

@@ -14,7 +14,10 @@ pub(crate) struct Report {
 impl Report {
     /// Makes a report with these columns.
     pub(crate) fn new(columns: &[&str]) -> Self {
-        Self { columns: columns.iter().map(|name| (*name).to_owned()).collect(), rows: Vec::new() }
+        Self {
+            columns: columns.iter().map(|name| (*name).to_owned()).collect(),
+            rows: Vec::new(),
+        }
     }
 
     /// Adds a row: its name in JSON, its words, a figure for each column.
@@ -27,7 +30,10 @@ impl Report {
         let mut value = Map::new();
         for (at, column) in self.columns.iter().enumerate() {
             let figures = self.rows.iter().filter_map(|(name, _, values)| {
-                values.get(at).filter(|value| value.is_finite()).map(|value| ((*name).to_owned(), Value::from(*value)))
+                values
+                    .get(at)
+                    .filter(|value| value.is_finite())
+                    .map(|value| ((*name).to_owned(), Value::from(*value)))
             });
             value.insert(column.clone(), Value::Object(figures.collect()));
         }
@@ -36,12 +42,22 @@ impl Report {
 
     fn text(&self) -> String {
         let mut lines = Vec::new();
-        let header: String = self.columns.iter().map(|column| format!("{column:>14}")).collect();
+        let header: String = self
+            .columns
+            .iter()
+            .map(|column| format!("{column:>14}"))
+            .collect();
         lines.push(format!("{:<44}{header}", ""));
         for (_, words, values) in &self.rows {
             let cells: String = values
                 .iter()
-                .map(|value| if value.is_finite() { format!("{:>14}", figure(*value)) } else { format!("{:>14}", "-") })
+                .map(|value| {
+                    if value.is_finite() {
+                        format!("{:>14}", figure(*value))
+                    } else {
+                        format!("{:>14}", "-")
+                    }
+                })
                 .collect();
             lines.push(format!("{words:<44}{cells}"));
         }

@@ -10,10 +10,13 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use tokio::time::Instant;
 use wellspring_core::{
-    Actor, Collection, CollectionId, CollectionPolicy, CollectionStep, IncarnationId, Input, State, TenantId, Timestamp,
+    Actor, Collection, CollectionId, CollectionPolicy, CollectionStep, IncarnationId, Input, State,
+    TenantId, Timestamp,
 };
-use wellspring_engine::{Backend, Batch, Before, Clock, Entry, Lease, SystemClock, Write, random_seed};
-use wellspring_store::{PostgresOptions, PostgresStore, MemoryStore, SqliteOptions, SqliteStore};
+use wellspring_engine::{
+    Backend, Batch, Before, Clock, Entry, Lease, SystemClock, Write, random_seed,
+};
+use wellspring_store::{MemoryStore, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore};
 
 use super::report::Report;
 use crate::output::Output;
@@ -50,22 +53,34 @@ impl Stepper {
         store.join(incarnation).await?;
         let leases = store.acquire(incarnation, store.shards()).await?;
         let policy = CollectionPolicy::default();
-        Ok(Self { store, incarnation, leases, number: 0, rng, under_way: VecDeque::new(), policy })
+        Ok(Self {
+            store,
+            incarnation,
+            leases,
+            number: 0,
+            rng,
+            under_way: VecDeque::new(),
+            policy,
+        })
     }
 
     /// Steps `count` times: collections are accepted, fetched and delivered in turn.
     pub(crate) fn life(&mut self, now: Timestamp, count: usize) -> Batch {
         let mut steps = Vec::with_capacity(count);
         for n in 0..count {
-            let oldest = if n % 3 == 0 { None } else { self.under_way.pop_front() };
+            let oldest = if n % 3 == 0 {
+                None
+            } else {
+                self.under_way.pop_front()
+            };
             steps.push(match oldest {
                 None => self.accept(now),
                 Some(collection) => {
                     let input = match &collection.state {
                         State::Collecting { .. } => Input::Fetched { started: now },
-                        State::Delivering { .. } | State::Delivered { .. } | State::Failed { .. } => {
-                            Input::DeliverySucceeded { started: now }
-                        }
+                        State::Delivering { .. }
+                        | State::Delivered { .. }
+                        | State::Failed { .. } => Input::DeliverySucceeded { started: now },
                     };
                     self.step(now, collection, input)
                 }
@@ -77,7 +92,8 @@ impl Stepper {
     /// Makes one step that accepts a collection.
     pub(crate) fn accept(&mut self, now: Timestamp) -> (CollectionId, Before, CollectionStep) {
         self.number += 1;
-        let shard = self.leases[usize::try_from(self.number).unwrap_or(0) % self.leases.len()].shard;
+        let shard =
+            self.leases[usize::try_from(self.number).unwrap_or(0) % self.leases.len()].shard;
         let id = CollectionId::mint_in(now, shard, &mut self.rng);
         let url = format!("https://callbacks.example.com/wellspring/{}", self.number).into();
         #[expect(clippy::expect_used, reason = "the literal is a name")]
@@ -94,13 +110,22 @@ impl Stepper {
         input: Input,
     ) -> (CollectionId, Before, CollectionStep) {
         let (id, before) = (collection.id, Before::Live(collection.version));
-        #[expect(clippy::expect_used, reason = "the input fits the state it was chosen for")]
-        let step = collection.handle(now, input, &self.policy, &mut self.rng).expect("fits");
+        #[expect(
+            clippy::expect_used,
+            reason = "the input fits the state it was chosen for"
+        )]
+        let step = collection
+            .handle(now, input, &self.policy, &mut self.rng)
+            .expect("fits");
         (id, before, step)
     }
 
     /// Puts steps into a batch; what is unfinished after them is under way.
-    pub(crate) fn batch(&mut self, now: Timestamp, steps: Vec<(CollectionId, Before, CollectionStep)>) -> Batch {
+    pub(crate) fn batch(
+        &mut self,
+        now: Timestamp,
+        steps: Vec<(CollectionId, Before, CollectionStep)>,
+    ) -> Batch {
         self.number += 1;
         let mut batch = Batch {
             incarnation: self.incarnation,
@@ -112,20 +137,42 @@ impl Stepper {
             consumed: Vec::new(),
         };
         for (id, before, step) in steps {
-            let Some(lease) = self.leases.iter_mut().find(|lease| lease.shard == id.shard()) else { continue };
+            let Some(lease) = self
+                .leases
+                .iter_mut()
+                .find(|lease| lease.shard == id.shard())
+            else {
+                continue;
+            };
             if !batch.epochs.contains(&(lease.shard, lease.epoch)) {
                 batch.epochs.push((lease.shard, lease.epoch));
             }
             if let Some(change) = step.change {
-                batch.entries.push(Entry { shard: lease.shard, seq: lease.next_seq, at: now, tenant: TENANT, change });
+                batch.entries.push(Entry {
+                    shard: lease.shard,
+                    seq: lease.next_seq,
+                    at: now,
+                    tenant: TENANT,
+                    change,
+                });
                 lease.next_seq += 1;
             }
             let fetched = matches!(step.payload, wellspring_core::PayloadChange::Put);
-            if let Some(next) = step.next.clone().filter(|next| next.next_wakeup().is_some()) {
+            if let Some(next) = step
+                .next
+                .clone()
+                .filter(|next| next.next_wakeup().is_some())
+            {
                 self.under_way.push_back(next);
             }
             let payload = fetched.then(|| Bytes::from_static(PAYLOAD));
-            batch.writes.push(Write { id, before, next: step.next, attempt: step.attempt, payload });
+            batch.writes.push(Write {
+                id,
+                before,
+                next: step.next,
+                attempt: step.attempt,
+                payload,
+            });
         }
         batch
     }
@@ -150,8 +197,19 @@ pub(crate) async fn run(bench: StoreBench) -> Result<()> {
         }
         let seconds = begin.elapsed().as_secs_f64();
         times.sort_by(f64::total_cmp);
-        let at = |share: usize| times.get((times.len() - 1) * share / 100).copied().unwrap_or(f64::NAN);
-        let figures = [steps as f64 / seconds, times.len() as f64 / seconds, at(50), at(99), at(100)];
+        let at = |share: usize| {
+            times
+                .get((times.len() - 1) * share / 100)
+                .copied()
+                .unwrap_or(f64::NAN)
+        };
+        let figures = [
+            steps as f64 / seconds,
+            times.len() as f64 / seconds,
+            at(50),
+            at(99),
+            at(100),
+        ];
         let (name, words) = match size {
             1 => ("batch_1", "batches of 1"),
             16 => ("batch_16", "batches of 16"),
@@ -167,7 +225,10 @@ pub(crate) async fn run(bench: StoreBench) -> Result<()> {
 
 async fn open(database: Option<&str>, folder: &std::path::Path) -> Result<Arc<dyn Backend>> {
     Ok(match database {
-        None => Arc::new(SqliteStore::open(&folder.join("wellspring.db"), &SqliteOptions::default())?),
+        None => Arc::new(SqliteStore::open(
+            &folder.join("wellspring.db"),
+            &SqliteOptions::default(),
+        )?),
         Some("memory") => Arc::new(MemoryStore::new(Arc::new(SystemClock), 1, None)),
         Some(url) => Arc::new(PostgresStore::connect(url, PostgresOptions::default()).await?),
     })

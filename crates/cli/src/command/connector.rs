@@ -26,7 +26,10 @@ pub(crate) async fn run(config: &Config, connector: Connector, output: Output) -
     let sources = wiring::load_sources(config)?;
     match connector {
         Connector::Discover => {
-            let names: Vec<String> = sources.iter().map(|source| source.name.to_string()).collect();
+            let names: Vec<String> = sources
+                .iter()
+                .map(|source| source.name.to_string())
+                .collect();
             output.print(&serde_json::json!({"sources": names}), || names.join("\n"));
         }
         Connector::Check { source } => {
@@ -34,11 +37,18 @@ pub(crate) async fn run(config: &Config, connector: Connector, output: Output) -
             let clock: Arc<dyn Clock> = Arc::new(SystemClock);
             let connectors = wiring::connectors(sources, &clock)?;
             let Some(report) = connectors.check(&name).await else {
-                bail!("there is no source `{source}` in {}", config.sources.display());
+                bail!(
+                    "there is no source `{source}` in {}",
+                    config.sources.display()
+                );
             };
             let value = serde_json::to_value(&report)?;
             output.print(&value, || match &report.error {
-                None => format!("{source}: ok, {} bytes in {} ms", report.bytes, report.duration.as_millis()),
+                None => format!(
+                    "{source}: ok, {} bytes in {} ms",
+                    report.bytes,
+                    report.duration.as_millis()
+                ),
                 Some(error) => format!(
                     "{source}: {}: {} ({}), rule: {}",
                     error.class,

@@ -21,13 +21,18 @@ pub(crate) async fn migrate(config: &Config, output: Output) -> Result<()> {
         store.map_err(database_error)?;
         PostgresStore::SCHEMA
     } else {
-        if tokio::net::UnixStream::connect(data_dir::admin_socket(&config.data_dir)).await.is_err() {
+        if tokio::net::UnixStream::connect(data_dir::admin_socket(&config.data_dir))
+            .await
+            .is_err()
+        {
             wiring::open(config).await?;
         }
         // Whoever uses the folder migrated it when it started.
         SqliteStore::schema_version(&config.sqlite_path()).map_err(database_error)?
     };
-    output.print(&json!({"schema": schema}), || format!("the schema is at version {schema}"));
+    output.print(&json!({"schema": schema}), || {
+        format!("the schema is at version {schema}")
+    });
     Ok(())
 }
 
@@ -38,7 +43,10 @@ pub(crate) async fn backup(config: &Config, target: PathBuf, output: Output) -> 
     output.print(&reply, || {
         let file = reply["file"].as_str().unwrap_or_default();
         let mib = reply["bytes"].as_f64().unwrap_or(0.0) / f64::from(1 << 20);
-        format!("{file} ({mib:.1} MiB)\nThe master key is not in it: keep {} too.", master_key(config))
+        format!(
+            "{file} ({mib:.1} MiB)\nThe master key is not in it: keep {} too.",
+            master_key(config)
+        )
     });
     Ok(())
 }
@@ -57,7 +65,10 @@ pub(crate) fn restore(config: &Config, source: &Path, output: Output) -> Result<
         let key = if config.master_key.is_some() || config.data_dir.join("master.key").exists() {
             String::new()
         } else {
-            format!("\nNow put the master key of the backed-up folder to {}.", master_key(config))
+            format!(
+                "\nNow put the master key of the backed-up folder to {}.",
+                master_key(config)
+            )
         };
         format!("restored into {}{key}", path.display())
     });

@@ -63,7 +63,10 @@ async fn play(demo: &Demo, folder: &Path, tasks: &Tasks) -> Result<()> {
              \x20 the change log      curl -H 'Authorization: Bearer {KEY}' '{log}'\n\
              \x20 the providers       curl {sandbox}/control\n",
             docs = server.url("/docs"),
-            one = server.url(&format!("/collect/{}", run.accepted.keys().next().map_or("", String::as_str))),
+            one = server.url(&format!(
+                "/collect/{}",
+                run.accepted.keys().next().map_or("", String::as_str)
+            )),
             log = server.url("/v1/changes?pattern=*%20/collections/**&limit=5"),
             sandbox = stage.sandbox_url,
         ));
@@ -119,27 +122,48 @@ impl Stage {
             std::fs::write(sources.join(format!("{source}.yaml")), yaml)?;
         }
         let (stop, other) = (tasks.stop_token().clone(), tasks.stop_token().clone());
-        tasks.spawn("sandbox", sandbox.run(async move { stop.cancelled().await }));
-        tasks.spawn("receiver", receiver.run(async move { other.cancelled().await }));
+        tasks.spawn(
+            "sandbox",
+            sandbox.run(async move { stop.cancelled().await }),
+        );
+        tasks.spawn(
+            "receiver",
+            receiver.run(async move { other.cancelled().await }),
+        );
         Ok(stage)
     }
 
     async fn learn_secret(&self, client: &Client, server: &Server) -> Result<()> {
         let response = child::get(client, &server.url("/v1/callback-secret")).await?;
         let body: Value = serde_json::from_slice(&response.body)?;
-        let secret = body["secret"].as_str().context("no callback secret")?.parse()?;
-        *self.seen.secret.lock().unwrap_or_else(PoisonError::into_inner) = Some(secret);
+        let secret = body["secret"]
+            .as_str()
+            .context("no callback secret")?
+            .parse()?;
+        *self
+            .seen
+            .secret
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(secret);
         Ok(())
     }
 }
 
 impl Seen {
     fn note(&self, delivery: &Delivery) {
-        let header = |name: &str| delivery.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
+        let header = |name: &str| {
+            delivery
+                .headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or("")
+        };
         let id = delivery.webhook_id.as_deref().unwrap_or("");
         let at = header("webhook-timestamp").parse().unwrap_or(0);
         let secret = self.secret.lock().unwrap_or_else(PoisonError::into_inner);
-        let signed = secret.as_ref().is_some_and(|secret| secret.sign(id, at, &delivery.body) == header("webhook-signature"));
+        let signed = secret.as_ref().is_some_and(|secret| {
+            secret.sign(id, at, &delivery.body) == header("webhook-signature")
+        });
         if !signed {
             *self.unsigned.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         }
@@ -147,12 +171,17 @@ impl Seen {
             // msg_<the collection's digits>_<the message's ordinal>
             let digits = id.split('_').nth(1).unwrap_or("");
             let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-            taken.entry(format!("col_{digits}")).or_insert_with(Instant::now);
+            taken
+                .entry(format!("col_{digits}"))
+                .or_insert_with(Instant::now);
         }
     }
 
     fn taken(&self) -> usize {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.taken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
     }
 }
 
@@ -163,11 +192,21 @@ struct Run {
     down: Duration,
 }
 
-async fn collect(count: u64, server: Server, client: &Client, stage: &Stage) -> Result<(Server, Run)> {
+async fn collect(
+    count: u64,
+    server: Server,
+    client: &Client,
+    stage: &Stage,
+) -> Result<(Server, Run)> {
     let bar = progress(count);
     let mut server = server;
-    let mut run = Run { accepted: BTreeMap::new(), down: Duration::ZERO };
-    let pace = Duration::from_secs(5).checked_div(u32::try_from(count)?).unwrap_or_default();
+    let mut run = Run {
+        accepted: BTreeMap::new(),
+        down: Duration::ZERO,
+    };
+    let pace = Duration::from_secs(5)
+        .checked_div(u32::try_from(count)?)
+        .unwrap_or_default();
     let mut next = Instant::now();
     for n in 0..count {
         if n == count / 2 {
@@ -178,12 +217,19 @@ async fn collect(count: u64, server: Server, client: &Client, stage: &Stage) -> 
             run.down = down;
         }
         let provider = if n % 2 == 0 { "gas" } else { "internet" };
-        let body = serde_json::json!({"provider": provider, "callbackUrl": stage.callback_url}).to_string();
+        let body = serde_json::json!({"provider": provider, "callbackUrl": stage.callback_url})
+            .to_string();
         let key = format!("demo-{n}");
         // A repeat with the same key is the same collection, so that no answer is missed twice.
         let response = loop {
             let url = server.url("/collect");
-            let sent = child::send(client, http::Method::POST, &url, Some(&key), body.clone().into());
+            let sent = child::send(
+                client,
+                http::Method::POST,
+                &url,
+                Some(&key),
+                body.clone().into(),
+            );
             match sent.await {
                 Ok(response) if response.status == http::StatusCode::SERVICE_UNAVAILABLE => {}
                 Ok(response) => break response,
@@ -192,10 +238,17 @@ async fn collect(count: u64, server: Server, client: &Client, stage: &Stage) -> 
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
         if response.status != http::StatusCode::ACCEPTED {
-            bail!("POST /collect answered {}: {}", response.status, String::from_utf8_lossy(&response.body));
+            bail!(
+                "POST /collect answered {}: {}",
+                response.status,
+                String::from_utf8_lossy(&response.body)
+            );
         }
         let answer: Value = serde_json::from_slice(&response.body)?;
-        let id = answer["requestId"].as_str().context("no requestId")?.to_owned();
+        let id = answer["requestId"]
+            .as_str()
+            .context("no requestId")?
+            .to_owned();
         run.accepted.insert(id, Instant::now());
         show(&bar, stage, run.accepted.len());
         next += pace;
@@ -220,8 +273,25 @@ fn progress(count: u64) -> ProgressBar {
 
 fn show(bar: &ProgressBar, stage: &Stage, accepted: usize) {
     let calls = stage.sandbox.total();
+    // Where there is no terminal to draw on, a line now and then.
+    if bar.is_hidden() && accepted.is_multiple_of(50) && bar.length() != Some(bar.position()) {
+        let (delivered, failed) = (stage.seen.taken(), calls.failed);
+        let line = format!(
+            "{accepted} accepted, {delivered} delivered, {failed} of {} calls to providers failed",
+            calls.total
+        );
+        if bar.message() != line {
+            say(&line);
+            bar.set_message(line);
+        }
+        bar.set_position(stage.seen.taken() as u64);
+        return;
+    }
     bar.set_position(stage.seen.taken() as u64);
-    bar.set_message(format!("{accepted} accepted, {} calls to providers, {} failed", calls.total, calls.failed));
+    bar.set_message(format!(
+        "{accepted} accepted, {} calls to providers, {} failed",
+        calls.total, calls.failed
+    ));
 }
 
 /// What came of it, all of it measured.
@@ -242,7 +312,12 @@ struct Summary {
 
 impl Summary {
     async fn measure(client: &Client, server: &Server, stage: &Stage, run: &Run) -> Result<Self> {
-        let taken = stage.seen.taken.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let taken = stage
+            .seen
+            .taken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let mut statuses: BTreeMap<String, usize> = BTreeMap::new();
         let mut attempts = Vec::new();
         for id in run.accepted.keys() {
@@ -264,12 +339,20 @@ impl Summary {
         let mut waits: Vec<Duration> = run
             .accepted
             .iter()
-            .filter_map(|(id, at)| taken.get(id).map(|took| took.saturating_duration_since(*at)))
+            .filter_map(|(id, at)| {
+                taken
+                    .get(id)
+                    .map(|took| took.saturating_duration_since(*at))
+            })
             .collect();
         waits.sort_unstable();
         let counts = stage.receiver.counts();
         let calls = stage.sandbox.total();
-        let unsigned = *stage.seen.unsigned.lock().unwrap_or_else(PoisonError::into_inner);
+        let unsigned = *stage
+            .seen
+            .unsigned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         Ok(Self {
             accepted: run.accepted.len(),
             delivered: taken.len(),
@@ -277,7 +360,11 @@ impl Summary {
             duplicates: counts.duplicates,
             repeats: counts.repeats,
             unsigned,
-            lost: run.accepted.keys().filter(|id| !taken.contains_key(*id)).count(),
+            lost: run
+                .accepted
+                .keys()
+                .filter(|id| !taken.contains_key(*id))
+                .count(),
             attempts,
             waits,
             provider_calls: calls.total,
@@ -294,28 +381,60 @@ impl Summary {
     }
 
     fn table(&self, took: Duration) -> String {
-        let at = |values: &[usize], share: usize| values.get((values.len().saturating_sub(1)) * share / 100).copied().unwrap_or(0);
+        let at = |values: &[usize], share: usize| {
+            values
+                .get((values.len().saturating_sub(1)) * share / 100)
+                .copied()
+                .unwrap_or(0)
+        };
         let wait = |share: usize| {
             let place = self.waits.len().saturating_sub(1) * share / 100;
-            format!("{:.2} s", self.waits.get(place).copied().unwrap_or_default().as_secs_f64())
+            format!(
+                "{:.2} s",
+                self.waits
+                    .get(place)
+                    .copied()
+                    .unwrap_or_default()
+                    .as_secs_f64()
+            )
         };
         let rows = [
             ("accepted", self.accepted.to_string()),
             ("delivered", self.delivered.to_string()),
             ("lost", self.lost.to_string()),
-            ("duplicates seen by the receiver (same id)", self.duplicates.to_string()),
-            ("callbacks repeated after a failure (same id)", self.repeats.to_string()),
-            ("callbacks with a wrong signature", self.unsigned.to_string()),
-            ("calls to providers, of which failed", format!("{}, {}", self.provider_calls, self.provider_failures)),
+            (
+                "duplicates seen by the receiver (same id)",
+                self.duplicates.to_string(),
+            ),
+            (
+                "callbacks repeated after a failure (same id)",
+                self.repeats.to_string(),
+            ),
+            (
+                "callbacks with a wrong signature",
+                self.unsigned.to_string(),
+            ),
+            (
+                "calls to providers, of which failed",
+                format!("{}, {}", self.provider_calls, self.provider_failures),
+            ),
             (
                 "attempts per collection (median, most)",
                 format!("{}, {}", at(&self.attempts, 50), at(&self.attempts, 100)),
             ),
-            ("time to callback (median, p95, longest)", format!("{}, {}, {}", wait(50), wait(95), wait(100))),
-            ("killed with -9, ready again after", format!("{} ms", self.down.as_millis())),
+            (
+                "time to callback (median, p95, longest)",
+                format!("{}, {}, {}", wait(50), wait(95), wait(100)),
+            ),
+            (
+                "killed with -9, ready again after",
+                format!("{} ms", self.down.as_millis()),
+            ),
             ("the whole run", format!("{:.1} s", took.as_secs_f64())),
         ];
-        rows.iter().map(|(what, value)| format!("  {what:<46}{value}\n")).collect()
+        rows.iter()
+            .map(|(what, value)| format!("  {what:<46}{value}\n"))
+            .collect()
     }
 }
 

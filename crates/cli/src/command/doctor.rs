@@ -36,10 +36,20 @@ pub(crate) async fn run(config: &Config, output: Output) -> Result<()> {
         "what": finding.what, "verdict": name(finding.verdict), "detail": finding.detail,
     })).collect::<Vec<_>>()});
     output.print(&value, || {
-        let line = |finding: &Finding| format!("{:<8}{:<18}{}", name(finding.verdict), finding.what, finding.detail);
+        let line = |finding: &Finding| {
+            format!(
+                "{:<8}{:<18}{}",
+                name(finding.verdict),
+                finding.what,
+                finding.detail
+            )
+        };
         findings.iter().map(line).collect::<Vec<_>>().join("\n")
     });
-    let failed = findings.iter().filter(|finding| finding.verdict == Verdict::Failed).count();
+    let failed = findings
+        .iter()
+        .filter(|finding| finding.verdict == Verdict::Failed)
+        .count();
     if failed > 0 {
         bail!("{failed} of {} checks failed", findings.len());
     }
@@ -55,19 +65,39 @@ const fn name(verdict: Verdict) -> &'static str {
 }
 
 fn finding(what: impl Into<String>, verdict: Verdict, detail: impl Into<String>) -> Finding {
-    Finding { what: what.into(), verdict, detail: detail.into() }
+    Finding {
+        what: what.into(),
+        verdict,
+        detail: detail.into(),
+    }
 }
 
 async fn database(config: &Config) -> Vec<Finding> {
     match admin::run(config, Request::Check).await {
         Ok(reply) => {
             let keys = reply["keys"].as_u64().unwrap_or(0);
-            let verdict = if keys == 0 { Verdict::Warning } else { Verdict::Ok };
-            let hint = if keys == 0 { ": make one with `wellspring key create`" } else { "" };
+            let verdict = if keys == 0 {
+                Verdict::Warning
+            } else {
+                Verdict::Ok
+            };
+            let hint = if keys == 0 {
+                ": make one with `wellspring key create`"
+            } else {
+                ""
+            };
             vec![
-                finding("database", Verdict::Ok, format!("{} answers", reply["database"].as_str().unwrap_or("it"))),
+                finding(
+                    "database",
+                    Verdict::Ok,
+                    format!("{} answers", reply["database"].as_str().unwrap_or("it")),
+                ),
                 finding("master key", Verdict::Ok, "fits the database"),
-                finding("keys", verdict, format!("{keys} that work, {} tenants{hint}", reply["tenants"])),
+                finding(
+                    "keys",
+                    verdict,
+                    format!("{keys} that work, {} tenants{hint}", reply["tenants"]),
+                ),
             ]
         }
         Err(error) => vec![finding("database", Verdict::Failed, format!("{error:#}"))],
@@ -77,18 +107,26 @@ async fn database(config: &Config) -> Vec<Finding> {
 fn clock() -> Finding {
     let now = SystemClock.now();
     // Before the first release or after 2100: a clock that was never set.
-    let plausible = now > Timestamp::from_millis(1_767_225_600_000) && now < Timestamp::from_millis(4_102_444_800_000);
-    let verdict = if plausible { Verdict::Ok } else { Verdict::Failed };
+    let plausible = now > Timestamp::from_millis(1_767_225_600_000)
+        && now < Timestamp::from_millis(4_102_444_800_000);
+    let verdict = if plausible {
+        Verdict::Ok
+    } else {
+        Verdict::Failed
+    };
     finding("clock", verdict, format!("{now}"))
 }
 
 async fn network() -> Finding {
-    let lookup = tokio::time::timeout(PATIENCE, tokio::net::lookup_host(("example.com", 443))).await;
+    let lookup =
+        tokio::time::timeout(PATIENCE, tokio::net::lookup_host(("example.com", 443))).await;
     match lookup {
         Ok(Ok(_)) => finding("outbound network", Verdict::Ok, "names resolve"),
-        Ok(Err(_)) | Err(_) => {
-            finding("outbound network", Verdict::Warning, "public names do not resolve: only addresses can be reached")
-        }
+        Ok(Err(_)) | Err(_) => finding(
+            "outbound network",
+            Verdict::Warning,
+            "public names do not resolve: only addresses can be reached",
+        ),
     }
 }
 
@@ -98,16 +136,30 @@ async fn sources(config: &Config) -> Vec<Finding> {
         Err(error) => return vec![finding("sources", Verdict::Failed, format!("{error:#}"))],
     };
     if sources.is_empty() {
-        return vec![finding("sources", Verdict::Warning, format!("none in {}", config.sources.display()))];
+        return vec![finding(
+            "sources",
+            Verdict::Warning,
+            format!("none in {}", config.sources.display()),
+        )];
     }
     let mut findings = Vec::new();
     for source in sources.iter() {
-        let (host, port) = (source.target.host().trim_matches(['[', ']']).to_owned(), source.target.port());
-        let connected = tokio::time::timeout(PATIENCE, tokio::net::TcpStream::connect((host.as_str(), port))).await;
+        let (host, port) = (
+            source.target.host().trim_matches(['[', ']']).to_owned(),
+            source.target.port(),
+        );
+        let connected = tokio::time::timeout(
+            PATIENCE,
+            tokio::net::TcpStream::connect((host.as_str(), port)),
+        )
+        .await;
         let (verdict, detail) = match connected {
             Ok(Ok(_)) => (Verdict::Ok, format!("{host}:{port} takes connections")),
             Ok(Err(error)) => (Verdict::Warning, format!("{host}:{port}: {error}")),
-            Err(_) => (Verdict::Warning, format!("{host}:{port}: no connection within 3 s")),
+            Err(_) => (
+                Verdict::Warning,
+                format!("{host}:{port}: no connection within 3 s"),
+            ),
         };
         findings.push(finding(format!("source {}", source.name), verdict, detail));
     }

@@ -38,16 +38,24 @@ pub(crate) async fn run(config: &Config, key: Key, output: Output) -> Result<()>
     match key {
         Key::Create { tenant } => {
             let reply = admin::run(config, Request::KeyCreate { tenant }).await?;
-            output.print(&reply, || reply["key"].as_str().unwrap_or_default().to_owned());
+            output.print(&reply, || {
+                reply["key"].as_str().unwrap_or_default().to_owned()
+            });
         }
         Key::List { tenant } => {
             let reply = admin::run(config, Request::KeyList { tenant }).await?;
             output.print(&reply, || {
-                let mut lines = vec![format!("{:<36}  {:<20}  {:<24}  revoked", "id", "tenant", "created")];
+                let mut lines = vec![format!(
+                    "{:<36}  {:<20}  {:<24}  revoked",
+                    "id", "tenant", "created"
+                )];
                 for key in reply["keys"].as_array().into_iter().flatten() {
                     let text = |name: &str| key[name].as_str().unwrap_or("").to_owned();
                     let (id, tenant, created) = (text("id"), text("tenant"), text("created_at"));
-                    let line = format!("{id:<36}  {tenant:<20}  {created:<24}  {}", text("revoked_at"));
+                    let line = format!(
+                        "{id:<36}  {tenant:<20}  {created:<24}  {}",
+                        text("revoked_at")
+                    );
                     lines.push(line.trim_end().to_owned());
                 }
                 lines.join("\n")

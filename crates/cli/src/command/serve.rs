@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use wellspring_connectors::{Connectors, Fingerprint, SourceFolder};
 use wellspring_engine::{EngineHandle, Tasks};
 use wellspring_server::{AppParts, metrics_router, router};
+use wellspring_store::SqliteStore;
 
 use crate::admin;
 use crate::config::Config;
@@ -34,7 +35,10 @@ pub(crate) async fn run(config: Config) -> Result<()> {
 
     let listener = listen(config.listen).await?;
     let address = listener.local_addr()?;
-    let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let public_url = config
+        .public_url
+        .clone()
+        .unwrap_or_else(|| format!("http://{address}"));
     let parts = |separate_metrics| AppParts {
         engine: node.engine.clone(),
         backend: Arc::clone(&opened.backend),
@@ -46,13 +50,16 @@ pub(crate) async fn run(config: Config) -> Result<()> {
         version: env!("CARGO_PKG_VERSION"),
         separate_metrics,
     };
-    let separate = config.metrics_listen.filter(|metrics| *metrics != config.listen);
+    let separate = config
+        .metrics_listen
+        .filter(|metrics| *metrics != config.listen);
     if let Some(metrics) = separate {
         let listener = listen(metrics).await?;
         let router = metrics_router(&parts(true));
         let stop = tasks.stop_token().clone();
         tasks.spawn("metrics", async move {
-            let served = wellspring_server::serve(listener, router, async move { stop.cancelled().await });
+            let served =
+                wellspring_server::serve(listener, router, async move { stop.cancelled().await });
             if let Err(error) = served.await {
                 tracing::error!(%error, "Metrics server ended");
             }
@@ -62,15 +69,33 @@ pub(crate) async fn run(config: Config) -> Result<()> {
     if opened.lock.is_some() {
         admin::listen(&config.data_dir, Arc::clone(&opened), &tasks)?;
     }
-    watch_sources(&config, Arc::clone(&node.connectors), node.engine.clone(), &tasks);
-    if opened.sqlite.is_none() {
+    watch_sources(
+        &config,
+        Arc::clone(&node.connectors),
+        node.engine.clone(),
+        &tasks,
+    );
+    if let Some(sqlite) = &opened.sqlite {
+        publish_gauges(sqlite.clone(), &tasks);
+    } else {
         refresh_access(Arc::clone(&opened), &tasks);
     }
+    let upkeep = tasks.stop_token().clone();
+    tasks.spawn(
+        "metrics upkeep",
+        wellspring_server::keep_metrics(
+            prometheus.clone(),
+            async move { upkeep.cancelled().await },
+        ),
+    );
     stop_at_signals(&tasks)?;
     tracing::info!(address = %address, sources = node.connectors.sources().len(), "Listening");
 
     let stop = tasks.stop_token().clone();
-    let served = wellspring_server::serve(listener, router(parts(separate.is_some())), async move { stop.cancelled().await });
+    let served =
+        wellspring_server::serve(listener, router(parts(separate.is_some())), async move {
+            stop.cancelled().await
+        });
     served.await.context("the HTTP server ended")?;
     tasks.stop();
     tasks.ended().await;
@@ -89,7 +114,12 @@ fn print_key(key: &str) {
 }
 
 /// Takes over source files as they change; a broken one leaves everything as it was.
-fn watch_sources(config: &Config, connectors: Arc<Connectors>, engine: EngineHandle, tasks: &Tasks) {
+fn watch_sources(
+    config: &Config,
+    connectors: Arc<Connectors>,
+    engine: EngineHandle,
+    tasks: &Tasks,
+) {
     let folder = SourceFolder::new(&config.sources);
     let stop = tasks.stop_token().clone();
     tasks.spawn("sources", async move {
@@ -99,7 +129,9 @@ fn watch_sources(config: &Config, connectors: Arc<Connectors>, engine: EngineHan
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(SOURCES_POLL) => {}
             }
-            let Some(changed) = folder.changed(&seen) else { continue };
+            let Some(changed) = folder.changed(&seen) else {
+                continue;
+            };
             seen = changed;
             match folder.load() {
                 Ok(sources) => {
@@ -108,7 +140,27 @@ fn watch_sources(config: &Config, connectors: Arc<Connectors>, engine: EngineHan
                     connectors.replace(Arc::new(sources));
                     engine.set_sources(table).await;
                 }
-                Err(errors) => tracing::error!(%errors, "Sources not reloaded, the earlier ones stay"),
+                Err(errors) => {
+                    tracing::error!(%errors, "Sources not reloaded, the earlier ones stay")
+                }
+            }
+        }
+    });
+}
+
+/// Gives the database's own figures to the metrics.
+fn publish_gauges(sqlite: SqliteStore, tasks: &Tasks) {
+    let log = metrics::gauge!("wellspring_sqlite_log_bytes");
+    let longest = metrics::gauge!("wellspring_sqlite_longest_commit_seconds");
+    let stop = tasks.stop_token().clone();
+    tasks.spawn("gauges", async move {
+        loop {
+            let (bytes, commit) = sqlite.gauges();
+            log.set(bytes as f64);
+            longest.set(commit.as_secs_f64());
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(GAUGES) => {}
             }
         }
     });
@@ -149,14 +201,19 @@ fn stop_at_signals(tasks: &Tasks) -> Result<()> {
         tracing::warn!("Stopped at once");
         std::process::exit(1);
     };
-    #[expect(clippy::disallowed_methods, reason = "it outlives the tracked tasks on purpose")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it outlives the tracked tasks on purpose"
+    )]
     drop(tokio::spawn(task));
     Ok(())
 }
 
 const SOURCES_POLL: Duration = Duration::from_secs(1);
+const GAUGES: Duration = Duration::from_secs(1);
 const ACCESS_POLL: Duration = Duration::from_secs(5);
 /// The buckets of OpenTelemetry's HTTP metrics, in seconds, and a few for what waits.
 const BUCKETS: [f64; 18] = [
-    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 60.0, 600.0, 3_600.0, 86_400.0,
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 60.0, 600.0,
+    3_600.0, 86_400.0,
 ];

@@ -53,7 +53,10 @@ impl World {
         };
         let (one, two) = (tasks.stop_token().clone(), tasks.stop_token().clone());
         tasks.spawn("sandbox", sandbox.run(async move { one.cancelled().await }));
-        tasks.spawn("receiver", receiver.run(async move { two.cancelled().await }));
+        tasks.spawn(
+            "receiver",
+            receiver.run(async move { two.cancelled().await }),
+        );
         world
     }
 
@@ -63,14 +66,29 @@ impl World {
     }
 
     /// Posts a collection once.
-    pub(crate) async fn post(&self, server: &Server, provider: &str, key: Option<&str>) -> anyhow::Result<Response> {
-        let body = serde_json::json!({"provider": provider, "callbackUrl": self.callback}).to_string();
-        child::send(&self.client, http::Method::POST, &server.url("/collect"), key, body.into()).await
+    pub(crate) async fn post(
+        &self,
+        server: &Server,
+        provider: &str,
+        key: Option<&str>,
+    ) -> anyhow::Result<Response> {
+        let body =
+            serde_json::json!({"provider": provider, "callbackUrl": self.callback}).to_string();
+        child::send(
+            &self.client,
+            http::Method::POST,
+            &server.url("/collect"),
+            key,
+            body.into(),
+        )
+        .await
     }
 
     /// Reads a collection.
     pub(crate) async fn show(&self, server: &Server, id: &str) -> Value {
-        let response = child::get(&self.client, &server.url(&format!("/collect/{id}"))).await.unwrap();
+        let response = child::get(&self.client, &server.url(&format!("/collect/{id}")))
+            .await
+            .unwrap();
         json(&response)
     }
 
@@ -96,21 +114,34 @@ pub(crate) fn program() -> PathBuf {
 /// Reads a body as JSON.
 pub(crate) fn json(response: &Response) -> Value {
     serde_json::from_slice(&response.body).unwrap_or_else(|error| {
-        panic!("{error}: {} {}", response.status, String::from_utf8_lossy(&response.body))
+        panic!(
+            "{error}: {} {}",
+            response.status,
+            String::from_utf8_lossy(&response.body)
+        )
     })
 }
 
 /// Returns the `requestId` of an accepted collection.
 pub(crate) fn request_id(response: &Response) -> String {
-    assert_eq!(response.status, 202, "{}", String::from_utf8_lossy(&response.body));
+    assert_eq!(
+        response.status,
+        202,
+        "{}",
+        String::from_utf8_lossy(&response.body)
+    );
     json(response)["requestId"].as_str().unwrap().to_owned()
 }
 
 /// Returns the test cluster's URL.
-#[expect(clippy::disallowed_methods, reason = "`./test` tells the tests where the cluster is")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "`./test` tells the tests where the cluster is"
+)]
 pub(crate) fn postgres() -> String {
-    std::env::var("WELLSPRING_TEST_POSTGRES")
-        .expect("WELLSPRING_TEST_POSTGRES names a PostgreSQL for tests: run `./test`, which starts one")
+    std::env::var("WELLSPRING_TEST_POSTGRES").expect(
+        "WELLSPRING_TEST_POSTGRES names a PostgreSQL for tests: run `./test`, which starts one",
+    )
 }
 
 /// How long anything may take on a machine that is busy.

@@ -290,6 +290,9 @@ impl<T> Driver<T> {
                 }
             }
         }
+        for command in self.waiting.remove(&write.id).unwrap_or_default() {
+            self.command(now, command);
+        }
     }
 
     fn back_off(&mut self, now: Timestamp, unresolved: Option<u64>) {

@@ -8,9 +8,9 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, NoTls};
-use wellspring_core::IncarnationId;
-use wellspring_engine::Backend;
-use wellspring_store::conformance::Harness;
+use wellspring_core::{Actor, CollectionId, IncarnationId};
+use wellspring_engine::{Backend, Request};
+use wellspring_store::conformance::{Harness, TENANT};
 use wellspring_store::{PostgresOptions, PostgresStore};
 
 /// A database that is dropped at the end.
@@ -139,6 +139,17 @@ impl Drop for Postgres {
         });
         // A test that fails has said why already.
         drop(dropped.join());
+    }
+}
+
+/// What a node that does not own the shard leaves for its owner.
+pub(crate) fn collect(id: CollectionId) -> Request {
+    Request::Collect {
+        id: Some(id),
+        tenant: TENANT,
+        source: "gas".parse().expect("a name"),
+        callback_url: "http://127.0.0.1:9/callback".into(),
+        actor: Actor::Operator,
     }
 }
 
