@@ -14,31 +14,43 @@ use wellspring_engine::Limits;
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Flags {
     /// Configuration file [default: wellspring.toml where it exists]
-    #[arg(long, value_name = "FILE", env = "WELLSPRING_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "WELLSPRING_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     /// Folder of the database, the master key and the sources [default: ./wellspring-data]
-    #[arg(long, value_name = "DIR", env = "WELLSPRING_DATA_DIR")]
+    #[arg(long, global = true, value_name = "DIR", env = "WELLSPRING_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// postgres://… for PostgreSQL [default: SQLite in the data folder]
     #[arg(
         long,
+        global = true,
         value_name = "URL",
         env = "WELLSPRING_DATABASE_URL",
         hide_env_values = true
     )]
     pub(crate) database: Option<String>,
     /// Folder of the source files [default: <data-dir>/sources]
-    #[arg(long, value_name = "DIR", env = "WELLSPRING_SOURCES_DIR")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "WELLSPRING_SOURCES_DIR"
+    )]
     pub(crate) sources: Option<PathBuf>,
     /// What to log, as a filter such as `info` or `wellspring_engine=debug` [default: info]
-    #[arg(long, value_name = "FILTER", env = "WELLSPRING_LOG")]
+    #[arg(long, global = true, value_name = "FILTER", env = "WELLSPRING_LOG")]
     pub(crate) log: Option<String>,
     /// How to log
-    #[arg(long, value_name = "FORMAT", env = "WELLSPRING_LOG_FORMAT")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        env = "WELLSPRING_LOG_FORMAT"
+    )]
     pub(crate) log_format: Option<LogFormat>,
     /// Networks (CIDR, comma separated) that callbacks may reach although they are private
     #[arg(
         long,
+        global = true,
         value_name = "CIDRS",
         env = "WELLSPRING_OUTBOUND_ALLOW",
         value_delimiter = ','

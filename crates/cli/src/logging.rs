@@ -11,6 +11,8 @@ use crate::config::{Config, LogFormat};
 pub(crate) fn init(config: &Config) -> Result<()> {
     let filter = EnvFilter::try_new(&config.log)
         .with_context(|| format!("`log`: `{}` is not a filter", config.log))?;
+    // At its lower levels the driver logs the parameters of statements, secrets and payloads among them.
+    let filter = filter.add_directive("tokio_postgres=info".parse().context("log directive")?);
     let lines = match config.log_format {
         LogFormat::Text => fmt::layer()
             .with_writer(std::io::stderr)

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use wellspring_core::{CollectionPolicy, ErrorClass, IncarnationId, Kind, Lane, State, Timestamp};
-use wellspring_engine::{DeliverOrder, DeliverResult, EffectId, Event, FetchOrder, FetchResult, Origin};
+use wellspring_engine::{
+    DeliverOrder, DeliverResult, EffectId, Event, FetchOrder, FetchResult, Origin,
+};
 
 use crate::agenda::{News, Occurrence};
 use crate::clock::{HOUR, MINUTE, SECOND};
@@ -69,9 +71,7 @@ impl World {
         self.begin(node, effect, &policy, None);
         self.check_load(node, effect, concurrency, down);
         self.model.called(effect.id, effect.version, past);
-        self.answer_call(node, latency, || {
-            Event::Fetched(effect, result.clone())
-        });
+        self.answer_call(node, latency, || Event::Fetched(effect, result.clone()));
     }
 
     pub(crate) fn deliver(&mut self, node: usize, effect: EffectId, mut order: DeliverOrder) {
@@ -119,9 +119,7 @@ impl World {
         let concurrency = self.limits.receiver_concurrency;
         self.check_load(node, effect, concurrency, down);
         self.model.called(effect.id, effect.version, past);
-        self.answer_call(node, latency, || {
-            Event::Delivered(effect, result.clone())
-        });
+        self.answer_call(node, latency, || Event::Delivered(effect, result.clone()));
     }
 
     /// Checks that the call is what the durable row wants.
@@ -223,12 +221,7 @@ impl World {
         }
     }
 
-    fn answer_call(
-        &mut self,
-        node: usize,
-        latency: i64,
-        event: impl Fn() -> Event<u64>,
-    ) {
+    fn answer_call(&mut self, node: usize, latency: i64, event: impl Fn() -> Event<u64>) {
         if self.nodes[node].stalls {
             self.stall(node);
         }
@@ -314,4 +307,5 @@ impl World {
             },
             Some(_) | None => effect,
         }
-    }}
+    }
+}

@@ -124,7 +124,10 @@ impl World {
             }
             Request::Erase { id, .. } => {
                 if self.model.rows.contains_key(id) && !self.model.to_erase.contains(id) {
-                    self.broken("what was answered is durable", format!("{id} is still there"));
+                    self.broken(
+                        "what was answered is durable",
+                        format!("{id} is still there"),
+                    );
                 }
             }
             Request::Resume { .. } => {}
@@ -140,11 +143,9 @@ impl World {
             .get(&id)
             .is_some_and(|row| row.collection.tenant == tenant && row.collection.version > 1);
         let erasing = self.model.to_erase.contains(&id)
-            || self
-                .callers
-                .waiting
-                .values()
-                .any(|other| matches!(other.request, Request::Erase { id: other, .. } if other == id));
+            || self.callers.waiting.values().any(
+                |other| matches!(other.request, Request::Erase { id: other, .. } if other == id),
+            );
         if there && !erasing {
             self.broken("what is there is found", format!("{id}"));
         }

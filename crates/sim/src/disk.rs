@@ -94,7 +94,9 @@ impl World {
     }
 
     pub(crate) fn leave(&mut self, incarnation: IncarnationId) {
-        self.model.owners.retain(|_, (owner, _)| *owner != incarnation);
+        self.model
+            .owners
+            .retain(|_, (owner, _)| *owner != incarnation);
         if let Err(error) = now(self.store.leave(incarnation)) {
             self.broken("the store answers", error.to_string());
         }
@@ -105,7 +107,10 @@ impl World {
         let leases = now(self.store.acquire(incarnation, shards));
         for lease in leases.iter().flatten() {
             self.note(|| format!("{:?} leased to {incarnation}", lease.shard));
-            if let Err(broken) = self.model.granted(lease.shard, incarnation, lease.epoch, self.now) {
+            if let Err(broken) = self
+                .model
+                .granted(lease.shard, incarnation, lease.epoch, self.now)
+            {
                 self.broken(broken.0, broken.1);
             }
         }
@@ -133,7 +138,9 @@ impl World {
         let lost = |reason: &str| Some(Err(CommitError::Unknown(reason.to_owned())));
         if self.now < self.refused_until {
             self.strike_until(Fault::CommitRefused, self.refused_until);
-            return Some(Err(CommitError::NotCommitted("the disk is full".to_owned())));
+            return Some(Err(CommitError::NotCommitted(
+                "the disk is full".to_owned(),
+            )));
         }
         let back_in = self.dice.between(SECOND / 2, 120 * SECOND);
         match fate {

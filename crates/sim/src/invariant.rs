@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use wellspring_core::{Collection, CollectionId, Kind, Phase, State};
-use wellspring_engine::{Cursor, CursorError, Queries, Store};
+use wellspring_engine::{Cursor, CursorError, Queries, Request, Store};
 
 use crate::Violation;
 use crate::clock::{BEGIN, MINUTE, SECOND};
@@ -41,12 +41,18 @@ impl World {
         let full = state.driver.in_flight() >= self.limits.in_flight;
         let idle = state.driver.lanes().into_iter().find(|lane| {
             let paused = lane.paused_until.is_some_and(|until| until > now);
-            let source = self.sources.iter().find(|source| source.name == lane.source);
+            let source = self
+                .sources
+                .iter()
+                .find(|source| source.name == lane.source);
             let free = source.is_some_and(|source| lane.in_flight < source.concurrency);
             lane.queued > 0 && free && !paused && !full && lane.breaker == Phase::Closed
         });
         if let Some(lane) = idle {
-            self.broken("what is due starts where a slot is free", format!("{lane:?}"));
+            self.broken(
+                "what is due starts where a slot is free",
+                format!("{lane:?}"),
+            );
         }
     }
 
@@ -66,8 +72,29 @@ impl World {
             })
             .map(|(place, node)| (node.incarnation, self.node_now(place)))
             .collect();
+        let rows = now(self.store.inbox(self.store.shards(), usize::MAX)).unwrap_or_default();
+        let present: BTreeMap<i64, (i64, Request)> = rows
+            .into_iter()
+            .map(|row| {
+                let since = self.inbox.get(&row.number).map_or(self.now, |(at, _)| *at);
+                (row.number, (since, row.request))
+            })
+            .collect();
+        self.inbox = present;
         if self.refused_until > calm || self.unreadable_until > calm {
             return;
+        }
+        let neglected = self.inbox.values().find(|(since, request)| {
+            let shard = request.id().map(|id| id.shard());
+            let owner = shard.and_then(|shard| self.model.owners.get(&shard));
+            let granted_at = shard.and_then(|shard| self.model.granted_at.get(&shard));
+            *since < calm
+                && granted_at.is_some_and(|at| *at < calm)
+                && owner.is_some_and(|(owner, _)| healthy.contains_key(owner))
+        });
+        if let Some((_, request)) = neglected {
+            let seen = format!("{request:?}");
+            return self.broken("the owner of a shard empties its inbox", seen);
         }
         let overdue = self.model.rows.values().find(|row| {
             let collection = &row.collection;
@@ -75,7 +102,12 @@ impl World {
             let Some(owner) = self.model.owners.get(&shard) else {
                 return false;
             };
-            if self.model.granted_at.get(&shard).is_none_or(|at| *at > calm) {
+            if self
+                .model
+                .granted_at
+                .get(&shard)
+                .is_none_or(|at| *at > calm)
+            {
                 return false;
             }
             let Some(clock) = healthy.get(&owner.0) else {
@@ -140,14 +172,11 @@ impl World {
             let seen = format!("{}", row.collection.id);
             return self.broken("what was erased is gone", seen);
         }
-        let live: BTreeSet<CollectionId> = match now(self.store.scan(
-            self.store.shards(),
-            None,
-            usize::MAX,
-        )) {
-            Ok(rows) => rows.into_iter().map(|row| row.id).collect(),
-            Err(error) => return self.broken("every row decodes", error.to_string()),
-        };
+        let live: BTreeSet<CollectionId> =
+            match now(self.store.scan(self.store.shards(), None, usize::MAX)) {
+                Ok(rows) => rows.into_iter().map(|row| row.id).collect(),
+                Err(error) => return self.broken("every row decodes", error.to_string()),
+            };
         let expected = self.model.rows.values().filter(|row| row.is_live());
         let expected: BTreeSet<CollectionId> = expected.map(|row| row.collection.id).collect();
         if live != expected {
@@ -193,14 +222,20 @@ impl World {
 fn alike(found: &Collection, expected: &Collection) -> bool {
     let mut expected = expected.clone();
     match (&mut expected.state, &found.state) {
-        (State::Delivered { collected_at, .. }, State::Delivered { collected_at: kept, .. })
-            =>
-        {
+        (
+            State::Delivered { collected_at, .. },
+            State::Delivered {
+                collected_at: kept, ..
+            },
+        ) => {
             *collected_at = *kept;
         }
-        (State::Failed { collected_at, .. }, State::Failed { collected_at: kept, .. })
-            if kept.is_some() && collected_at.is_some() =>
-        {
+        (
+            State::Failed { collected_at, .. },
+            State::Failed {
+                collected_at: kept, ..
+            },
+        ) if kept.is_some() && collected_at.is_some() => {
             *collected_at = *kept;
         }
         (
@@ -214,4 +249,5 @@ fn alike(found: &Collection, expected: &Collection) -> bool {
     *found == expected
 }
 
-const SLACK: std::time::Duration = std::time::Duration::from_millis((20 * 60 * SECOND).unsigned_abs());
+const SLACK: std::time::Duration =
+    std::time::Duration::from_millis((20 * 60 * SECOND).unsigned_abs());

@@ -74,7 +74,14 @@ fn explore(args: &Args) -> ExitCode {
         let done = run(options);
         if done.violation.is_some() {
             eprintln!();
-            return failed(args, seed, &run(Options { log: true, ..options }));
+            return failed(
+                args,
+                seed,
+                &run(Options {
+                    log: true,
+                    ..options
+                }),
+            );
         }
         sum.add(&done.report);
         if sum.seeds.is_multiple_of(10) {
@@ -94,7 +101,9 @@ fn explore(args: &Args) -> ExitCode {
 }
 
 fn failed(args: &Args, seed: u64, done: &Run) -> ExitCode {
-    let plant = args.plant.map_or_else(String::new, |plant| format!(" --plant {plant}"));
+    let plant = args
+        .plant
+        .map_or_else(String::new, |plant| format!(" --plant {plant}"));
     if !args.log {
         for line in done.log.iter().rev().take(CONTEXT).rev() {
             println!("{line}");

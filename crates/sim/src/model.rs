@@ -181,9 +181,8 @@ impl Model {
 
     fn accept(&mut self, write: &Write) -> Result<(), Broken> {
         let id = write.id;
-        let fresh = write.before == Before::New
-            && !self.erased.contains(&id)
-            && !self.swept.contains(&id);
+        let fresh =
+            write.before == Before::New && !self.erased.contains(&id) && !self.swept.contains(&id);
         let Some(next) = write.next.as_ref().filter(|_| fresh) else {
             return Err((
                 "a step begins where the last one ended",

@@ -103,7 +103,8 @@ impl World {
     pub(crate) fn crash(&mut self, node: usize, back_in: i64) {
         self.note(|| format!("node {node} crashes"));
         self.end_process(node);
-        self.agenda.push(self.now + back_in, Occurrence::Start(node));
+        self.agenda
+            .push(self.now + back_in, Occurrence::Start(node));
     }
 
     pub(crate) fn stop(&mut self, node: usize, back_in: i64) {
@@ -115,10 +116,8 @@ impl World {
         self.give(node, now, Event::Drain(shards));
         self.agenda
             .push(self.now + 10 * SECOND, Occurrence::Halt { node, boot });
-        self.agenda.push(
-            self.now + 11 * SECOND + back_in,
-            Occurrence::Start(node),
-        );
+        self.agenda
+            .push(self.now + 11 * SECOND + back_in, Occurrence::Start(node));
         self.turn(node);
     }
 

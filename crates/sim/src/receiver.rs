@@ -80,12 +80,7 @@ impl Receiver {
             let result = match dice.below(3) {
                 0 => {
                     let when = clock.after(Duration::from_secs(1 + dice.seed() % 900));
-                    failed(
-                        ErrorClass::RateLimitExceeded,
-                        "http_429",
-                        Some(when),
-                        false,
-                    )
+                    failed(ErrorClass::RateLimitExceeded, "http_429", Some(when), false)
                 }
                 1 => failed(ErrorClass::InvalidRequest, "http_400", None, false),
                 _ => failed(ErrorClass::ConnectionFailure, "http_500", None, true),
@@ -101,12 +96,7 @@ pub(crate) fn timeout() -> DeliverResult {
     failed(ErrorClass::ConnectionFailure, "timeout", None, true)
 }
 
-fn failed(
-    class: ErrorClass,
-    code: &str,
-    retry_at: Option<Timestamp>,
-    down: bool,
-) -> DeliverResult {
+fn failed(class: ErrorClass, code: &str, retry_at: Option<Timestamp>, down: bool) -> DeliverResult {
     let error = Error {
         class,
         code: code.to_owned(),

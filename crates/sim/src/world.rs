@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wellspring_core::{Shard, TenantId};
-use wellspring_engine::{Cursor, Limits, Settings, SourceTable, Store};
+use wellspring_engine::{Cursor, Limits, Request, Settings, SourceTable, Store};
 use wellspring_store::MemoryStore;
 
 use crate::agenda::{Agenda, Occurrence};
@@ -63,6 +63,8 @@ pub(crate) struct World {
     pub(crate) unreadable_until: i64,
     pub(crate) model: Model,
     pub(crate) cursor: Option<Cursor>,
+    /// What waits in the inboxes, and since when it was seen there.
+    pub(crate) inbox: BTreeMap<i64, (i64, Request)>,
     pub(crate) errors: Errors,
     /// Whether faults and new work are over.
     pub(crate) calm: bool,
@@ -81,7 +83,8 @@ impl World {
         let store = MemoryStore::new(clock, SHARDS, leased.then_some(LEASE));
         let providers = Provider::all(&mut dice);
         let sources = SourceTable::new(providers.iter().map(|provider| provider.source.clone()));
-        let small = |dice: &mut Dice, most: i64| usize::try_from(dice.between(1, most)).unwrap_or(1);
+        let small =
+            |dice: &mut Dice, most: i64| usize::try_from(dice.between(1, most)).unwrap_or(1);
         let limits = Limits {
             batch_steps: small(&mut dice, 64),
             batch_bytes: small(&mut dice, 4_096),
@@ -138,6 +141,7 @@ impl World {
             unreadable_until: 0,
             model: Model::default(),
             cursor: None,
+            inbox: BTreeMap::new(),
             errors,
             calm: false,
             report: Report {
@@ -236,7 +240,8 @@ impl World {
 
     fn may_coast(&self, at: i64) -> bool {
         let paused = self.nodes.iter().any(|node| node.paused_until > self.now);
-        let waiting = now(self.store.inbox(self.store.shards(), 1)).is_ok_and(|rows| !rows.is_empty());
+        let waiting =
+            now(self.store.inbox(self.store.shards(), 1)).is_ok_and(|rows| !rows.is_empty());
         at > self.restless_until && !paused && !waiting
     }
 

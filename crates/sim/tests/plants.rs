@@ -12,7 +12,10 @@ fn every_planted_bug_is_found_and_the_same_seeds_pass_without_it() {
         let halves = [one, other].map(|plants| scope.spawn(move || furthest(plants)));
         halves
             .into_iter()
-            .map(|half| half.join().expect("a bug that was not found is printed above"))
+            .map(|half| {
+                half.join()
+                    .expect("a bug that was not found is printed above")
+            })
             .max()
             .unwrap_or(0)
     });

@@ -58,6 +58,7 @@ macro_rules! conformance {
             readers_see_their_tenants_entries_in_order,
             a_cursor_from_elsewhere_is_refused,
             lists_page_through_what_there_is,
+            who_begins_at_the_start_never_expires,
         ]);
         $crate::conformance!($harness, sweep: [
             retention_removes_what_is_old_and_says_so,
@@ -128,7 +129,16 @@ impl Node {
 
     /// Makes a step that accepts a collection at `now` in the first shard it has.
     pub fn accept(&mut self, now: Timestamp, tenant: TenantId) -> (CollectionId, CollectionStep) {
-        let shard = self.leases[0].shard;
+        self.accept_in(self.leases[0].shard, now, tenant)
+    }
+
+    /// Makes a step that accepts a collection at `now` in a shard.
+    pub fn accept_in(
+        &mut self,
+        shard: Shard,
+        now: Timestamp,
+        tenant: TenantId,
+    ) -> (CollectionId, CollectionStep) {
         let id = CollectionId::mint_in(now, shard, &mut self.rng);
         let source = "gas".parse().expect("a name");
         let url = "http://127.0.0.1:9/callback".into();

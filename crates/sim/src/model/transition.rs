@@ -200,11 +200,7 @@ pub(super) fn check(
     }
 }
 
-fn call_of<'a>(
-    attempt: &Attempt,
-    write: &Write,
-    calls: &'a [Past],
-) -> Result<&'a Past, String> {
+fn call_of<'a>(attempt: &Attempt, write: &Write, calls: &'a [Past]) -> Result<&'a Past, String> {
     // Two nodes with differing clocks may call in what each takes for the same moment.
     let matching = calls.iter().filter(|call| {
         call.started == attempt.at
@@ -219,9 +215,10 @@ fn call_of<'a>(
 }
 
 fn after_call(write: &Write) -> Timestamp {
-    write.attempt.as_ref().map_or(Timestamp::MIN, |attempt| {
-        attempt.at.after(attempt.duration)
-    })
+    write
+        .attempt
+        .as_ref()
+        .map_or(Timestamp::MIN, |attempt| attempt.at.after(attempt.duration))
 }
 
 fn spent_by(call: &Past, retries: u16, max_retries: u16) -> Result<(), String> {

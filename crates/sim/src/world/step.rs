@@ -47,7 +47,11 @@ impl World {
             .iter()
             .map(|source| source.name.clone())
             .collect();
-        let hosts: Vec<&'static str> = self.receivers.iter().map(|receiver| receiver.host).collect();
+        let hosts: Vec<&'static str> = self
+            .receivers
+            .iter()
+            .map(|receiver| receiver.host)
+            .collect();
         let place = self.dice.below(names.len());
         let host = self.dice.pick(&hosts).unwrap_or("plain.example");
         for _ in 0..many {
@@ -103,9 +107,7 @@ impl World {
             .collect();
         let known = self.dice.pick(&self.callers.known);
         let (tenant, id) = match self.dice.pick(&failed) {
-            Some(id) if self.dice.permille(800) => {
-                (self.model.rows[&id].collection.tenant, id)
-            }
+            Some(id) if self.dice.permille(800) => (self.model.rows[&id].collection.tenant, id),
             Some(_) | None => match known {
                 Some(known) => known,
                 None => return,
@@ -174,7 +176,11 @@ impl World {
                 let others = self.nodes.iter().filter(|other| other.up).count();
                 let alone = fault == Fault::ShardHandover && others < 2;
                 if works && !alone {
-                    let longest = if fault == Fault::Restart { MINUTE } else { HOUR };
+                    let longest = if fault == Fault::Restart {
+                        MINUTE
+                    } else {
+                        HOUR
+                    };
                     let back_in = self.dice.between(0, longest);
                     if fault == Fault::Restart {
                         self.report.strike(fault);
@@ -191,7 +197,11 @@ impl World {
             }
             Fault::ClockForward | Fault::ClockBackward => {
                 let by = self.dice.between(SECOND, 3 * HOUR);
-                let by = if fault == Fault::ClockForward { by } else { -by };
+                let by = if fault == Fault::ClockForward {
+                    by
+                } else {
+                    -by
+                };
                 let offset = self.nodes[node].offset + by;
                 if offset.abs() <= 4 * HOUR {
                     self.report.strike(fault);
@@ -234,7 +244,11 @@ impl World {
             }
             Fault::ReceiverDown => {
                 let place = self.dice.below(self.receivers.len());
-                let days = if self.dice.permille(150) { 4 * DAY } else { DAY };
+                let days = if self.dice.permille(150) {
+                    4 * DAY
+                } else {
+                    DAY
+                };
                 let until = self.now + self.dice.between(MINUTE, days);
                 let from = self.now;
                 self.receivers[place].down = Window { from, until };
@@ -299,8 +313,7 @@ impl World {
             .values()
             .filter(|row| {
                 let keep = self.keeps[&row.collection.tenant].keep_collections;
-                row.finished_at()
-                    .is_some_and(|at| at < clock.before(keep))
+                row.finished_at().is_some_and(|at| at < clock.before(keep))
             })
             .map(|row| row.collection.id)
             .collect();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use wellspring_core::{CollectionStatus, TenantId, Verb};
-use wellspring_engine::{Cursor, CursorError};
+use wellspring_engine::{Before, Cursor, CursorError, Settings, Sweep};
 
 use super::{Harness, Node, START, TENANT};
 
@@ -139,4 +139,40 @@ pub async fn lists_page_through_what_there_is(harness: &dyn Harness) {
         .expect("reads");
     assert!(failed.rows.is_empty() && failed.next.is_none());
     node.store.ping().await.expect("answers");
+}
+
+/// Small pages over several shards end, and what retention removed before the first page does not matter.
+pub async fn who_begins_at_the_start_never_expires(harness: &dyn Harness) {
+    let mut node = Node::join(harness.open().await).await;
+    let later = START.after(Duration::from_secs(86_400 * 31));
+    for at in [START, later] {
+        for shard in node.shards().into_iter().take(3) {
+            let (id, step) = node.accept_in(shard, at, TENANT);
+            let batch = node.batch(at, Before::New, id, step);
+            node.commit(batch).await;
+        }
+    }
+    let kept = node.shards().len().min(3);
+    let tenants = [(TENANT, Settings::default())].into_iter().collect();
+    let sweep = Sweep {
+        now: later,
+        tenants,
+        rows: 100,
+    };
+    while !node.store.sweep(sweep.clone()).await.expect("sweeps").done {}
+    let mut cursor = Cursor::start(node.store.head().await.expect("reads").life);
+    let mut found = 0;
+    loop {
+        let page = node
+            .store
+            .changes(TENANT, cursor, 1)
+            .await
+            .expect("has not expired");
+        found += page.entries.len();
+        cursor = page.next;
+        if !page.has_more {
+            break;
+        }
+    }
+    assert_eq!(found, kept);
 }

@@ -143,7 +143,10 @@ impl Image {
             if floor.is_some_and(|floor| *floor > seen) {
                 return Err(CursorError::Expired);
             }
-            next.insert(*shard, seen);
+            // A shard that was not reached stays as it was in the cursor, begun or not.
+            if left > 0 || cursor.seen.contains_key(shard) {
+                next.insert(*shard, seen);
+            }
             for ((_, seq), entry) in self.log.range((*shard, seen + 1)..=(*shard, u64::MAX)) {
                 if left == 0 {
                     has_more = true;

@@ -198,14 +198,13 @@ fn page(
 ) -> Result<CollectionPage, StoreError> {
     let before = before.map_or([255; 16], |id| *id.as_bytes());
     // What has failed has an index of its own; everything else is looked for in a bounded stretch.
-    let failed = if status == Some(CollectionStatus::Failed) {
-        "AND c.failed_stage IS NOT NULL"
+    let stretch = if status == Some(CollectionStatus::Failed) {
+        "SELECT * FROM collections WHERE tenant = ?1 AND id < ?2 AND failed_stage IS NOT NULL ORDER BY id DESC LIMIT ?3"
     } else {
-        ""
+        "SELECT * FROM collections WHERE id < ?2 AND ?1 = ?1 ORDER BY id DESC LIMIT ?3"
     };
     let sql = format!(
-        "SELECT {COLLECTION} FROM collections c LEFT JOIN hot h ON h.id = c.id \
-         WHERE c.tenant = ?1 AND c.id < ?2 {failed} ORDER BY c.id DESC LIMIT ?3"
+        "SELECT {COLLECTION} FROM ({stretch}) c LEFT JOIN hot h ON h.id = c.id ORDER BY c.id DESC"
     );
     let mut statement = connection
         .prepare_cached(&sql)
@@ -216,9 +215,12 @@ fn page(
     let (mut rows, mut looked_at, mut last) = (Vec::new(), 0, None);
     while let Some(row) = found.next().map_err(|error| unavailable(&error))? {
         let (cold, hot) = columns::collection(row).map_err(|error| unavailable(&error))??;
-        let view = cold.view(hot.as_ref(), Vec::new())?;
         looked_at += 1;
-        last = Some(view.id);
+        last = Some(cold.id);
+        if cold.tenant != tenant {
+            continue;
+        }
+        let view = cold.view(hot.as_ref(), Vec::new())?;
         if status.is_none_or(|wanted| wanted == view.status) {
             rows.push(view);
             if rows.len() == limit {
@@ -251,7 +253,11 @@ fn changes(
     cursor: &Cursor,
     limit: usize,
 ) -> Result<ChangesPage, CursorError> {
-    let (life, next_seq) = log_state(connection)?;
+    // One snapshot: what a sweep removes between two reads would be missed without a word.
+    let connection = connection
+        .unchecked_transaction()
+        .map_err(|error| unavailable(&error))?;
+    let (life, next_seq) = log_state(&connection)?;
     let seen = cursor.seen(Shard(0));
     if cursor.life != life || seen >= next_seq {
         return Err(CursorError::Unknown);
