@@ -62,10 +62,11 @@ pub(crate) async fn run(config: &Config, request: Request) -> Result<Value> {
 pub(crate) fn listen(folder: &Path, opened: Arc<Opened>, tasks: &Tasks) -> Result<()> {
     let socket = data_dir::admin_socket(folder);
     // The folder's lock is held: a socket that is there was left by a process that was killed.
-    std::fs::remove_file(&socket).or_else(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Ok(()),
-        _ => Err(error),
-    })?;
+    if let Err(error) = std::fs::remove_file(&socket)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(error).with_context(|| format!("cannot remove {}", socket.display()));
+    }
     let listener = UnixListener::bind(&socket)
         .with_context(|| format!("cannot listen on {}", socket.display()))?;
     std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))?;

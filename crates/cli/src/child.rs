@@ -224,5 +224,5 @@ fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// USER_HZ of Linux on every machine of today.
+/// `USER_HZ` of Linux on every machine of today.
 const TICKS_PER_SECOND: f64 = 100.0;

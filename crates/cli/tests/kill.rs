@@ -1,5 +1,7 @@
 //! `kill -9` under load, again and again: nothing is lost, and repeats are recognisable.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};

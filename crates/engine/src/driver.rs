@@ -126,6 +126,7 @@ pub struct Driver<T> {
     retry: Option<Retry>,
     keys: HashSet<(TenantId, [u8; 32])>,
     erasing: BTreeSet<CollectionId>,
+    untaken: Vec<i64>,
     actions: Vec<Action<T>>,
     counters: Counters,
 }
@@ -164,6 +165,7 @@ impl<T> Driver<T> {
             retry: None,
             keys: HashSet::new(),
             erasing: BTreeSet::new(),
+            untaken: Vec::new(),
             actions: Vec::new(),
             counters: Counters::default(),
         }
@@ -205,6 +207,11 @@ impl<T> Driver<T> {
             self.to_load.clear();
         }
         actions.append(&mut self.actions);
+    }
+
+    /// Returns the inbox rows that could not be taken in now and are to be handed over again.
+    pub fn untaken(&mut self) -> Vec<i64> {
+        std::mem::take(&mut self.untaken)
     }
 
     /// Returns when [`Event::Tick`] is needed next.

@@ -365,6 +365,9 @@ impl Shell {
 
     fn perform(&mut self) {
         self.driver.flush(&mut self.actions);
+        for number in self.driver.untaken() {
+            self.inbox.forget(number);
+        }
         let actions = std::mem::take(&mut self.actions);
         for action in actions {
             match action {

@@ -12,6 +12,11 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
+    /// The driver could not take it: the next reading hands it over again.
+    pub(crate) fn forget(&mut self, number: i64) {
+        self.taken.remove(&number);
+    }
+
     /// Returns the rows that are new, in order.
     pub(crate) fn fresh(&mut self, rows: Vec<InboxRow>) -> Vec<InboxRow> {
         let present: BTreeSet<i64> = rows.iter().map(|row| row.number).collect();

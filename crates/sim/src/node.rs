@@ -50,6 +50,10 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
+    fn forget(&mut self, number: i64) {
+        self.taken.remove(&number);
+    }
+
     pub(crate) fn fresh(&mut self, rows: Vec<InboxRow>) -> Vec<InboxRow> {
         let present = rows.iter().map(|row| row.number).collect();
         let fresh = rows
@@ -202,6 +206,9 @@ impl World {
     fn perform(&mut self, node: usize) {
         let mut actions = Vec::new();
         self.nodes[node].driver.flush(&mut actions);
+        for number in self.nodes[node].driver.untaken() {
+            self.nodes[node].inbox.forget(number);
+        }
         // A fenced driver answers those who wait in no particular order.
         actions.sort_by_key(|action| match action {
             Action::Reply(caller, _) => *caller,

@@ -1,6 +1,7 @@
 //! What the black-box tests share: a folder, a world on loopback, and the binary.
 
 #![expect(dead_code, reason = "each test binary uses a part of it")]
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 #[path = "../../src/child.rs"]
 pub(crate) mod child;

@@ -52,7 +52,11 @@ impl<T> Driver<T> {
         match origin {
             Origin::Caller(caller) => self.actions.push(Action::Reply(caller, answer)),
             // Whoever wrote it into the inbox has gone; it stays there until it is dealt with.
-            Origin::Inbox(_) => {}
+            Origin::Inbox(number) => {
+                if !matches!(answer, Answer::Done(_)) {
+                    self.untaken.push(number);
+                }
+            }
         }
     }
 
