@@ -36,7 +36,11 @@ async fn kill_9_at_any_moment_loses_nothing_and_repeats_only_with_the_same_id() 
             while !stop.is_cancelled() {
                 n += 1;
                 let key = format!("caller-{caller}-{n}");
-                let provider = if n.is_multiple_of(2) { "gas" } else { "internet" };
+                let provider = if n.is_multiple_of(2) {
+                    "gas"
+                } else {
+                    "internet"
+                };
                 let body = serde_json::json!({"provider": provider, "callbackUrl": world.callback})
                     .to_string();
                 // Until there is an answer the caller cannot know; the key makes the repeat harmless.

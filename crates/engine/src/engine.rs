@@ -244,6 +244,8 @@ pub(crate) struct Shell {
     pub(crate) stopping: bool,
     /// Releases under way; until they are through the database's word on owners is stale.
     pub(crate) releasing: usize,
+    /// Whether shards are being taken and read; one such thing at a time.
+    pub(crate) acquiring: bool,
 }
 
 impl Shell {
@@ -273,6 +275,7 @@ impl Shell {
             latency: metrics::histogram!("wellspring_collection_duration_seconds"),
             stopping: false,
             releasing: 0,
+            acquiring: false,
         }
     }
 
@@ -440,6 +443,7 @@ impl Shell {
         );
         self.inbox = Inbox::default();
         self.releasing = 0;
+        self.acquiring = false;
         self.join();
     }
 

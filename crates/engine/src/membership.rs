@@ -58,6 +58,8 @@ impl Shell {
                         // The next renewal sees what is still unowned; without renewals it is tried here.
                         if self.parts.store.renewal().is_none() {
                             self.retry(&error, Retried::Acquire(self.parts.store.shards()));
+                        } else {
+                            self.acquiring = false;
                         }
                     }
                 }
@@ -80,6 +82,7 @@ impl Shell {
                     if last.is_some() {
                         self.scan(shards, last);
                     } else {
+                        self.acquiring = false;
                         self.read_inbox();
                     }
                 }
@@ -154,7 +157,8 @@ impl Shell {
 
     /// Takes or gives up shards so that every living node has its share.
     fn balance(&mut self, membership: &Membership) {
-        if self.stopping || self.releasing > 0 || membership.nodes.is_empty() {
+        let moving = self.acquiring || self.releasing > 0;
+        if self.stopping || moving || membership.nodes.is_empty() {
             return;
         }
         let all = self.parts.store.shards();
@@ -179,6 +183,7 @@ impl Shell {
     }
 
     fn acquire(&mut self, shards: Vec<Shard>) {
+        self.acquiring = true;
         let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
         self.store_events.push(Box::pin(async move {
             StoreEvent::Leased(incarnation, store.acquire(incarnation, shards).await)

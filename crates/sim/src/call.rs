@@ -277,7 +277,15 @@ impl World {
                 }
                 Event::Command(command)
             }
-            other => other,
+            event @ (Event::Leased(_)
+            | Event::Scanned { .. }
+            | Event::Drain(_)
+            | Event::Loaded { .. }
+            | Event::LoadFailed(_)
+            | Event::Committed(..)
+            | Event::Resolved(..)
+            | Event::Sources(_)
+            | Event::Tick) => event,
         };
         self.give(node, now, event);
     }

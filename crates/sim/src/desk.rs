@@ -46,7 +46,7 @@ impl World {
     }
 
     /// The driver answers.
-    pub(crate) fn reply(&mut self, node: usize, caller: u64, answer: Answer) {
+    pub(crate) fn reply(&mut self, node: usize, caller: u64, answer: &Answer) {
         let Some(ask) = self.callers.waiting.remove(&caller) else {
             let seen = format!("caller {caller} hears {answer:?}");
             // The planted bug has answered already.
@@ -57,10 +57,10 @@ impl World {
         };
         self.note(|| format!("node {node} answers caller {caller}: {answer:?}"));
         match answer {
-            Answer::Done(id) => self.done(&ask, id),
+            Answer::Done(id) => self.done(&ask, *id),
             Answer::NotFound => self.not_found(&ask),
             Answer::Rejected(_) => {}
-            Answer::KeyTaken => self.key_taken(ask),
+            Answer::KeyTaken => self.key_taken(&ask),
             Answer::KeyBusy | Answer::Busy(_) => self.send_again(ask),
             Answer::Elsewhere => self.post(ask),
         }
@@ -151,10 +151,10 @@ impl World {
         }
     }
 
-    fn key_taken(&mut self, ask: Ask) {
+    fn key_taken(&mut self, ask: &Ask) {
         let Some(key) = ask.key else { return };
         match now(self.store.key(ask.request.tenant(), key.hash)) {
-            Ok(Some(row)) => self.done(&ask, row.id),
+            Ok(Some(row)) => self.done(ask, row.id),
             // Retention has forgotten it meanwhile.
             Ok(None) => {}
             Err(error) => self.broken("the store answers", error.to_string()),
@@ -195,7 +195,7 @@ impl World {
                 }
                 self.done(&ask, id);
             }
-            Err(CommitError::KeysTaken(_)) => self.key_taken(ask),
+            Err(CommitError::KeysTaken(_)) => self.key_taken(&ask),
             Err(error) => self.broken("the store answers", error.to_string()),
         }
     }

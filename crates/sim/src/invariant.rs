@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wellspring_core::{Collection, CollectionId, Kind, Phase, State};
+use wellspring_core::{Collection, CollectionId, Kind, Phase, Shard, State};
 use wellspring_engine::{Cursor, CursorError, Queries, Request, Store};
 
 use crate::Violation;
@@ -72,6 +72,7 @@ impl World {
             })
             .map(|(place, node)| (node.incarnation, self.node_now(place)))
             .collect();
+        self.check_backlog();
         let rows = now(self.store.inbox(self.store.shards(), usize::MAX)).unwrap_or_default();
         let present: BTreeMap<i64, (i64, Request)> = rows
             .into_iter()
@@ -127,6 +128,35 @@ impl World {
         if let Some(row) = overdue {
             let seen = format!("{:?}", row.collection);
             self.broken("no stage outlives its give-up time", seen);
+        }
+    }
+
+    /// Compares what idle nodes count with what is unfinished in their shards.
+    fn check_backlog(&mut self) {
+        for place in 0..self.nodes.len() {
+            let node = &self.nodes[place];
+            let scanned = |shard: &Shard| {
+                self.model
+                    .granted_at
+                    .get(shard)
+                    .is_some_and(|at| *at < self.now - 15 * MINUTE)
+                    && self.model.owns(node.incarnation, *shard)
+            };
+            let known = node.up
+                && node.driver.is_ready()
+                && node.driver.is_idle()
+                && node.driver.shards().all(|shard| scanned(&shard));
+            if !known {
+                continue;
+            }
+            let owned: BTreeSet<Shard> = node.driver.shards().collect();
+            let live = self.model.rows.values().filter(|row| row.is_live());
+            let live = live.filter(|row| owned.contains(&row.collection.id.shard()));
+            let (live, counted) = (live.count(), node.driver.backlog());
+            if u64::try_from(live) != Ok(counted) {
+                let seen = format!("node {place} counts {counted}, there are {live}");
+                self.broken("the backlog is what is unfinished", seen);
+            }
         }
     }
 

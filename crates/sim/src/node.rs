@@ -32,6 +32,8 @@ pub(crate) struct Node {
     pub(crate) driver: Driver<u64>,
     pub(crate) inbox: Inbox,
     pub(crate) releasing: usize,
+    /// Whether shards are being taken and read.
+    pub(crate) acquiring: bool,
     /// What becomes of its next commit.
     pub(crate) fate: Option<Fault>,
     /// Whether it stands still as soon as it calls somebody.
@@ -79,6 +81,7 @@ impl World {
             driver: self.new_driver(incarnation),
             inbox: Inbox::default(),
             releasing: 0,
+            acquiring: false,
             fate: None,
             stalls: false,
             troubled_at: self.now,
@@ -155,6 +158,7 @@ impl World {
         state.driver = driver;
         state.inbox = Inbox::default();
         state.releasing = 0;
+        state.acquiring = false;
         state.slack.clear();
         state.troubled_at = self.now;
         self.unsettle();
@@ -223,7 +227,7 @@ impl World {
         let incarnation = self.nodes[node].incarnation;
         for action in actions {
             match action {
-                Action::Reply(caller, answer) => self.reply(node, caller, answer),
+                Action::Reply(caller, answer) => self.reply(node, caller, &answer),
                 Action::Commit(batch) => {
                     match self.plant {
                         Some(Plant::ActBeforeCommit) => {

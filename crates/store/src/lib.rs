@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod conformance;
+mod facts;
 mod memory;
 mod postgres;
 mod row;

@@ -66,7 +66,10 @@ impl World {
                     self.give(node, now, Event::Scanned { rows, done });
                     match last {
                         Some(_) => self.ask_store(node, StoreOp::Scan(current, shards, last)),
-                        None => self.read_inbox(node),
+                        None => {
+                            self.nodes[node].acquiring = false;
+                            self.read_inbox(node);
+                        }
                     }
                 }
                 None => self.again(node, Again::Scan(shards, after), RETRY),
@@ -127,7 +130,8 @@ impl World {
     /// Takes or gives up shards so that every living node has its share.
     fn balance(&mut self, node: usize, membership: &Membership) {
         let state = &self.nodes[node];
-        if state.stopping || state.releasing > 0 || membership.nodes.is_empty() {
+        let moving = state.acquiring || state.releasing > 0;
+        if state.stopping || moving || membership.nodes.is_empty() {
             return;
         }
         let incarnation = state.incarnation;
@@ -149,6 +153,7 @@ impl World {
         });
         let wanted: Vec<Shard> = free.take(share - kept).collect();
         if !wanted.is_empty() {
+            self.nodes[node].acquiring = true;
             self.ask_store(node, StoreOp::Acquire(incarnation, wanted));
         }
     }

@@ -292,7 +292,7 @@ impl Entries {
         for entry in entries {
             let change = &entry.change;
             let (subject, property) = change.subject.to_parts();
-            let body = serde_json::to_string(&change.body);
+            let body = crate::facts::stored(&change.body);
             let body = body.map_err(|error| CommitError::NotCommitted(error.to_string()))?;
             columns.seq.push(entry.seq.cast_signed());
             columns.at.push(entry.at.as_millis());

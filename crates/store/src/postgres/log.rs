@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::value::RawValue;
 use tokio_postgres::Row;
 use wellspring_core::{Actor, Cause, Event, Shard, Stored, Subject, TenantId, Timestamp, Verb};
 use wellspring_engine::{ChangeView, ChangesPage, Cursor, CursorError, StoreError};
@@ -161,7 +160,7 @@ fn entry(row: &Row, shard: Shard, seq: u64) -> Result<ChangeView, StoreError> {
     let path = Subject::path_of(fields.get("subject")?, fields.code("property")?);
     let actor = Actor::from_bytes(fields.get("actor")?);
     let cause = Cause::from_code(fields.code("cause")?);
-    let body = RawValue::from_string(fields.get("body")?);
+    let body: String = fields.get("body")?;
     Ok(ChangeView {
         shard,
         seq,
@@ -174,7 +173,7 @@ fn entry(row: &Row, shard: Shard, seq: u64) -> Result<ChangeView, StoreError> {
             .ok_or_else(|| inconsistent("cause"))?
             .as_str()
             .to_owned(),
-        body: body.map_err(|_other| inconsistent("body"))?,
+        body: crate::facts::shown(&body).ok_or_else(|| inconsistent("body"))?,
     })
 }
 

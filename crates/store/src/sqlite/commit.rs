@@ -294,7 +294,7 @@ fn entries(transaction: &Transaction<'_>, entries: &[Entry]) -> rusqlite::Result
     for entry in entries {
         let change = &entry.change;
         let (subject, property) = change.subject.to_parts();
-        let body = serde_json::to_string(&change.body)
+        let body = crate::facts::stored(&change.body)
             .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
         statement.execute(params![
             entry.seq.cast_signed(),

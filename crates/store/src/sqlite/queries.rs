@@ -2,7 +2,6 @@
 
 use futures_util::future::BoxFuture;
 use rusqlite::{Connection, OptionalExtension, params};
-use serde_json::value::RawValue;
 use wellspring_core::{
     Actor, Cause, CollectionId, CollectionStatus, Event, Shard, Stored, Subject, TenantId,
     Timestamp, Verb,
@@ -340,7 +339,7 @@ fn entry(row: &rusqlite::Row<'_>, seq: u64) -> Result<ChangeView, StoreError> {
             .ok_or_else(|| inconsistent("cause"))?
             .as_str()
             .to_owned(),
-        body: RawValue::from_string(body).map_err(|_not_json| inconsistent("body"))?,
+        body: crate::facts::shown(&body).ok_or_else(|| inconsistent("body"))?,
     })
 }
 
