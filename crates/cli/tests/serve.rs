@@ -355,6 +355,49 @@ async fn sources_are_taken_over_as_their_files_change_and_a_broken_one_changes_n
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn overload_is_refused_and_nothing_accepted_is_dropped() {
+    let world = World::start(FAST);
+    world
+        .sandbox
+        .update(wellspring_sandbox::Source::Gas, |gas| {
+            gas.failure_rate = 0.0;
+            gas.latency = Duration::from_millis(500);
+        });
+    let config = world.folder.path().join("wellspring.toml");
+    std::fs::write(&config, "[limits]\nbacklog = 20\n").unwrap();
+    let mut start = world.serve(None);
+    start
+        .arguments
+        .extend(["--config".to_owned(), config.display().to_string()]);
+    let server = Server::start(start).await.unwrap();
+    let (mut accepted, mut refused) = (Vec::new(), 0);
+    for _ in 0..60 {
+        let response = world.post(&server, "gas", None).await.unwrap();
+        if response.status == 202 {
+            accepted.push(request_id(&response));
+        } else {
+            assert_eq!(response.status, 503);
+            assert!(response.headers.contains_key("retry-after"));
+            assert_eq!(body(&response)["code"], "overloaded");
+            refused += 1;
+        }
+    }
+    assert!(
+        refused > 0 && accepted.len() >= 20,
+        "{refused} refused, {} accepted",
+        accepted.len()
+    );
+    for id in &accepted {
+        world.until_status(&server, id, "delivered").await;
+    }
+    assert_eq!(
+        world.post(&server, "gas", None).await.unwrap().status,
+        202,
+        "and then there is room again"
+    );
+}
+
 #[tokio::test]
 async fn wrong_configuration_is_refused_with_its_key_and_file() {
     let folder = tempfile::tempdir().unwrap();

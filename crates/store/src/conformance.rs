@@ -212,6 +212,16 @@ impl Node {
     ///
     /// When the store does not commit it.
     pub async fn commit(&mut self, batch: Batch) {
+        self.advance(&batch);
+        self.store.commit(Arc::new(batch)).await.expect("commits");
+    }
+
+    /// Notes where a batch's entries ended.
+    ///
+    /// # Panics
+    ///
+    /// When an entry is in a shard that the node does not have.
+    pub fn advance(&mut self, batch: &Batch) {
         for entry in &batch.entries {
             let lease = self
                 .leases
@@ -220,7 +230,6 @@ impl Node {
                 .expect("owns the shard");
             lease.next_seq = lease.next_seq.max(entry.seq + 1);
         }
-        self.store.commit(Arc::new(batch)).await.expect("commits");
     }
 
     /// Accepts a collection and returns it.

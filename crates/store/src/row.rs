@@ -8,7 +8,7 @@ use wellspring_core::{
     SourceName, Stage, State, Stored, TenantId, Timestamp,
 };
 use wellspring_engine::{
-    AttemptView, CollectionView, InboxRow, Live, OutcomeChange, StoreError, Tenant,
+    AttemptView, CollectionView, InboxRow, Live, OutcomeChange, Settings, StoreError, Tenant,
 };
 
 /// What is rewritten at each step of an unfinished collection.
@@ -331,4 +331,12 @@ pub(crate) fn inbox_row(number: i64, request: &str) -> Result<InboxRow, StoreErr
         number,
         request: serde_json::from_str(request).map_err(inconsistent)?,
     })
+}
+
+/// Returns after how long the first part of a finished collection goes.
+pub(crate) fn shortest_of_a_collection(settings: &Settings) -> Duration {
+    settings
+        .keep_payloads
+        .min(settings.keep_attempts)
+        .min(settings.keep_collections)
 }

@@ -138,3 +138,58 @@ async fn a_locked_database_takes_nothing_and_later_everything() {
         .unwrap();
     assert!(store.collection(TENANT, id).await.unwrap().is_some());
 }
+
+#[tokio::test]
+async fn a_full_disk_loses_nothing_and_takes_more_once_there_is_room() {
+    let harness = Sqlite::new();
+    let options = SqliteOptions {
+        max_bytes: Some(300 << 10),
+        ..SqliteOptions::default()
+    };
+    let store = SqliteStore::open(&harness.path(), &options).unwrap();
+    let mut node = Node::join(Arc::new(store.clone())).await;
+    let mut kept = Vec::new();
+    let refused = loop {
+        assert!(kept.len() < 10_000, "the limit is met");
+        let (id, step) = node.accept(START, TENANT);
+        let batch = Arc::new(node.batch(START, wellspring_engine::Before::New, id, step));
+        match wellspring_engine::Store::commit(&store, Arc::clone(&batch)).await {
+            Ok(()) => {
+                node.advance(&batch);
+                kept.push(id);
+            }
+            Err(error) => break (batch, error),
+        }
+    };
+    assert!(
+        matches!(refused.1, wellspring_engine::CommitError::NotCommitted(_)),
+        "{:?}",
+        refused.1
+    );
+    for id in &kept {
+        assert!(
+            store.collection(TENANT, *id).await.unwrap().is_some(),
+            "what was committed is there"
+        );
+    }
+    drop(node);
+    drop(store);
+
+    let roomy = harness.store();
+    let mut node = Node::join(Arc::new(roomy.clone())).await;
+    let accepted = node.accepted(START, TENANT).await;
+    assert!(
+        roomy
+            .collection(TENANT, accepted.id)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert!(
+        roomy
+            .collection(TENANT, refused.0.writes[0].id)
+            .await
+            .unwrap()
+            .is_none()
+    );
+}

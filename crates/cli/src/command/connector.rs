@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use clap::Subcommand;
-use wellspring_engine::{Clock, SystemClock};
+use rand_core::SeedableRng;
+use wellspring_connectors::Sources;
+use wellspring_core::{CollectionId, Shard, SourceName, TenantId};
+use wellspring_engine::Connector as _;
+use wellspring_engine::{Clock, FetchOrder, FetchResult, SystemClock, random_seed};
 
 use crate::config::Config;
 use crate::output::Output;
@@ -20,6 +24,11 @@ pub(crate) enum Connector {
     },
     /// List the configured sources
     Discover,
+    /// Ask a source once and print its data
+    Read {
+        /// The source's name
+        source: String,
+    },
 }
 
 pub(crate) async fn run(config: &Config, connector: Connector, output: Output) -> Result<()> {
@@ -32,6 +41,7 @@ pub(crate) async fn run(config: &Config, connector: Connector, output: Output) -
                 .collect();
             output.print(&serde_json::json!({"sources": names}), || names.join("\n"));
         }
+        Connector::Read { source } => read(config, sources, &source, output).await?,
         Connector::Check { source } => {
             let name = source.parse()?;
             let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -63,4 +73,33 @@ pub(crate) async fn run(config: &Config, connector: Connector, output: Output) -
         }
     }
     Ok(())
+}
+
+async fn read(config: &Config, sources: Sources, source: &str, output: Output) -> Result<()> {
+    let name: SourceName = source.parse()?;
+    if sources.get(&name).is_none() {
+        bail!(
+            "there is no source `{source}` in {}",
+            config.sources.display()
+        );
+    }
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(random_seed());
+    let id = CollectionId::mint_in(clock.now(), Shard(0), &mut rng);
+    let order = FetchOrder {
+        source: name,
+        id,
+        tenant: TenantId::from_bytes([0; 16]),
+    };
+    match wiring::connectors(sources, &clock)?.fetch(order).await {
+        FetchResult::Fetched(data) => {
+            let text = String::from_utf8_lossy(&data);
+            let value = serde_json::from_str(&text)?;
+            output.print(&value, || text.into_owned());
+            Ok(())
+        }
+        FetchResult::Failed { error, .. } => {
+            bail!("{}: {} ({})", error.class, error.message, error.code)
+        }
+    }
 }

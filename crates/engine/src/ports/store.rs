@@ -120,6 +120,20 @@ pub struct Sweep {
     pub rows: usize,
 }
 
+impl Sweep {
+    /// Returns the shortest time that any tenant keeps something, those with default settings included.
+    ///
+    /// What is younger than this is nobody's to remove, so a sweep in order of time ends there.
+    pub fn shortest(&self, kept: impl Fn(&crate::Settings) -> Duration) -> Duration {
+        let default = kept(&crate::Settings::default());
+        self.tenants
+            .values()
+            .map(kept)
+            .min()
+            .map_or(default, |shortest| shortest.min(default))
+    }
+}
+
 /// What a sweep removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Swept {

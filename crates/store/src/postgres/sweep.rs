@@ -13,6 +13,7 @@ use wellspring_engine::{Settings, StoreError, Sweep, Swept};
 use super::columns::Fields;
 use super::queries::count;
 use super::session::{Param, Session};
+use crate::row::shortest_of_a_collection;
 
 /// Where the next bite begins in each table.
 #[derive(Debug, Clone)]
@@ -89,12 +90,11 @@ async fn collections(
     let (mut payloads, mut attempts, mut gone) = (Vec::new(), Vec::new(), Vec::new());
     let mut versions = BTreeMap::new();
     let (mut last, mut young) = (Uuid::nil(), false);
+    let shortest = sweep.shortest(shortest_of_a_collection);
     for row in &rows {
         let fields = Fields::new("collections", row);
         last = fields.get("id")?;
         let settings = settings(sweep, fields.uuid("tenant")?);
-        let shortest = settings.keep_payloads.min(settings.keep_attempts);
-        let shortest = shortest.min(settings.keep_collections);
         // Ids sort by time: what follows is younger than anything that could be due.
         young = !older(sweep, created(last), shortest);
         let finished_at: Option<i64> = fields.get("finished_at")?;
@@ -163,14 +163,7 @@ async fn log(
     sweep: &Sweep,
     position: &mut Position,
 ) -> Result<(u64, bool), StoreError> {
-    let shortest = sweep
-        .tenants
-        .values()
-        .map(|settings| settings.keep_changes)
-        .min();
-    let shortest = shortest
-        .unwrap_or_default()
-        .min(Settings::default().keep_changes);
+    let shortest = sweep.shortest(|settings| settings.keep_changes);
     let (mut shards, mut seqs) = (Vec::new(), Vec::new());
     let mut floors: BTreeMap<(i16, Uuid), i64> = BTreeMap::new();
     let (mut left, mut ended) = (sweep.rows, false);

@@ -21,6 +21,8 @@ pub struct SqliteOptions {
     pub checkpoint_by: u64,
     /// How many threads read.
     pub readers: usize,
+    /// The largest that the database may grow, in bytes; `None` for as large as the disk.
+    pub max_bytes: Option<u64>,
 }
 
 impl Default for SqliteOptions {
@@ -31,6 +33,7 @@ impl Default for SqliteOptions {
             checkpoint_at: 16 << 20,
             checkpoint_by: 128 << 20,
             readers: 2,
+            max_bytes: None,
         }
     }
 }
@@ -52,6 +55,12 @@ pub(super) fn connect(path: &Path, options: &SqliteOptions) -> Result<Connection
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
         connection.pragma_update(None, "cache_size", -i64::from(options.cache_kib))?;
+        if let Some(bytes) = options.max_bytes {
+            let page: u64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+            // The pragma answers with what is in force, so it is a query.
+            let pages = bytes / page.max(1);
+            connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
+        }
         connection.set_prepared_statement_cache_capacity(64);
         Ok(())
     };

@@ -9,6 +9,7 @@ use wellspring_core::{TenantId, Timestamp};
 use wellspring_engine::{Settings, StoreError, Sweep, Swept};
 
 use super::threads::transact;
+use crate::row::shortest_of_a_collection;
 
 /// Where the next bite begins in each table.
 #[derive(Debug, Default, Clone)]
@@ -85,12 +86,9 @@ fn collections(
         .collect::<rusqlite::Result<_>>()?;
     let mut removed = 0;
     let mut young = false;
+    let shortest = sweep.shortest(shortest_of_a_collection);
     for (id, tenant, finished_at, failed, live) in &rows {
         let settings = settings(sweep, *tenant);
-        let shortest = settings
-            .keep_payloads
-            .min(settings.keep_attempts)
-            .min(settings.keep_collections);
         // Ids sort by time: what follows is younger than anything that could be due.
         young = created(id).is_some_and(|at| !older(sweep, at, shortest));
         let Some(at) = finished_at.filter(|_| !live) else {
@@ -145,14 +143,7 @@ fn log(
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         })?
         .collect::<rusqlite::Result<_>>()?;
-    let shortest = sweep
-        .tenants
-        .values()
-        .map(|settings| settings.keep_changes)
-        .min();
-    let shortest = shortest
-        .unwrap_or_default()
-        .min(Settings::default().keep_changes);
+    let shortest = sweep.shortest(|settings| settings.keep_changes);
     let mut removed = 0;
     let mut young = false;
     for (seq, at, tenant) in &rows {
