@@ -142,7 +142,9 @@ impl Breaker {
     }
 
     fn down(&mut self, now: Timestamp, probe: bool, rng: &mut impl Rng) {
-        let since = *self.failing_since.get_or_insert(now);
+        // A clock that went back must not keep the breaker shut until it has caught up.
+        let since = self.failing_since.map_or(now, |since| since.min(now));
+        self.failing_since = Some(since);
         self.record(true);
         match self.phase {
             Phase::Open { failed_probes, .. } if probe => {

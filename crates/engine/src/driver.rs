@@ -119,6 +119,9 @@ pub struct Driver<T> {
     gate_wakes: BTreeSet<(Timestamp, Lane)>,
     starved: BTreeSet<Lane>,
     in_flight: u32,
+    calls: u64,
+    /// The numbers of the calls that have no result yet.
+    flights: BTreeSet<u64>,
     wheel: BinaryHeap<Timer>,
     pending: VecDeque<Step<T>>,
     committing: Option<Committing<T>>,
@@ -158,6 +161,8 @@ impl<T> Driver<T> {
             gate_wakes: BTreeSet::new(),
             starved: BTreeSet::new(),
             in_flight: 0,
+            calls: 0,
+            flights: BTreeSet::new(),
             wheel: BinaryHeap::new(),
             pending: VecDeque::new(),
             committing: None,

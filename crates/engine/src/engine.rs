@@ -201,7 +201,7 @@ type StoreEvents = FuturesUnordered<BoxFuture<'static, StoreEvent>>;
 
 /// What comes back from the store.
 pub(crate) enum StoreEvent {
-    Driver(Event<Caller>),
+    Driver(IncarnationId, Event<Caller>),
     Joined(IncarnationId, Result<(), StoreError>),
     Membership(IncarnationId, Result<crate::Membership, StoreError>),
     Leased(IncarnationId, Result<Vec<crate::Lease>, StoreError>),
@@ -376,29 +376,31 @@ impl Shell {
             match action {
                 Action::Reply(caller, answer) => drop(caller.send(answer)),
                 Action::Commit(batch) => {
-                    let store = Arc::clone(&self.parts.store);
+                    let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
                     self.store_events.push(Box::pin(async move {
                         let number = batch.number;
-                        StoreEvent::Driver(Event::Committed(number, store.commit(batch).await))
+                        let outcome = store.commit(batch).await;
+                        StoreEvent::Driver(incarnation, Event::Committed(number, outcome))
                     }));
                 }
                 Action::Resolve(number) => {
                     let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
                     self.store_events.push(Box::pin(async move {
                         let outcome = store.committed(incarnation, number).await.ok();
-                        StoreEvent::Driver(Event::Resolved(number, outcome))
+                        StoreEvent::Driver(incarnation, Event::Resolved(number, outcome))
                     }));
                 }
                 Action::Load(asked) => {
-                    let store = Arc::clone(&self.parts.store);
+                    let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
                     self.store_events.push(Box::pin(async move {
-                        StoreEvent::Driver(match store.load(asked.clone()).await {
+                        let event = match store.load(asked.clone()).await {
                             Ok(rows) => Event::Loaded { asked, rows },
                             Err(error) => {
                                 tracing::warn!(%error, "Collections could not be read, trying again");
                                 Event::LoadFailed(asked)
                             }
-                        })
+                        };
+                        StoreEvent::Driver(incarnation, event)
                     }));
                 }
                 Action::Fetch(effect, order) => {

@@ -20,7 +20,9 @@ impl Shell {
     pub(crate) fn store_event(&mut self, event: StoreEvent) {
         let now = self.parts.clock.now();
         match event {
-            StoreEvent::Driver(event) => self.handle(now, event),
+            StoreEvent::Driver(incarnation, event) if incarnation == self.incarnation => {
+                self.handle(now, event)
+            }
             StoreEvent::Joined(incarnation, outcome) if incarnation == self.incarnation => {
                 match outcome {
                     Ok(()) if self.parts.store.renewal().is_some() => {
@@ -125,7 +127,8 @@ impl Shell {
                 }
             },
             // It was for an incarnation that is no more.
-            StoreEvent::Joined(..)
+            StoreEvent::Driver(..)
+            | StoreEvent::Joined(..)
             | StoreEvent::Membership(..)
             | StoreEvent::Leased(..)
             | StoreEvent::Page { .. }

@@ -8,7 +8,7 @@ use wellspring_engine::{
 };
 
 use crate::agenda::{News, Occurrence};
-use crate::clock::{HOUR, MINUTE, SECOND};
+use crate::clock::{MINUTE, SECOND};
 use crate::model::Past;
 use crate::provider::Window;
 use crate::receiver::{DEADLINE, timeout};
@@ -181,11 +181,8 @@ impl World {
         let all = self.flying.iter().filter(of_driver).count();
         let lane = self.flying.iter().filter(of_driver);
         let lane = lane.filter(|call| call.effect.lane == effect.lane).count();
-        let slack = &self.nodes[node].slack;
-        let allowed = concurrency + slack.get(&effect.lane).copied().unwrap_or(0);
-        let allowed_all = self.limits.in_flight + slack.values().sum::<u32>();
-        if u32::try_from(lane).unwrap_or(u32::MAX) > allowed
-            || u32::try_from(all).unwrap_or(u32::MAX) > allowed_all
+        if u32::try_from(lane).unwrap_or(u32::MAX) > concurrency
+            || u32::try_from(all).unwrap_or(u32::MAX) > self.limits.in_flight
         {
             let seen = format!("{lane} of {concurrency} in {:?}, {all} in all", effect.lane);
             self.broken("no more calls in flight than allowed", seen);
@@ -209,9 +206,7 @@ impl World {
             let elapsed = u64::try_from(self.now - down.from).unwrap_or(0);
             let probes = 10 + elapsed / 40_000 + outage.misled * 10 + 5 * self.clock_jumps;
             let others = (20 + u64::from(concurrency)) * (1 + outage.misled);
-            // A breaker does not open before a clock that went back has caught up.
-            let steady = self.went_back_at + 4 * HOUR < down.from;
-            if outage.probes > probes || steady && outage.others > others {
+            if outage.probes > probes || outage.others > others {
                 let seen = format!(
                     "{} probes (at most {probes}), {} others (at most {others}) after {elapsed} ms",
                     outage.probes, outage.others
@@ -254,7 +249,7 @@ impl World {
                         ErrorClass::ConnectionFailure | ErrorClass::BankMaintenance
                     ),
                 };
-                let effect = self.ended(node, effect, up);
+                let effect = self.ended(effect, up);
                 Event::Fetched(effect, result)
             }
             Event::Delivered(effect, mut result) => {
@@ -266,7 +261,7 @@ impl World {
                         up
                     }
                 };
-                let effect = self.ended(node, effect, up);
+                let effect = self.ended(effect, up);
                 Event::Delivered(effect, result)
             }
             Event::Command(command) => {
@@ -290,17 +285,14 @@ impl World {
         self.give(node, now, event);
     }
 
-    fn ended(&mut self, node: usize, effect: EffectId, up: bool) -> EffectId {
+    fn ended(&mut self, effect: EffectId, up: bool) -> EffectId {
         let place = self.flying.iter().position(|call| call.effect == effect);
         let lane = effect.lane;
-        match place {
-            Some(place) => {
-                self.flying.remove(place);
-            }
-            // It has ended already: the driver's count of the lane may now be too low.
-            None => *self.nodes[node].slack.entry(lane).or_default() += 1,
+        if let Some(place) = place {
+            self.flying.remove(place);
         }
-        if (up || place.is_none())
+        if up
+            && place.is_some()
             && let Some(outage) = self.outages.get_mut(&(effect.incarnation, lane))
         {
             outage.misled += 1;

@@ -1,9 +1,9 @@
 //! One node: the real driver, and an imitation of the shell around it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use wellspring_core::{IncarnationId, Lane, Timestamp};
+use wellspring_core::{IncarnationId, Timestamp};
 use wellspring_engine::{Action, Driver, Event, InboxRow};
 
 use crate::agenda::{Again, News, Occurrence, StoreOp};
@@ -40,8 +40,6 @@ pub(crate) struct Node {
     pub(crate) stalls: bool,
     /// When something last kept it from its work.
     pub(crate) troubled_at: i64,
-    /// By how much results reported twice may have confused its slots.
-    pub(crate) slack: BTreeMap<Lane, u32>,
 }
 
 /// Remembers which inbox rows the driver already has.
@@ -85,7 +83,6 @@ impl World {
             fate: None,
             stalls: false,
             troubled_at: self.now,
-            slack: BTreeMap::new(),
         }
     }
 
@@ -159,7 +156,6 @@ impl World {
         state.inbox = Inbox::default();
         state.releasing = 0;
         state.acquiring = false;
-        state.slack.clear();
         state.troubled_at = self.now;
         self.unsettle();
         self.ask_store(node, StoreOp::Join(incarnation));

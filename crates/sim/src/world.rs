@@ -53,8 +53,6 @@ pub(crate) struct World {
     pub(crate) flying: Vec<Call>,
     pub(crate) outages: Outages,
     pub(crate) clock_jumps: u64,
-    /// When a clock last went back.
-    pub(crate) went_back_at: i64,
     /// Faults that strike the next calls.
     pub(crate) armed: BTreeMap<Fault, u32>,
     pub(crate) refused_until: i64,
@@ -134,7 +132,6 @@ impl World {
             flying: Vec::new(),
             outages: Outages::new(),
             clock_jumps: 0,
-            went_back_at: 0,
             armed: BTreeMap::new(),
             refused_until: 0,
             struck: BTreeSet::new(),

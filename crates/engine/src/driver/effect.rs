@@ -103,8 +103,10 @@ impl<T> Driver<T> {
         };
         resident.phase = Phase::Flying;
         let collection = &resident.collection;
+        self.calls += 1;
         let effect = EffectId {
             incarnation: self.incarnation,
+            number: self.calls,
             id,
             version: collection.version,
             lane,
@@ -114,6 +116,7 @@ impl<T> Driver<T> {
         match &collection.state {
             State::Collecting { .. } => {
                 self.counters.fetches += 1;
+                self.flights.insert(effect.number);
                 let order = FetchOrder {
                     source: collection.source.clone(),
                     id,
@@ -123,6 +126,7 @@ impl<T> Driver<T> {
             }
             State::Delivering { kind, since, .. } => {
                 self.counters.deliveries += 1;
+                self.flights.insert(effect.number);
                 let order = DeliverOrder {
                     id,
                     tenant: collection.tenant,
@@ -144,7 +148,7 @@ impl<T> Driver<T> {
     }
 
     pub(super) fn fetched(&mut self, now: Timestamp, effect: EffectId, result: FetchResult) {
-        if effect.incarnation != self.incarnation {
+        if !self.landed(effect) {
             self.counters.stale_results += 1;
             return;
         }
@@ -187,7 +191,7 @@ impl<T> Driver<T> {
     }
 
     pub(super) fn delivered(&mut self, now: Timestamp, effect: EffectId, result: DeliverResult) {
-        if effect.incarnation != self.incarnation {
+        if !self.landed(effect) {
             self.counters.stale_results += 1;
             return;
         }
@@ -219,6 +223,11 @@ impl<T> Driver<T> {
             }
         };
         self.ended(now, effect, input, None, call);
+    }
+
+    /// Notes that a call is over; returns whether this is its first result.
+    fn landed(&mut self, effect: EffectId) -> bool {
+        effect.incarnation == self.incarnation && self.flights.remove(&effect.number)
     }
 
     fn ended(

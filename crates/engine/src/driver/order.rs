@@ -115,6 +115,8 @@ pub enum Busy {
 pub struct EffectId {
     /// The driver's life that ordered it.
     pub incarnation: IncarnationId,
+    /// Counts the calls of that life; each has one result that counts.
+    pub number: u64,
     /// For which collection.
     pub id: CollectionId,
     /// The version it acts for.

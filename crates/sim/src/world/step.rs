@@ -207,7 +207,6 @@ impl World {
                     self.report.strike(fault);
                     self.clock_jumps += 1;
                     if by < 0 {
-                        self.went_back_at = self.now;
                     }
                     self.nodes[node].offset = offset;
                     self.nodes[node].troubled_at = self.now + by.abs();
