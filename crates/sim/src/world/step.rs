@@ -206,8 +206,6 @@ impl World {
                 if offset.abs() <= 4 * HOUR {
                     self.report.strike(fault);
                     self.clock_jumps += 1;
-                    if by < 0 {
-                    }
                     self.nodes[node].offset = offset;
                     self.nodes[node].troubled_at = self.now + by.abs();
                     self.turn_if_awake(node);
