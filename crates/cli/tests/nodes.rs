@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wellspring_sandbox::Source;
 
-use common::child::Server;
+use common::child::{Server, get};
 use common::{World, postgres, request_id};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -85,6 +85,53 @@ async fn what_a_killed_node_accepted_is_finished_by_the_other_within_ten_seconds
     database.remove().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgresql_that_is_away_refuses_new_work_and_loses_nothing_of_the_old() {
+    let database = Database::create().await;
+    let world = World::start("{ interval: 50ms, rate: 1.5, max_delay: 500ms, max_retries: 100 }");
+    world.sandbox.update(Source::Gas, |gas| {
+        gas.failure_rate = 0.0;
+        gas.latency = Duration::from_millis(500);
+    });
+    let server = Server::start(world.serve(Some(&database.url)))
+        .await
+        .unwrap();
+    let mut accepted = Vec::new();
+    for _ in 0..20 {
+        accepted.push(request_id(&world.post(&server, "gas", None).await.unwrap()));
+    }
+    database.close().await;
+    let refused = world.post(&server, "gas", None).await.unwrap();
+    assert_eq!(
+        refused.status,
+        503,
+        "{}",
+        String::from_utf8_lossy(&refused.body)
+    );
+    assert!(refused.headers.contains_key("retry-after"));
+    let deadline = Instant::now() + common::PATIENCE;
+    while get(&world.client, &server.url("/readyz"))
+        .await
+        .unwrap()
+        .status
+        != 503
+    {
+        assert!(Instant::now() < deadline, "readyz says so");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    database.open().await;
+    for id in &accepted {
+        world.until_status(&server, id, "delivered").await;
+    }
+    let deadline = Instant::now() + common::PATIENCE;
+    while world.post(&server, "gas", None).await.unwrap().status != 202 {
+        assert!(Instant::now() < deadline, "new work is taken again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(server);
+    database.remove().await;
+}
+
 /// A database of this test's own.
 struct Database {
     admin: String,
@@ -103,6 +150,28 @@ impl Database {
             admin,
             name,
         }
+    }
+
+    /// Ends all connections and lets none in.
+    async fn close(&self) {
+        let name = &self.name;
+        execute(
+            &self.admin,
+            &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"),
+        )
+        .await;
+        let sql = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        );
+        execute(&self.admin, &sql).await;
+    }
+
+    async fn open(&self) {
+        execute(
+            &self.admin,
+            &format!("ALTER DATABASE {} ALLOW_CONNECTIONS true", self.name),
+        )
+        .await;
     }
 
     async fn remove(self) {
