@@ -237,9 +237,13 @@ impl World {
 
     fn may_coast(&self, at: i64) -> bool {
         let paused = self.nodes.iter().any(|node| node.paused_until > self.now);
+        let moving = self
+            .nodes
+            .iter()
+            .any(|node| node.acquiring || node.releasing > 0);
         let waiting =
             now(self.store.inbox(self.store.shards(), 1)).is_ok_and(|rows| !rows.is_empty());
-        at > self.restless_until && !paused && !waiting
+        at > self.restless_until && !paused && !moving && !waiting
     }
 
     fn next_tick(&self) -> Option<(i64, usize)> {

@@ -68,6 +68,7 @@ impl World {
                         Some(_) => self.ask_store(node, StoreOp::Scan(current, shards, last)),
                         None => {
                             self.nodes[node].acquiring = false;
+                            self.unsettle();
                             self.read_inbox(node);
                         }
                     }
