@@ -44,10 +44,10 @@ impl World {
     fn is_quiet(&self) -> bool {
         self.agenda.first_at().is_none()
             && self.model.posted.is_empty()
-            && self
-                .nodes
-                .iter()
-                .all(|node| node.driver.is_idle() && node.driver.next_wakeup().is_none())
+            && self.nodes.iter().all(|node| {
+                let owns = node.driver.is_ready();
+                owns && node.driver.is_idle() && node.driver.next_wakeup().is_none()
+            })
             && !self.model.rows.values().any(crate::model::Row::is_live)
     }
 
