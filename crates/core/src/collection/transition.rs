@@ -256,10 +256,7 @@ impl Collection {
                 (retries, counts.waits, policy.collect.delay(retries, rng))
             }
         };
-        let due = retry_at
-            .unwrap_or_else(|| now.after(delay))
-            .min(give_up_at)
-            .max(now);
+        let due = retry_at.unwrap_or_else(|| now.after(delay)).min(give_up_at);
         let next = self.next(State::Collecting {
             since: counts.since,
             retries,
@@ -393,10 +390,7 @@ impl Collection {
             policy.deliver.delay(retries, rng)
         };
         let give_up_at = counts.since.after(policy.give_up_after);
-        let due = retry_at
-            .unwrap_or_else(|| now.after(delay))
-            .min(give_up_at)
-            .max(now);
+        let due = retry_at.unwrap_or_else(|| now.after(delay)).min(give_up_at);
         let next = self.next(State::Delivering {
             kind,
             since: counts.since,
