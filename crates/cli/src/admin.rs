@@ -54,6 +54,13 @@ pub(crate) async fn run(config: &Config, request: Request) -> Result<Value> {
     if let Ok(stream) = UnixStream::connect(&socket).await {
         return ask(stream, &request).await;
     }
+    let makes = matches!(request, Request::KeyCreate { .. });
+    if config.database.is_none() && !makes && !config.sqlite_path().exists() {
+        bail!(
+            "there is no database in {}; is --data-dir right?",
+            config.data_dir.display()
+        );
+    }
     let opened = wiring::open(config).await?;
     perform(&opened, request).await
 }

@@ -37,6 +37,7 @@ impl Start {
         let sources = folder.join("sources").display().to_string();
         let mut arguments = vec!["serve".to_owned(), "--data-dir".to_owned(), data];
         arguments.extend([
+            "--end-with-stdin".to_owned(),
             "--sources".to_owned(),
             sources,
             "--log".to_owned(),
@@ -78,7 +79,8 @@ impl Server {
             .args(&start.arguments)
             .args(["--listen", &address.to_string()])
             .envs(start.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
+            // Held open by this process: the server ends with it, also when it is killed.
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)
             .kill_on_drop(true)

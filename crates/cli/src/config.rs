@@ -53,7 +53,7 @@ pub(crate) struct Flags {
         global = true,
         value_name = "CIDRS",
         env = "WELLSPRING_OUTBOUND_ALLOW",
-        value_delimiter = ','
+        value_delimiter = ',', value_parser = network
     )]
     pub(crate) outbound_allow: Option<Vec<IpNet>>,
 }
@@ -73,6 +73,9 @@ pub(crate) struct ServeFlags {
     /// Threads for network work; the database has its own [default: half the cores]
     #[arg(long, value_name = "N", env = "WELLSPRING_THREADS")]
     pub(crate) threads: Option<usize>,
+    /// Stop when standard input ends, for a parent that may be killed
+    #[arg(long, hide = true)]
+    pub(crate) end_with_stdin: bool,
 }
 
 /// How log lines look.
@@ -150,6 +153,11 @@ impl Config {
             bail!(
                 "`database` must begin with postgres:// (without it SQLite in the data folder is used)"
             );
+        }
+        if let Some(folder) = flags.sources.as_ref().or(file.sources.as_ref())
+            && !folder.is_dir()
+        {
+            bail!("`sources`: there is no folder {}", folder.display());
         }
         let limits = file.limits.apply(Limits::default())?;
         let threads = serve
@@ -244,6 +252,15 @@ fn secret(name: &str, given: Option<String>) -> Result<Option<SecretString>> {
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Reads a network such as 10.0.0.0/8; an address alone is a network of one.
+fn network(text: &str) -> Result<IpNet, String> {
+    let alone = || text.parse::<std::net::IpAddr>().map(IpNet::from);
+    text.trim()
+        .parse()
+        .or_else(|_network| alone())
+        .map_err(|_neither| format!("`{text}` is not a network such as 10.0.0.0/8 or an address"))
 }
 
 fn default_threads() -> usize {

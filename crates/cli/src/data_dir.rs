@@ -72,8 +72,15 @@ pub(crate) fn admin_socket(folder: &Path) -> PathBuf {
     folder.join("admin.sock")
 }
 
-/// Returns the master key: the configured one, or the folder's, made at the first start.
-pub(crate) fn master_key(folder: &Path, configured: Option<&SecretString>) -> Result<[u8; 32]> {
+/// Returns the master key: the configured one, or the folder's.
+///
+/// A folder that has no database yet gets one; made for a database that is there already, it
+/// would only look like the right one.
+pub(crate) fn master_key(
+    folder: &Path,
+    configured: Option<&SecretString>,
+    is_new: bool,
+) -> Result<[u8; 32]> {
     if let Some(key) = configured {
         return parse_key(key.expose_secret()).context("WELLSPRING_MASTER_KEY");
     }
@@ -84,6 +91,15 @@ pub(crate) fn master_key(folder: &Path, configured: Option<&SecretString>) -> Re
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+    if !is_new {
+        return Err(coded(
+            Code::MasterKeyMismatch,
+            format!(
+                "there is a database, but its key {} is missing: put it back",
+                path.display()
+            ),
+        ));
     }
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
@@ -133,10 +149,11 @@ mod tests {
         drop(first);
         let _second = lock(&data).unwrap();
 
-        let key = master_key(&data, None).unwrap();
-        assert_eq!(master_key(&data, None).unwrap(), key);
+        assert!(master_key(&data, None, false).is_err());
+        let key = master_key(&data, None, true).unwrap();
+        assert_eq!(master_key(&data, None, false).unwrap(), key);
         let given: SecretString = hex::encode([7; 32]).into();
-        assert_eq!(master_key(&data, Some(&given)).unwrap(), [7; 32]);
-        assert!(master_key(&data, Some(&"short".to_owned().into())).is_err());
+        assert_eq!(master_key(&data, Some(&given), true).unwrap(), [7; 32]);
+        assert!(master_key(&data, Some(&"short".to_owned().into()), true).is_err());
     }
 }

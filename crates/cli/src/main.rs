@@ -118,6 +118,8 @@ impl Common {
 }
 
 fn main() -> ExitCode {
+    // Databases, backups and logs are for their owner only.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -139,8 +141,9 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Demo(demo) => block_on(2, command::demo::run(demo)),
         Command::Serve { flags, serve } => {
+            let end_with_stdin = serve.end_with_stdin;
             let config = Config::load(flags, serve)?;
-            block_on(config.threads, command::serve::run(config))
+            block_on(config.threads, command::serve::run(config, end_with_stdin))
         }
         Command::Sandbox { listen, seed } => block_on(2, command::sandbox::run(listen, seed)),
         Command::Key { key, common } => {

@@ -39,7 +39,7 @@ pub(crate) async fn open(config: &Config) -> Result<Opened> {
                     "with PostgreSQL, WELLSPRING_MASTER_KEY (or WELLSPRING_MASTER_KEY_FILE) must be set",
                 ));
             };
-            let key = data_dir::master_key(&config.data_dir, Some(key))?;
+            let key = data_dir::master_key(&config.data_dir, Some(key), false)?;
             let store =
                 PostgresStore::connect(url.expose_secret(), PostgresOptions::default()).await;
             let store = store.map_err(database_error)?;
@@ -47,7 +47,10 @@ pub(crate) async fn open(config: &Config) -> Result<Opened> {
         }
         None => {
             let lock = data_dir::lock(&config.data_dir)?;
-            let key = data_dir::master_key(&config.data_dir, config.master_key.as_ref())?;
+            let key = {
+                let is_new = !config.sqlite_path().exists();
+                data_dir::master_key(&config.data_dir, config.master_key.as_ref(), is_new)?
+            };
             let store = SqliteStore::open(&config.sqlite_path(), &SqliteOptions::default())
                 .map_err(database_error)?;
             (Arc::new(store.clone()), Some(store), Some(lock), key)

@@ -76,7 +76,8 @@ impl Connectors {
         let Some(source) = self.source(name) else {
             return FetchResult::Failed {
                 error: Error {
-                    class: ErrorClass::InternalError,
+                    // Its file may be back in a moment, so this ends nothing at once.
+                    class: ErrorClass::ConnectionFailure,
                     code: "source_not_configured".to_owned(),
                     message: "the source is not configured".to_owned(),
                 },

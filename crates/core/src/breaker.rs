@@ -75,7 +75,7 @@ impl Breaker {
             Phase::Ramping { limit } => limit.min(full),
             Phase::Open {
                 probe_at, probing, ..
-            } => u32::from(!probing && now >= probe_at),
+            } => u32::from(full > 0 && !probing && now >= probe_at),
         }
     }
 

@@ -337,6 +337,14 @@ impl Collection {
         }
     }
 
+    /// Returns when the present stage began.
+    pub const fn stage_began(&self) -> Option<Timestamp> {
+        match &self.state {
+            State::Collecting { since, .. } | State::Delivering { since, .. } => Some(*since),
+            State::Delivered { .. } | State::Failed { .. } => None,
+        }
+    }
+
     /// Returns when the present stage is given up even if it was never tried.
     pub fn gives_up_at(&self, policy: &CollectionPolicy) -> Option<Timestamp> {
         match &self.state {

@@ -98,9 +98,9 @@ pub struct Entry {
 pub struct KeyRow {
     /// Whose key it is.
     pub tenant: TenantId,
-    /// SHA-256 of the operation and the key.
+    /// SHA-256 of the key.
     pub key: [u8; 32],
-    /// SHA-256 of the request that it came with.
+    /// SHA-256 of the operation and the request that it came with.
     pub fingerprint: [u8; 32],
     /// What the request made or changed.
     pub id: CollectionId,

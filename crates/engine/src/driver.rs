@@ -118,6 +118,7 @@ pub struct Driver<T> {
     gates: BTreeMap<Lane, Gate>,
     gate_wakes: BTreeSet<(Timestamp, Lane)>,
     starved: BTreeSet<Lane>,
+    last_starved: Lane,
     in_flight: u32,
     calls: u64,
     /// The numbers of the calls that have no result yet.
@@ -160,6 +161,7 @@ impl<T> Driver<T> {
             gates: BTreeMap::new(),
             gate_wakes: BTreeSet::new(),
             starved: BTreeSet::new(),
+            last_starved: Lane(0),
             in_flight: 0,
             calls: 0,
             flights: BTreeSet::new(),

@@ -127,7 +127,8 @@ impl EngineHandle {
         match answer.await {
             Ok(Answer::Elsewhere) => self.post(request, key).await,
             Ok(answer) => answer,
-            Err(_dropped) => Answer::Busy(Busy::NotReady),
+            // The driver that had it was replaced with a commit under way.
+            Err(_dropped) => Answer::Unknown,
         }
     }
 
@@ -147,6 +148,11 @@ impl EngineHandle {
 
     /// Leaves the request in the inbox of the shard's owner.
     async fn post(&self, request: Request, key: Option<Key>) -> Answer {
+        let shards = self.store.shards();
+        // Where leases do not end there is no other node: this one is starting or stopping.
+        if self.store.renewal().is_none() || shards.is_empty() {
+            return Answer::Busy(Busy::NotReady);
+        }
         let now = self.clock.now();
         let (id, request) = match request {
             Request::Collect {
@@ -157,8 +163,8 @@ impl EngineHandle {
                 actor,
             } => {
                 let mut rng = ChaCha8Rng::seed_from_u64(random_seed());
-                let shard =
-                    Shard(u8::try_from(random_seed() % u64::from(Shard::COUNT)).unwrap_or(0));
+                let place = usize::try_from(random_seed()).unwrap_or(0) % shards.len();
+                let shard = shards.get(place).copied().unwrap_or(Shard(0));
                 let id = CollectionId::mint_in(now, shard, &mut rng);
                 (
                     id,

@@ -18,8 +18,13 @@ impl Inbox {
     }
 
     /// Returns the rows that are new, in order.
-    pub(crate) fn fresh(&mut self, rows: Vec<InboxRow>) -> Vec<InboxRow> {
-        let present: BTreeSet<i64> = rows.iter().map(|row| row.number).collect();
+    ///
+    /// `whole` says that the reading reached the end of the inbox.
+    pub(crate) fn fresh(&mut self, rows: Vec<InboxRow>, whole: bool) -> Vec<InboxRow> {
+        let mut present: BTreeSet<i64> = rows.iter().map(|row| row.number).collect();
+        if let (false, Some(last)) = (whole, present.last().copied()) {
+            present.extend(self.taken.range(last..));
+        }
         let fresh = rows
             .into_iter()
             .filter(|row| !self.taken.contains(&row.number))

@@ -94,7 +94,8 @@ impl Shell {
                 self.inbox.reading = false;
                 match outcome {
                     Ok(rows) => {
-                        for row in self.inbox.fresh(rows) {
+                        let whole = rows.len() < INBOX_ROWS;
+                        for row in self.inbox.fresh(rows, whole) {
                             let origin = Origin::Inbox(row.number);
                             self.handle(
                                 now,
@@ -112,7 +113,7 @@ impl Shell {
             StoreEvent::Released(incarnation, outcome) if incarnation == self.incarnation => {
                 self.releasing = self.releasing.saturating_sub(1);
                 if let Err(error) = outcome {
-                    // The shards are still ours in the database: the next renewal takes them up again.
+                    // The shards are still ours in the database: the next renewal tries again.
                     tracing::warn!(%error, "Shards could not be given up");
                 }
             }
@@ -164,21 +165,31 @@ impl Shell {
         if self.stopping || moving || membership.nodes.is_empty() {
             return;
         }
+        let owned: std::collections::BTreeSet<Shard> = self.driver.shards().collect();
+        // Ours in the database but not in memory: their release failed, and nobody works them.
+        let ours = membership
+            .owners
+            .iter()
+            .filter(|(_, owner)| **owner == self.incarnation);
+        let forgotten: Vec<Shard> = ours
+            .map(|(shard, _)| *shard)
+            .filter(|shard| !owned.contains(shard))
+            .collect();
+        if !forgotten.is_empty() {
+            self.release(forgotten);
+            return;
+        }
         let all = self.parts.store.shards();
         let share = all.len().div_ceil(membership.nodes.len());
         let kept = self.driver.kept_shards();
         if kept > share {
-            let owned: Vec<Shard> = self.driver.shards().collect();
             let excess = owned.into_iter().rev().take(kept - share).collect();
             self.handle(self.parts.clock.now(), Event::Drain(excess));
             return;
         }
-        let owned: std::collections::BTreeSet<Shard> = self.driver.shards().collect();
-        let free = all.into_iter().filter(|shard| {
-            let owner = membership.owners.get(shard);
-            // A shard of ours in the database but not in memory is one whose release failed.
-            owner.is_none() || (owner == Some(&self.incarnation) && !owned.contains(shard))
-        });
+        let free = all
+            .into_iter()
+            .filter(|shard| !membership.owners.contains_key(shard));
         let wanted: Vec<Shard> = free.take(share - kept).collect();
         if !wanted.is_empty() {
             self.acquire(wanted);

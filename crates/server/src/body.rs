@@ -52,7 +52,7 @@ impl Fields {
             return serde_json::from_slice(body).map_err(BodyError::Malformed);
         }
         let _other: Value = serde_json::from_slice(body).map_err(BodyError::Malformed)?;
-        faults.push(Fault::at("", "must be an object"));
+        faults.push(Fault::at("", "the body must be a JSON object"));
         Ok(Self(Vec::new()))
     }
 

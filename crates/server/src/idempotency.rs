@@ -21,8 +21,10 @@ pub(crate) enum Refusal {
     InUse,
 }
 
-/// Returns the hash of the operation and the key in the headers.
-pub(crate) fn hash(headers: &HeaderMap, operation: &str) -> Result<Option<[u8; 32]>, Malformed> {
+/// Returns the hash of the key in the headers.
+///
+/// The operation is part of the fingerprint: a key is one request, whichever endpoint it went to.
+pub(crate) fn hash(headers: &HeaderMap) -> Result<Option<[u8; 32]>, Malformed> {
     let mut values = headers.get_all(&HEADER).iter();
     let Some(value) = values.next() else {
         return Ok(None);
@@ -31,11 +33,7 @@ pub(crate) fn hash(headers: &HeaderMap, operation: &str) -> Result<Option<[u8; 3
         return Err(Malformed);
     }
     let key = read(value).ok_or(Malformed)?;
-    let mut digest = Sha256::new();
-    digest.update(operation);
-    digest.update([0]);
-    digest.update(key);
-    Ok(Some(digest.finalize().into()))
+    Ok(Some(Sha256::digest(key).into()))
 }
 
 /// Looks up what a key was used for.

@@ -30,7 +30,7 @@ pub async fn keep_metrics(handle: PrometheusHandle, stop: impl Future<Output = (
 
 /// Tells Prometheus what happened.
 #[utoipa::path(
-    get, path = "/metrics", tag = "operation",
+    get, path = "/metrics", tag = "operation", operation_id = "metrics",
     responses(
         (status = 200, description = "The metrics", body = String, content_type = "text/plain"),
         (status = 404, description = "Metrics are served elsewhere"),

@@ -54,9 +54,16 @@ pub fn router(parts: AppParts) -> Router {
     let elsewhere_too = Arc::clone(&elsewhere);
     routes
         .router
+        .route("/", axum::routing::get(to_docs))
+        .route("/docs/", axum::routing::get(to_docs))
         .fallback(move || lost(&elsewhere, unknown_path()))
         .method_not_allowed_fallback(move || lost(&elsewhere_too, unknown_method()))
         .with_state(Arc::new(App::new(parts, exposition)))
+}
+
+/// Who opens the address in a browser wants the documentation.
+async fn to_docs() -> axum::response::Redirect {
+    axum::response::Redirect::temporary("/docs")
 }
 
 /// Returns a router with nothing but `/metrics`, for a listener of its own.

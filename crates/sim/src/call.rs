@@ -205,7 +205,8 @@ impl World {
             }
             let elapsed = u64::try_from(self.now - down.from).unwrap_or(0);
             let probes = 10 + elapsed / 40_000 + outage.misled * 10 + 5 * self.clock_jumps;
-            let others = (20 + u64::from(concurrency)) * (1 + outage.misled);
+            // Twenty to fill the window, what was in flight, and what the five quiet seconds let through.
+            let others = (20 + 2 * u64::from(concurrency)) * (1 + outage.misled);
             if outage.probes > probes || outage.others > others {
                 let seen = format!(
                     "{} probes (at most {probes}), {} others (at most {others}) after {elapsed} ms",

@@ -61,7 +61,7 @@ impl World {
             Answer::NotFound => self.not_found(&ask),
             Answer::Rejected(_) => {}
             Answer::KeyTaken => self.key_taken(&ask),
-            Answer::KeyBusy | Answer::Busy(_) => self.send_again(ask),
+            Answer::KeyBusy | Answer::Busy(_) | Answer::Unknown => self.send_again(ask),
             Answer::Elsewhere => self.post(ask),
         }
     }

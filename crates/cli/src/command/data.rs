@@ -39,6 +39,9 @@ pub(crate) async fn migrate(config: &Config, output: Output) -> Result<()> {
 /// Copies the database, in use or not.
 pub(crate) async fn backup(config: &Config, target: PathBuf, output: Output) -> Result<()> {
     let target = std::path::absolute(target)?;
+    if let Some(folder) = target.parent().filter(|folder| !folder.is_dir()) {
+        bail!("there is no folder {}", folder.display());
+    }
     let reply = admin::run(config, Request::Backup { target }).await?;
     output.print(&reply, || {
         let file = reply["file"].as_str().unwrap_or_default();
@@ -55,6 +58,9 @@ pub(crate) async fn backup(config: &Config, target: PathBuf, output: Output) -> 
 pub(crate) fn restore(config: &Config, source: &Path, output: Output) -> Result<()> {
     if config.database.is_some() {
         bail!("with PostgreSQL, use pg_restore or the backups of your PostgreSQL service");
+    }
+    if !source.is_file() {
+        bail!("there is no file {}", source.display());
     }
     let _lock = data_dir::lock(&config.data_dir)?;
     SqliteStore::restore(source, &config.sqlite_path(), random_seed() >> 1)

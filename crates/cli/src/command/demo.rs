@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 use wellspring_delivery::SigningSecret;
 use wellspring_engine::{Tasks, random_seed};
@@ -31,7 +32,13 @@ pub(crate) struct Demo {
 pub(crate) async fn run(demo: Demo) -> Result<()> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let tasks = Tasks::default();
-    let outcome = play(&demo, folder.path(), &tasks).await;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let outcome = tokio::select! {
+        outcome = play(&demo, folder.path(), &tasks) => outcome,
+        _ = terminate.recv() => Err(anyhow::anyhow!("terminated")),
+        _ = hang_up.recv() => Err(anyhow::anyhow!("the terminal was closed")),
+    };
     tasks.stop();
     tasks.ended().await;
     outcome
@@ -274,7 +281,7 @@ fn progress(count: u64) -> ProgressBar {
 fn show(bar: &ProgressBar, stage: &Stage, accepted: usize) {
     let calls = stage.sandbox.total();
     // Where there is no terminal to draw on, a line now and then.
-    if bar.is_hidden() && accepted.is_multiple_of(50) && bar.length() != Some(bar.position()) {
+    if bar.is_hidden() && accepted.is_multiple_of(100) && bar.length() != Some(bar.position()) {
         let (delivered, failed) = (stage.seen.taken(), calls.failed);
         let line = format!(
             "{accepted} accepted, {delivered} delivered, {failed} of {} calls to providers failed",

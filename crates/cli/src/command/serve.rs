@@ -18,7 +18,7 @@ use crate::error::{Code, coded};
 use crate::wiring::{self, Opened};
 
 /// Runs until the first SIGTERM or SIGINT, then drains; a second one ends it at once.
-pub(crate) async fn run(config: Config) -> Result<()> {
+pub(crate) async fn run(config: Config, end_with_stdin: bool) -> Result<()> {
     crate::logging::init(&config)?;
     let prometheus = PrometheusBuilder::new()
         .set_buckets(&BUCKETS)
@@ -27,13 +27,25 @@ pub(crate) async fn run(config: Config) -> Result<()> {
         .context("metrics recorder")?;
     let sources = wiring::load_sources(&config)?;
     let opened = Arc::new(wiring::open(&config).await?);
+    let tasks = Tasks::default();
+    // Whatever may fail comes before the key, which is printed only once.
+    let listener = listen(config.listen).await?;
+    let metrics_listener = match config
+        .metrics_listen
+        .filter(|metrics| *metrics != config.listen)
+    {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
+    // Without the lock there is PostgreSQL, to which commands go by themselves.
+    if opened.lock.is_some() {
+        admin::listen(&config.data_dir, Arc::clone(&opened), &tasks)?;
+    }
     if let Some(key) = wiring::bootstrap(&config, &opened).await? {
         print_key(&key);
     }
-    let tasks = Tasks::default();
     let node = wiring::start(&config, &opened, sources, &tasks)?;
 
-    let listener = listen(config.listen).await?;
     let address = listener.local_addr()?;
     let public_url = config
         .public_url
@@ -50,11 +62,8 @@ pub(crate) async fn run(config: Config) -> Result<()> {
         version: env!("CARGO_PKG_VERSION"),
         separate_metrics,
     };
-    let separate = config
-        .metrics_listen
-        .filter(|metrics| *metrics != config.listen);
-    if let Some(metrics) = separate {
-        let listener = listen(metrics).await?;
+    let separate = metrics_listener.is_some();
+    if let Some(listener) = metrics_listener {
         let router = metrics_router(&parts(true));
         let stop = tasks.stop_token().clone();
         tasks.spawn("metrics", async move {
@@ -64,10 +73,6 @@ pub(crate) async fn run(config: Config) -> Result<()> {
                 tracing::error!(%error, "Metrics server ended");
             }
         });
-    }
-    // Several processes on PostgreSQL may share a folder only by accident; the socket is the first one's.
-    if opened.lock.is_some() {
-        admin::listen(&config.data_dir, Arc::clone(&opened), &tasks)?;
     }
     watch_sources(
         &config,
@@ -89,16 +94,24 @@ pub(crate) async fn run(config: Config) -> Result<()> {
         ),
     );
     stop_at_signals(&tasks)?;
+    if end_with_stdin {
+        stop_with_stdin(&tasks);
+    }
     tracing::info!(address = %address, sources = node.connectors.sources().len(), "Listening");
 
     let stop = tasks.stop_token().clone();
-    let served =
-        wellspring_server::serve(listener, router(parts(separate.is_some())), async move {
-            stop.cancelled().await
-        });
+    let served = wellspring_server::serve(listener, router(parts(separate)), async move {
+        stop.cancelled().await
+    });
     served.await.context("the HTTP server ended")?;
     tasks.stop();
-    tasks.ended().await;
+    // The engine has waited its grace for calls in flight; what is left of them runs again.
+    if tokio::time::timeout(AFTER_GRACE, tasks.ended())
+        .await
+        .is_err()
+    {
+        tracing::warn!("Some calls did not end in time; they are made again at the next start");
+    }
     tracing::info!("Stopped");
     Ok(())
 }
@@ -182,6 +195,22 @@ fn refresh_access(opened: Arc<Opened>, tasks: &Tasks) {
     });
 }
 
+/// Ends with whoever started this process and holds its standard input, however that one ends.
+fn stop_with_stdin(tasks: &Tasks) {
+    let stopping = tasks.clone();
+    let wait = move || {
+        // Nothing is ever written: the end, or an error, is what is waited for.
+        std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()).unwrap_or_default();
+        stopping.stop();
+    };
+    if let Err(error) = std::thread::Builder::new()
+        .name("stdin".to_owned())
+        .spawn(wait)
+    {
+        tracing::warn!(%error, "Standard input is not watched");
+    }
+}
+
 fn stop_at_signals(tasks: &Tasks) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -210,6 +239,7 @@ fn stop_at_signals(tasks: &Tasks) -> Result<()> {
 }
 
 const SOURCES_POLL: Duration = Duration::from_secs(1);
+const AFTER_GRACE: Duration = Duration::from_secs(11);
 const GAUGES: Duration = Duration::from_secs(1);
 const ACCESS_POLL: Duration = Duration::from_secs(5);
 /// The buckets of OpenTelemetry's HTTP metrics, in seconds, and a few for what waits.

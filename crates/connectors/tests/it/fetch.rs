@@ -157,7 +157,7 @@ async fn replaced_sources_count_from_the_next_call_on() {
     let (error, retry_at) = failure(connectors.fetch(order("gas")).await);
     assert_eq!(
         (error.class, error.code.as_str(), retry_at),
-        (ErrorClass::InternalError, "source_not_configured", None)
+        (ErrorClass::ConnectionFailure, "source_not_configured", None)
     );
     assert!(connectors.sources().is_empty());
     assert_eq!(world.control.counts(Source::Gas).total, 1);

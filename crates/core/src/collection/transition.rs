@@ -256,7 +256,7 @@ impl Collection {
                 (retries, counts.waits, policy.collect.delay(retries, rng))
             }
         };
-        let due = retry_at.unwrap_or_else(|| now.after(delay)).min(give_up_at);
+        let due = told_or_planned(now, retry_at, delay).min(give_up_at);
         let next = self.next(State::Collecting {
             since: counts.since,
             retries,
@@ -390,7 +390,7 @@ impl Collection {
             policy.deliver.delay(retries, rng)
         };
         let give_up_at = counts.since.after(policy.give_up_after);
-        let due = retry_at.unwrap_or_else(|| now.after(delay)).min(give_up_at);
+        let due = told_or_planned(now, retry_at, delay).min(give_up_at);
         let next = self.next(State::Delivering {
             kind,
             since: counts.since,
@@ -603,6 +603,13 @@ fn wait_delay(error: &Error, waits: u16, rng: &mut impl Rng) -> Duration {
     })
 }
 
+/// Returns when it is tried again: the other side's own word wins over the plan, but not even
+/// that makes a hot loop.
+fn told_or_planned(now: Timestamp, told: Option<Timestamp>, planned: Duration) -> Timestamp {
+    let soonest = now.after(planned.min(SOONEST));
+    told.map_or_else(|| now.after(planned), |told| told.max(soonest))
+}
+
 fn gave_up(policy: &CollectionPolicy) -> Error {
     Error {
         class: ErrorClass::ConnectionFailure,
@@ -613,3 +620,6 @@ fn gave_up(policy: &CollectionPolicy) -> Error {
         ),
     }
 }
+
+/// How soon at the least a call follows one that was told to wait.
+const SOONEST: Duration = Duration::from_secs(1);

@@ -192,6 +192,7 @@ impl<T> Driver<T> {
                 self.command(now, command);
             }
         }
+        self.pump_starved(now);
     }
 
     fn count(&mut self, write: &Write) {

@@ -162,7 +162,7 @@ impl<T> Driver<T> {
                 if error.class == ErrorClass::RateLimitExceeded
                     && let Some(until) = retry_at
                 {
-                    self.pause(effect.lane, until);
+                    self.pause(now, effect.lane, until);
                 }
                 let call = match error.class {
                     ErrorClass::ConnectionFailure | ErrorClass::BankMaintenance => CallResult::Down,
@@ -247,8 +247,8 @@ impl<T> Driver<T> {
         } else {
             self.counters.stale_results += 1;
         }
-        self.pump(now, effect.lane);
         self.pump_starved(now);
+        self.pump(now, effect.lane);
     }
 
     /// Steps an aggregate in memory by the result of its call, or by time.
@@ -422,7 +422,7 @@ impl<T> Driver<T> {
     }
 
     fn requeue(&mut self, now: Timestamp, lane: Lane, since: Timestamp, id: CollectionId) {
-        self.pause(lane, now.after(LOAD_PAUSE));
+        self.pause(now, lane, now.after(LOAD_PAUSE));
         self.look_again(now, lane, since, id);
     }
 

@@ -68,7 +68,7 @@ impl<T> Driver<T> {
     /// Returns whether a call of the lane may begin now.
     pub(super) fn has_slot(&mut self, now: Timestamp, lane: Lane) -> bool {
         let full = self.concurrency(lane);
-        if self.in_flight >= self.limits.in_flight {
+        if self.is_saturated() {
             self.starved.insert(lane);
             return false;
         }
@@ -78,6 +78,14 @@ impl<T> Driver<T> {
         }
         gate.paused_until = None;
         gate.in_flight < gate.breaker.limit(now, full)
+    }
+
+    /// Returns whether no call of any lane may begin: all slots of the node are taken, or what
+    /// came of earlier calls waits in memory for the database.
+    fn is_saturated(&self) -> bool {
+        self.in_flight >= self.limits.in_flight
+            || self.retry.is_some()
+            || self.pending.len() >= self.limits.commands
     }
 
     /// Takes a slot; returns whether the call is a probe.
@@ -110,7 +118,9 @@ impl<T> Driver<T> {
     }
 
     /// Keeps the lane still until `until`.
-    pub(super) fn pause(&mut self, lane: Lane, until: Timestamp) {
+    pub(super) fn pause(&mut self, now: Timestamp, lane: Lane, until: Timestamp) {
+        // Whatever a source says, it is asked again within the hour by one call of the lane.
+        let until = until.min(now.after(LONGEST_PAUSE));
         let gate = self.gate(lane);
         gate.paused_until = gate.paused_until.max(Some(until));
     }
@@ -134,14 +144,42 @@ impl<T> Driver<T> {
         }
     }
 
-    /// Lets lanes on that had work but found all slots of the node taken.
+    /// Lets lanes on that had work when the node could take none: one call each, in turn, so
+    /// that a lane that ends calls does not keep their slots for itself.
     pub(super) fn pump_starved(&mut self, now: Timestamp) {
-        while self.in_flight < self.limits.in_flight {
-            let Some(lane) = self.starved.pop_first() else {
-                break;
-            };
-            self.pump(now, lane);
+        while !self.is_saturated() {
+            let after = (
+                std::ops::Bound::Excluded(self.last_starved),
+                std::ops::Bound::Unbounded,
+            );
+            let next = self
+                .starved
+                .range(after)
+                .next()
+                .or_else(|| self.starved.first());
+            let Some(lane) = next.copied() else { break };
+            self.starved.remove(&lane);
+            self.last_starved = lane;
+            self.give_up_expired(now, lane);
+            if self.has_slot(now, lane)
+                && let Some((since, id)) = self.gate(lane).queue.pop_first()
+            {
+                self.start_queued(now, lane, since, id);
+            }
+            if !self.gate(lane).queue.is_empty() && self.has_slot(now, lane) {
+                self.starved.insert(lane);
+            }
+            self.note_wake(now, lane);
         }
+    }
+
+    /// Returns whether the aggregate in memory waits for this lane in this stage; a queue may
+    /// still have an entry of an earlier one.
+    fn is_queued_for(&self, id: CollectionId, lane: Lane, since: Timestamp) -> bool {
+        self.residents.get(&id).is_some_and(|resident| {
+            let wanted = resident.collection.next_wakeup().map(|(_, lane)| lane);
+            wanted == Some(lane) && resident.collection.stage_began() == Some(since)
+        })
     }
 
     fn start_queued(&mut self, now: Timestamp, lane: Lane, since: Timestamp, id: CollectionId) {
@@ -157,6 +195,7 @@ impl<T> Driver<T> {
             return;
         }
         match self.residents.get(&id).map(|resident| resident.phase) {
+            Some(Phase::Queued) if !self.is_queued_for(id, lane, since) => {}
             Some(Phase::Queued) => {
                 self.queued_residents = self.queued_residents.saturating_sub(1);
                 if self.is_spent(now, id) {
@@ -194,6 +233,7 @@ impl<T> Driver<T> {
             self.gate(lane).queue.pop_first();
             let known = self.erasing.contains(&id) || !self.leases.contains_key(&id.shard());
             match self.residents.get(&id).map(|resident| resident.phase) {
+                Some(Phase::Queued) if !self.is_queued_for(id, lane, since) => {}
                 Some(Phase::Queued) => {
                     self.queued_residents = self.queued_residents.saturating_sub(1);
                     self.give_up(now, id);
@@ -246,3 +286,6 @@ impl<T> Driver<T> {
         }
     }
 }
+
+/// How long one answer can keep a lane still.
+const LONGEST_PAUSE: std::time::Duration = std::time::Duration::from_secs(3_600);

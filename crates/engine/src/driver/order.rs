@@ -52,9 +52,9 @@ pub enum Request {
 /// An idempotency key as a request brings it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
-    /// SHA-256 of the operation and the key.
+    /// SHA-256 of the key.
     pub hash: [u8; 32],
-    /// SHA-256 of the request.
+    /// SHA-256 of the operation and the request.
     pub fingerprint: [u8; 32],
 }
 
@@ -95,6 +95,8 @@ pub enum Answer {
     Elsewhere,
     /// Not now, nothing was stored.
     Busy(Busy),
+    /// Nobody can say any more whether it was done.
+    Unknown,
 }
 
 /// Why new work is refused.

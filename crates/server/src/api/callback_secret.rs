@@ -35,7 +35,7 @@ pub(crate) enum SecretError {
 
 /// Shows the secret that callbacks are signed with.
 #[utoipa::path(
-    get, path = "/v1/callback-secret", tag = "settings",
+    get, path = "/v1/callback-secret", tag = "settings", operation_id = "showCallbackSecret",
     responses((status = 200, description = "The secret", body = SecretBody)),
     security(("key" = []), ("basic" = [])),
 )]
@@ -51,7 +51,7 @@ pub(crate) async fn show(
 
 /// Replaces the secret; for 24 hours callbacks are signed with both.
 #[utoipa::path(
-    post, path = "/v1/callback-secret/rotate", tag = "settings",
+    post, path = "/v1/callback-secret/rotate", tag = "settings", operation_id = "rotateCallbackSecret",
     params(("Idempotency-Key" = Option<String>, Header, description = "The same key within 24 hours rotates nothing again and shows the secret as it is")),
     responses(
         (status = 200, description = "The new secret", body = SecretBody, headers(("Idempotent-Replayed" = String, description = "`true` where the key was used before"))),
@@ -66,7 +66,7 @@ pub(crate) async fn rotate(
     request: Request,
 ) -> Result<Response, SecretError> {
     let (parts, body) = request.into_parts();
-    let key = idempotency::hash(&parts.headers, "POST /v1/callback-secret/rotate")?;
+    let key = idempotency::hash(&parts.headers)?;
     body::expect_nothing(&body::read(body).await?).map_err(SecretError::Body)?;
     let rotated = app.access.rotate_secret(caller.tenant, key).await;
     let rotated = rotated.map_err(SecretError::Access)?;

@@ -68,7 +68,7 @@ pub(crate) enum ChangesError {
 
 /// Returns the present end of the log.
 #[utoipa::path(
-    get, path = "/v1/changes/head", tag = "changes",
+    get, path = "/v1/changes/head", tag = "changes", operation_id = "changesHead",
     responses((status = 200, description = "A cursor to begin with", body = Head)),
     security(("key" = []), ("basic" = [])),
 )]
@@ -86,7 +86,7 @@ pub(crate) async fn head(
 /// A filtered read looks at a bounded number of entries: it may return few or none and still
 /// have more, and its cursor has moved on.
 #[utoipa::path(
-    get, path = "/v1/changes", tag = "changes",
+    get, path = "/v1/changes", tag = "changes", operation_id = "listChanges",
     params(
         ("after" = Option<String>, Query, description = "The cursor to go on from; without it the oldest entry that is kept comes first"),
         ("pattern" = Option<Vec<String>>, Query, description = "Only what matches one of these, such as `UPDATED /collections/*/status/failed`"),

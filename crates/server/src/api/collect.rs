@@ -142,6 +142,7 @@ pub(crate) async fn ask(
         // The engine leaves such requests for their owner itself.
         Ok(Answer::Elsewhere) => Err(Refused::Busy(Busy::NotReady)),
         Ok(Answer::Busy(busy)) => Err(Refused::Busy(busy)),
+        Ok(Answer::Unknown) => Err(Refused::Timeout),
         Err(_elapsed) => Err(Refused::Timeout),
     }
 }

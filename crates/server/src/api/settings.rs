@@ -50,7 +50,7 @@ pub(crate) enum SettingsError {
 
 /// Shows the settings.
 #[utoipa::path(
-    get, path = "/v1/settings", tag = "settings",
+    get, path = "/v1/settings", tag = "settings", operation_id = "showSettings",
     responses((status = 200, description = "The settings", body = SettingsBody)),
     security(("key" = []), ("basic" = [])),
 )]
@@ -66,7 +66,7 @@ pub(crate) async fn show(
 ///
 /// `null` gives a setting its default again. Durations are at least an hour.
 #[utoipa::path(
-    patch, path = "/v1/settings", tag = "settings",
+    patch, path = "/v1/settings", tag = "settings", operation_id = "changeSettings",
     request_body(content = Object, content_type = "application/merge-patch+json", example = json!({"retention": {"payloads": "48h"}, "contact": "ops@example.com"})),
     responses(
         (status = 200, description = "The settings as they are now", body = SettingsBody),

@@ -81,9 +81,12 @@ async fn every_fault_of_a_body_is_named_at_its_place() {
         ),
         (
             json!(["gas", CALLBACK]).to_string(),
-            vec![("", "must be an object")],
+            vec![("", "the body must be a JSON object")],
         ),
-        ("null".to_owned(), vec![("", "must be an object")]),
+        (
+            "null".to_owned(),
+            vec![("", "the body must be a JSON object")],
+        ),
         (
             collect("gas", &format!("{CALLBACK}?{}", "x".repeat(2_100))),
             vec![("/callbackUrl", "is longer than 2048 bytes")],

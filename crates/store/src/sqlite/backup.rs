@@ -35,6 +35,17 @@ pub(super) fn restore(source: &Path, target: &Path, life: u64) -> Result<(), Sto
             target.display()
         )));
     }
+    for ending in ["-wal", "-shm", "-journal"] {
+        let mut beside = target.as_os_str().to_owned();
+        beside.push(ending);
+        let beside = Path::new(&beside);
+        if beside.exists() {
+            return Err(StoreError::Refused(format!(
+                "{} belongs to the database that was here and would spoil the restored one; move it away too",
+                beside.display()
+            )));
+        }
+    }
     let version = schema::version_of(source)?;
     if version == 0 {
         return Err(StoreError::Refused(format!(
@@ -56,5 +67,11 @@ pub(super) fn restore(source: &Path, target: &Path, life: u64) -> Result<(), Sto
     std::fs::File::open(&partial)
         .and_then(|file| file.sync_all())
         .map_err(io)?;
-    std::fs::rename(&partial, target).map_err(io)
+    std::fs::rename(&partial, target).map_err(io)?;
+    let folder = target
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    std::fs::File::open(folder.unwrap_or(Path::new(".")))
+        .and_then(|folder| folder.sync_all())
+        .map_err(io)
 }

@@ -148,24 +148,21 @@ pub(super) fn inbox(
     shards: &[Shard],
     limit: usize,
 ) -> Result<Vec<InboxRow>, StoreError> {
-    let sql = "SELECT number, shard, request FROM inbox ORDER BY number LIMIT ?1";
+    if !shards.contains(&Shard(0)) {
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT number, request FROM inbox WHERE shard = 0 ORDER BY number LIMIT ?1";
     let mut statement = connection
         .prepare_cached(sql)
         .map_err(|error| unavailable(&error))?;
     let rows = statement.query_map([limit], |row| {
-        Ok((
-            row.get::<_, i64>(0)?,
-            Shard(row.get(1)?),
-            row.get::<_, String>(2)?,
-        ))
+        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
     });
-    let rows: Vec<(i64, Shard, String)> = rows
+    let rows: Vec<(i64, String)> = rows
         .and_then(Iterator::collect)
         .map_err(|error| unavailable(&error))?;
-    let mine = rows
-        .into_iter()
-        .filter(|(_, shard, _)| shards.contains(shard));
-    mine.map(|(number, _, text)| crate::row::inbox_row(number, &text))
+    rows.into_iter()
+        .map(|(number, text)| crate::row::inbox_row(number, &text))
         .collect()
 }
 

@@ -17,6 +17,8 @@ pub(super) struct Position {
     collections: [u8; 16],
     log: i64,
     keys: ([u8; 16], [u8; 32]),
+    /// Which tables the present round has gone through.
+    ended: [bool; 3],
 }
 
 pub(super) fn sweep(
@@ -31,11 +33,18 @@ pub(super) fn sweep(
     let (swept, next) = transact(connection, |transaction| {
         let mut next = from;
         let mut removed = 0;
-        let mut done = true;
-        for bite in [collections, log, keys] {
-            let (bitten, ended) = bite(transaction, sweep, &mut next)?;
-            removed += bitten;
-            done &= ended;
+        let bites = [collections, log, keys];
+        for (place, bite) in bites.into_iter().enumerate() {
+            // A table that has been gone through waits for the others.
+            if !next.ended[place] {
+                let (bitten, ended) = bite(transaction, sweep, &mut next)?;
+                removed += bitten;
+                next.ended[place] = ended;
+            }
+        }
+        let done = next.ended.iter().all(|ended| *ended);
+        if done {
+            next.ended = Default::default();
         }
         Ok((
             Swept {

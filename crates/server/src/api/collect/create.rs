@@ -47,7 +47,7 @@ pub(crate) enum CreateError {
 /// The collection is durable before it is answered.
 /// It is tried until it succeeds or its source's policy gives it up, and the callback is told either way.
 #[utoipa::path(
-    post, path = "/collect", tag = "collect",
+    post, path = "/collect", tag = "collect", operation_id = "createCollection",
     params(("Idempotency-Key" = Option<String>, Header, description = "The same key within 24 hours gives the same answer and does nothing again")),
     request_body(content = inline(CollectRequest<'static>), example = json!({"provider": "gas", "callbackUrl": "https://example.com/hooks/gas"})),
     responses(
@@ -66,9 +66,9 @@ pub(crate) async fn create(
     request: HttpRequest,
 ) -> Result<Response, CreateError> {
     let (parts, body) = request.into_parts();
-    let hash = idempotency::hash(&parts.headers, "POST /collect")?;
+    let hash = idempotency::hash(&parts.headers)?;
     let body = body::read(body).await?;
-    let key = hash.map(|hash| idempotency::key(hash, &[&body]));
+    let key = hash.map(|hash| idempotency::key(hash, &[b"POST /collect\0", &body]));
     if let Some(key) = key
         && let Some(response) = replay(&app, caller.tenant, key).await?
     {

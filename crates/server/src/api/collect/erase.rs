@@ -25,7 +25,7 @@ pub(crate) enum EraseError {
 ///
 /// The log keeps that it was there and that it was erased.
 #[utoipa::path(
-    delete, path = "/collect/{requestId}", tag = "collect",
+    delete, path = "/collect/{requestId}", tag = "collect", operation_id = "eraseCollection",
     params(("requestId" = String, Path, description = "The collection's id")),
     responses(
         (status = 204, description = "Gone"),

@@ -42,7 +42,7 @@ pub(crate) enum ListError {
 ///
 /// A page may be short and still have a next one.
 #[utoipa::path(
-    get, path = "/collect", tag = "collect",
+    get, path = "/collect", tag = "collect", operation_id = "listCollections",
     params(
         ("status" = Option<String>, Query, description = "Only those in this status"),
         ("limit" = Option<u32>, Query, description = "At most so many, 1 to 200; 50 unless told"),

@@ -29,7 +29,7 @@ pub(crate) enum RetryError {
 ///
 /// What was collected is not collected again: then only the callback is called.
 #[utoipa::path(
-    post, path = "/collect/{requestId}/retry", tag = "collect",
+    post, path = "/collect/{requestId}/retry", tag = "collect", operation_id = "retryCollection",
     params(
         ("requestId" = String, Path, description = "The collection's id"),
         ("Idempotency-Key" = Option<String>, Header, description = "The same key within 24 hours gives the same answer and does nothing again"),
@@ -53,9 +53,9 @@ pub(crate) async fn retry(
     let body = body::read(body).await?;
     let found = find(&app, caller.tenant, &mut parts).await?;
     let view = found.map_err(RetryError::NotFound)?;
-    let hash = idempotency::hash(&parts.headers, &format!("POST /collect/{}/retry", view.id))?;
+    let hash = idempotency::hash(&parts.headers)?;
     if let Some(hash) = hash
-        && let Some(response) = replay(&app, caller.tenant, hash, &body).await?
+        && let Some(response) = replay(&app, caller.tenant, hash, view.id, &body).await?
     {
         return Ok(response);
     }
@@ -69,10 +69,10 @@ pub(crate) async fn retry(
         tenant: caller.tenant,
         actor: Actor::Key(caller.key),
     };
-    let key = hash.map(|hash| key(hash, &body, status));
+    let key = hash.map(|hash| key(hash, view.id, &body, status));
     match (ask(&app, request, key).await, hash) {
         (Ok(id), _) => Ok(accepted(&app, id, status, false)),
-        (Err(Refused::KeyTaken), Some(hash)) => replay(&app, caller.tenant, hash, &body)
+        (Err(Refused::KeyTaken), Some(hash)) => replay(&app, caller.tenant, hash, view.id, &body)
             .await?
             .ok_or(RetryError::Key(Refusal::InUse)),
         (Err(refused), _) => Err(RetryError::Refused(refused)),
@@ -80,23 +80,24 @@ pub(crate) async fn retry(
 }
 
 /// The fingerprint covers what was answered as well, so that it can be answered again.
-fn key(hash: [u8; 32], body: &[u8], status: CollectionStatus) -> Key {
-    idempotency::key(hash, &[status.as_str().as_bytes(), b"\0", body])
+fn key(hash: [u8; 32], id: CollectionId, body: &[u8], status: CollectionStatus) -> Key {
+    let status = status.as_str().as_bytes();
+    idempotency::key(hash, &[b"POST retry\0", id.as_bytes(), status, b"\0", body])
 }
 
 async fn replay(
     app: &App,
     tenant: TenantId,
     hash: [u8; 32],
+    id: CollectionId,
     body: &[u8],
 ) -> Result<Option<Response>, RetryError> {
     let Some(row) = idempotency::used_for(app, tenant, hash).await? else {
         return Ok(None);
     };
-    let id: CollectionId = row.id;
     let answered = [CollectionStatus::Requested, CollectionStatus::Collected]
         .into_iter()
-        .find(|status| key(hash, body, *status).fingerprint == row.fingerprint);
+        .find(|status| key(hash, id, body, *status).fingerprint == row.fingerprint);
     let status = answered.ok_or(RetryError::Key(Refusal::Reused))?;
     Ok(Some(accepted(app, id, status, true)))
 }

@@ -23,7 +23,7 @@ pub(crate) enum ShowError {
 
 /// Shows a collection with its attempts.
 #[utoipa::path(
-    get, path = "/collect/{requestId}", tag = "collect",
+    get, path = "/collect/{requestId}", tag = "collect", operation_id = "showCollection",
     params(("requestId" = String, Path, description = "The collection's id")),
     responses(
         (status = 200, description = "The collection", body = CollectionBody),
