@@ -38,7 +38,7 @@ impl World {
         if state.driver.next_wakeup().is_some_and(|at| at <= now) {
             return;
         }
-        let full = state.driver.in_flight() >= self.limits.in_flight;
+        let full = state.driver.is_saturated();
         let idle = state.driver.lanes().into_iter().find(|lane| {
             let paused = lane.paused_until.is_some_and(|until| until > now);
             let source = self

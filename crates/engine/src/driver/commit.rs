@@ -263,6 +263,7 @@ impl<T> Driver<T> {
         for step in kept.into_iter().rev() {
             self.pending.push_front(step);
         }
+        self.pump_starved(now);
     }
 
     /// Undoes in memory a step that will never be written.

@@ -82,10 +82,15 @@ impl<T> Driver<T> {
 
     /// Returns whether no call of any lane may begin: all slots of the node are taken, or what
     /// came of earlier calls waits in memory for the database.
-    fn is_saturated(&self) -> bool {
+    pub fn is_saturated(&self) -> bool {
+        let committing = self
+            .committing
+            .as_ref()
+            .map_or(0, |batch| batch.steps.len());
+        let waiting = self.pending.len() + committing;
         self.in_flight >= self.limits.in_flight
             || self.retry.is_some()
-            || self.pending.len() >= self.limits.commands
+            || waiting >= self.limits.commands.max(self.limits.batch_steps)
     }
 
     /// Takes a slot; returns whether the call is a probe.

@@ -106,7 +106,7 @@ impl<T> Driver<T> {
             .iter()
             .filter(|(_, resident)| resident.phase != super::Phase::Queued)
             .map(|(id, _)| id.shard())
-            .chain(self.to_load.iter().map(|id| id.shard()))
+            .chain(self.loading.keys().map(|id| id.shard()))
             .chain(self.erasing.iter().map(|id| id.shard()))
             .collect();
         let batched = |shard: Shard| {

@@ -17,7 +17,9 @@ impl World {
         let current = self.nodes[node].incarnation;
         match news {
             News::Driver(None, event) => self.result(node, now, event),
-            News::Driver(Some(_), event) => self.give(node, now, event),
+            News::Driver(Some(incarnation), event) if incarnation == current => {
+                self.give(node, now, event);
+            }
             News::Joined(incarnation) if incarnation == current => {
                 if self.leased {
                     self.ask_store(node, StoreOp::Renew(current));
@@ -107,7 +109,8 @@ impl World {
                 }
             },
             // It was for an incarnation that is no more.
-            News::Joined(..)
+            News::Driver(..)
+            | News::Joined(..)
             | News::Membership(..)
             | News::Leased(..)
             | News::Page { .. }
