@@ -273,6 +273,20 @@ fn retry_after_wins_over_the_plan() {
 }
 
 #[test]
+fn being_told_to_come_back_at_once_makes_no_hot_loop() {
+    for class in [ErrorClass::ConnectionFailure, ErrorClass::RateLimitExceeded] {
+        let next = step(collection(), START, fetch_failed(class, Some(START), false))
+            .next
+            .unwrap();
+        assert_eq!(
+            next.next_wakeup().unwrap().0,
+            START.after(Duration::from_secs(1)),
+            "{class}"
+        );
+    }
+}
+
+#[test]
 fn a_failed_probe_charges_nobody() {
     let next = step(
         collection(),

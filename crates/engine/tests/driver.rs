@@ -231,6 +231,59 @@ fn an_outage_costs_probes_and_the_backlog_drains_in_steps() {
 }
 
 #[test]
+fn while_the_database_takes_nothing_no_further_call_begins() {
+    let mut bench = Bench::new(1);
+    for caller in 0..5 {
+        bench.collect(caller, URL, None);
+        bench.commit();
+    }
+    bench.fetch_ok();
+    bench.fetches.clear();
+    bench.fail_commit(CommitError::NotCommitted("disk full".to_owned()));
+    bench.tick();
+    bench.fail_commit(CommitError::NotCommitted("disk full".to_owned()));
+    assert!(
+        bench.fetches.is_empty(),
+        "what would come of it could not be kept"
+    );
+    bench.tick();
+    bench.commit();
+    assert_eq!(bench.deliveries.len(), 1);
+    assert!(bench.driver.in_flight() > 1, "and then the lane goes on");
+}
+
+#[test]
+fn at_the_nodes_limit_lanes_take_turns() {
+    let limits = Limits {
+        in_flight: 2,
+        ..Limits::default()
+    };
+    let mut bench = Bench::with(100, limits);
+    for caller in 0..12 {
+        let source = if caller < 8 { "gas" } else { "oil" };
+        bench.collect_from(caller, source, URL, None);
+        bench.commit();
+    }
+    let mut order = Vec::new();
+    while order.len() < 12 {
+        if let Some((_, fetch)) = bench.fetches.front() {
+            order.push(fetch.source.to_string());
+            bench.fetch_ok();
+        }
+        bench.commit_all();
+        if let Some((effect, _)) = bench.deliveries.pop_front() {
+            bench.give(Event::Delivered(effect, DeliverResult::Delivered));
+        }
+        bench.commit_all();
+    }
+    let oil = order.iter().position(|source| source == "oil");
+    assert!(
+        oil.is_some_and(|place| place <= 4),
+        "the later source gets its turn: {order:?}"
+    );
+}
+
+#[test]
 fn one_idempotency_key_is_one_request_also_while_the_first_is_under_way() {
     let mut bench = Bench::new(32);
     bench.collect(1, URL, Some(KEY));
@@ -273,18 +326,17 @@ struct Bench {
 
 impl Bench {
     fn new(concurrency: u32) -> Self {
-        let source = Source {
-            name: "gas".parse().unwrap(),
+        Self::with(concurrency, Limits::default())
+    }
+
+    fn with(concurrency: u32, limits: Limits) -> Self {
+        let sources = ["gas", "oil"].map(|name| Source {
+            name: name.parse().unwrap(),
             policy: CollectionPolicy::default(),
             concurrency,
-        };
+        });
         let incarnation = IncarnationId::mint(NOW, &mut rand_chacha::ChaCha8Rng::seed_from_u64(1));
-        let driver = Driver::new(
-            incarnation,
-            Arc::new(SourceTable::new([source])),
-            Limits::default(),
-            1,
-        );
+        let driver = Driver::new(incarnation, Arc::new(SourceTable::new(sources)), limits, 1);
         let mut bench = Self {
             driver,
             now: NOW,
@@ -336,10 +388,14 @@ impl Bench {
     }
 
     fn collect(&mut self, caller: u32, url: &str, key: Option<Key>) {
+        self.collect_from(caller, "gas", url, key);
+    }
+
+    fn collect_from(&mut self, caller: u32, source: &str, url: &str, key: Option<Key>) {
         let request = Request::Collect {
             id: None,
             tenant: TENANT,
-            source: "gas".parse().unwrap(),
+            source: source.parse().unwrap(),
             callback_url: url.into(),
             actor: Actor::Operator,
         };
@@ -373,6 +429,12 @@ impl Bench {
         }
         self.give(Event::Committed(batch.number, Ok(())));
         batch
+    }
+
+    fn commit_all(&mut self) {
+        while !self.commits.is_empty() {
+            self.commit();
+        }
     }
 
     fn fail_commit(&mut self, error: CommitError) {

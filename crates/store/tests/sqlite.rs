@@ -65,6 +65,13 @@ async fn a_backup_restores_into_another_life_of_the_log() {
         SqliteStore::restore(&copy, &target, 43),
         Err(StoreError::Refused(_))
     ));
+    let beside = harness.folder.path().join("other.db-wal");
+    std::fs::write(&beside, "left over").unwrap();
+    let spoilt = SqliteStore::restore(&copy, &harness.folder.path().join("other.db"), 43);
+    assert!(
+        spoilt.unwrap_err().to_string().contains("other.db-wal"),
+        "an old log would be replayed onto it"
+    );
     let restored = SqliteStore::open(&target, &SqliteOptions::default()).unwrap();
     assert!(
         restored

@@ -71,7 +71,7 @@ pub(super) fn restore(source: &Path, target: &Path, life: u64) -> Result<(), Sto
     let folder = target
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
-    std::fs::File::open(folder.unwrap_or(Path::new(".")))
+    std::fs::File::open(folder.unwrap_or_else(|| Path::new(".")))
         .and_then(|folder| folder.sync_all())
         .map_err(io)
 }
