@@ -37,7 +37,12 @@ pub(crate) async fn run(bench: Backlog) -> Result<()> {
     };
     let (database, log) = (size("wellspring.db"), size("wellspring.db-wal"));
     let started = tokio::time::Instant::now();
-    let server = Server::start(Start::serve(std::env::current_exe()?, folder.path(), None)).await?;
+    let mut start = Start::serve(std::env::current_exe()?, folder.path(), None);
+    // The folder was filled without a server, so there is no key in it yet.
+    start
+        .environment
+        .push(("WELLSPRING_MASTER_KEY".to_owned(), "5a".repeat(32)));
+    let server = Server::start(start).await?;
     let ready = started.elapsed();
     let mut report = Report::new(&["backlog"]);
     report.row(
