@@ -113,24 +113,70 @@ id!(
     "inc_"
 );
 
+id!(
+    /// One end user of a tenant.
+    AccountId,
+    "acct_"
+);
+id!(
+    /// One account's link to one source.
+    ConnectionId,
+    "conn_"
+);
+id!(
+    /// One fetch on a connection.
+    FetchId,
+    "fetch_"
+);
+id!(
+    /// The unit of work that a fetch belongs to; one that nobody else opened has the fetch's own bytes.
+    ActivityId,
+    "act_"
+);
+id!(
+    /// One question to a person.
+    InteractionId,
+    "int_"
+);
+id!(
+    /// One document fetched from a source or uploaded by hand.
+    DocumentId,
+    "doc_"
+);
+id!(
+    /// One subscription to changes.
+    SubscriptionId,
+    "sub_"
+);
+
 /// The bytes of an id whose kind is known from elsewhere.
 pub type AnyId = [u8; 16];
 
-impl CollectionId {
-    /// Mints an id that sorts at `now` and lives in `shard`.
-    pub fn mint_in(now: Timestamp, shard: Shard, rng: &mut impl Rng) -> Self {
-        let mut bytes = *mint(now, rng).as_bytes();
-        if let Some(last) = bytes.last_mut() {
-            *last = (*last & !Shard::MASK) | (shard.0 & Shard::MASK);
-        }
-        Self(Uuid::from_bytes(bytes))
-    }
+macro_rules! sharded {
+    ($($name:ident),*) => {$(
+        impl $name {
+            /// Mints an id that sorts at `now` and lives in `shard`.
+            pub fn mint_in(now: Timestamp, shard: Shard, rng: &mut impl Rng) -> Self {
+                Self(mint_in(now, shard, rng))
+            }
 
-    /// Returns the shard that this collection lives in, of [`Shard::COUNT`].
-    pub fn shard(&self) -> Shard {
-        Shard(self.0.as_bytes().last().copied().unwrap_or(0) & Shard::MASK)
-    }
+            /// Returns the shard that it lives in, of [`Shard::COUNT`].
+            pub fn shard(&self) -> Shard {
+                Shard::of(self.as_bytes())
+            }
+        }
+    )*};
 }
+
+// Everything of one account lives in the account's shard.
+sharded!(
+    CollectionId,
+    AccountId,
+    ConnectionId,
+    FetchId,
+    InteractionId,
+    DocumentId
+);
 
 /// One of the fixed parts into which aggregates and the log are split.
 ///
@@ -142,6 +188,11 @@ impl Shard {
     /// How many shards there are; the number is part of the stored format.
     pub const COUNT: u8 = 64;
     const MASK: u8 = Self::COUNT - 1;
+
+    /// Returns the shard that an id's bytes name.
+    pub fn of(id: &AnyId) -> Self {
+        Self(id.last().copied().unwrap_or(0) & Self::MASK)
+    }
 
     /// Iterates over every shard in order.
     pub fn all() -> impl Iterator<Item = Self> {
@@ -242,6 +293,14 @@ fn mint(now: Timestamp, rng: &mut impl Rng) -> Uuid {
     rng.fill_bytes(&mut random);
     let millis = u64::try_from(now.as_millis()).unwrap_or(0);
     uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+}
+
+fn mint_in(now: Timestamp, shard: Shard, rng: &mut impl Rng) -> Uuid {
+    let mut bytes = *mint(now, rng).as_bytes();
+    if let Some(last) = bytes.last_mut() {
+        *last = (*last & !Shard::MASK) | (shard.0 & Shard::MASK);
+    }
+    Uuid::from_bytes(bytes)
 }
 
 fn parse_digits(digits: &str) -> Result<Uuid, IdError> {

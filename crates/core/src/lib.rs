@@ -13,6 +13,7 @@ mod collection;
 mod duration;
 mod error_class;
 mod id;
+pub mod interaction;
 mod pattern;
 mod retry;
 mod rule;
@@ -27,7 +28,8 @@ pub use collection::{
 pub use duration::{format_duration, parse_duration, serde_duration};
 pub use error_class::{Disposition, ErrorClass};
 pub use id::{
-    AnyId, ApiKeyId, CollectionId, IdError, IncarnationId, Lane, Shard, SourceName, TenantId,
+    AccountId, ActivityId, AnyId, ApiKeyId, CollectionId, ConnectionId, DocumentId, FetchId,
+    IdError, IncarnationId, InteractionId, Lane, Shard, SourceName, SubscriptionId, TenantId,
 };
 pub use pattern::{Pattern, PatternError};
 pub use retry::RetryPolicy;
