@@ -17,6 +17,7 @@ pub mod interaction;
 mod pattern;
 mod retry;
 mod rule;
+pub mod schedule;
 mod time;
 
 pub use breaker::{Breaker, CallResult, Phase};

@@ -5,7 +5,15 @@ use std::process::Command;
 #[test]
 fn nothing_but_the_allow_list_is_a_direct_dependency() {
     let direct = tree(&["--depth", "1"]);
-    let allowed = ["jiff", "rand_core", "regex", "serde", "thiserror", "uuid"];
+    let allowed = [
+        "croner",
+        "jiff",
+        "rand_core",
+        "regex",
+        "serde",
+        "thiserror",
+        "uuid",
+    ];
     assert_eq!(direct, allowed);
 }
 
