@@ -334,3 +334,21 @@ mod optional_duration {
         Ok(Option::<Wrapped>::deserialize(deserializer)?.map(|wrapped| wrapped.0))
     }
 }
+
+/// TEMP
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialField {
+    /// x
+    pub id: String,
+}
+impl Question {
+    /// x
+    pub fn credentials(_f: &[CredentialField]) -> Self {
+        Self {
+            code: Code::Credentials,
+            title: None,
+            parts: Vec::new(),
+            expires_in: None,
+        }
+    }
+}
