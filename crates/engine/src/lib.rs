@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 
+mod aggregate;
 mod batch;
 mod clock;
+mod dispatch;
 mod driver;
 mod engine;
 mod inbox;
@@ -9,11 +11,21 @@ mod membership;
 
 mod ports;
 mod retention;
+mod session;
 mod source;
+mod subscription;
 mod tasks;
 
-pub use batch::{Batch, Before, Entry, KeyRow, OutcomeChange, Write};
+pub use aggregate::Aggregate;
+pub use batch::{
+    AccountWrite, Batch, Before, CollectionWrite, ConnectionWrite, Entry, KeyRow, OutcomeChange,
+    Write,
+};
 pub use clock::{Clock, SystemClock};
+pub use dispatch::{
+    DeliveryAttempt, DeliveryRow, DeliveryStatus, DispatchState, DispatchWrites, LogEntry,
+    LogSlice, Message, Position, SendFailure, SendOrder, SendResult,
+};
 pub use driver::{
     Action, Answer, Busy, Command, Counters, DeliverOrder, Driver, EffectId, Event, FetchOrder,
     Key, LaneView, Limits, Origin, Request,
@@ -22,14 +34,18 @@ pub use engine::{Engine, EngineHandle, EngineParts, Snapshot, random_seed};
 
 pub use ports::channel::{Channel, DeliverResult};
 pub use ports::connector::{Connector, FetchResult};
-pub use ports::directory::{Directory, KeyRecord, Settings, Tenant};
+pub use ports::directory::{Directory, KeyRecord, Settings, Tenant, TokenKind, TokenRecord};
 pub use ports::queries::{
     AttemptView, ChangeView, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError,
-    Queries,
+    DeliveryFilter, InteractionView, Queries,
 };
 pub use ports::store::{
-    Backend, CommitError, InboxRow, Lease, Live, Loaded, Membership, Store, StoreError, Sweep,
+    Backend, CommitError, InboxRow, Lease, Live, Loaded, LoadedCollection, Membership, Store, StoreError, Sweep,
     Swept,
 };
+pub use session::{Record, Report, RunInputs, RunOrder, RunResult};
 pub use source::{Source, SourceTable};
+pub use subscription::{
+    Disabled, DisabledReason, Subscription, SubscriptionKind, SubscriptionTable,
+};
 pub use tasks::Tasks;
