@@ -8,6 +8,7 @@ mod driver;
 mod engine;
 mod inbox;
 mod membership;
+mod orphans;
 
 mod ports;
 mod retention;
@@ -32,6 +33,8 @@ pub use driver::{
 };
 pub use engine::{Engine, EngineHandle, EngineParts, Snapshot, random_seed};
 
+pub use orphans::sweep_orphans;
+pub use ports::blobs::{BlobError, Blobs};
 pub use ports::channel::{Channel, DeliverResult};
 pub use ports::connector::{Connector, FetchResult};
 pub use ports::directory::{Directory, KeyRecord, Settings, Tenant, TokenKind, TokenRecord};

@@ -1,0 +1,15 @@
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+
+mod blob;
+mod error;
+mod keyring;
+mod keys;
+mod master;
+mod vault;
+
+pub use blob::{BLOB_CHUNK, BLOB_HEADER, BlobOpener, BlobSealer, sealed_range};
+pub use error::{RotateError, VaultError};
+pub use keyring::Keyring;
+pub use master::{MasterKey, MasterKeyError};
+pub use vault::{Handover, Vault};
