@@ -7,12 +7,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
-use wellspring_core::{Collection, CollectionId, IncarnationId, Lane, Shard, TenantId, Timestamp};
+use wellspring_core::{
+    Account, AccountId, Collection, Connection, IncarnationId, Lane, Shard, TenantId, Timestamp,
+};
 
-use crate::{KeyRow, SourceTable, Write};
+use crate::{Aggregate, KeyRow, SourceTable, TenantTable, Write};
 
+mod account;
+mod collection;
 mod command;
 mod commit;
+mod connection;
 mod effect;
 mod gate;
 mod lease;
@@ -21,7 +26,7 @@ mod wheel;
 
 pub use gate::LaneView;
 pub use order::{
-    Action, Answer, Busy, Command, DeliverOrder, EffectId, Event, FetchOrder, Key, Origin, Request,
+    Action, Answer, Busy, Command, DeliverOrder, EffectId, Event, FetchOrder, Key, Origin, Request, Wish,
 };
 
 use gate::Gate;
@@ -92,6 +97,14 @@ pub struct Counters {
     pub commits_failed: u64,
     /// Aggregates read because they were not in memory.
     pub loads: u64,
+    /// Attempts on connections that began.
+    pub attempts: u64,
+    /// Attempts on connections that failed.
+    pub attempts_failed: u64,
+    /// Documents that came in.
+    pub documents: u64,
+    /// Questions that were posed.
+    pub questions: u64,
 }
 
 /// The driver of one incarnation.
@@ -105,16 +118,17 @@ pub struct Driver<T> {
     limits: Limits,
     rng: ChaCha8Rng,
     sources: Arc<SourceTable>,
+    tenants: Arc<TenantTable>,
     leases: BTreeMap<Shard, Owned>,
     open_shards: Vec<Shard>,
     next_shard: usize,
     ready: bool,
     dead: bool,
-    residents: BTreeMap<CollectionId, Resident>,
+    residents: BTreeMap<Aggregate, Resident>,
     queued_residents: usize,
-    loading: BTreeMap<CollectionId, LoadFor>,
-    to_load: Vec<CollectionId>,
-    waiting: HashMap<CollectionId, Vec<Command<T>>>,
+    loading: BTreeMap<Aggregate, LoadFor>,
+    to_load: Vec<Aggregate>,
+    waiting: HashMap<Aggregate, Vec<Waiting<T>>>,
     gates: BTreeMap<Lane, Gate>,
     gate_wakes: BTreeSet<(Timestamp, Lane)>,
     starved: BTreeSet<Lane>,
@@ -129,7 +143,9 @@ pub struct Driver<T> {
     batch_number: u64,
     retry: Option<Retry>,
     keys: HashSet<(TenantId, [u8; 32])>,
-    erasing: BTreeSet<CollectionId>,
+    erasing: BTreeSet<Aggregate>,
+    /// Connections that each account's erasure still waits for; 0 while they are being read.
+    erasures: BTreeMap<AccountId, usize>,
     untaken: Vec<i64>,
     actions: Vec<Action<T>>,
     counters: Counters,
@@ -140,6 +156,7 @@ impl<T> Driver<T> {
     pub fn new(
         incarnation: IncarnationId,
         sources: Arc<SourceTable>,
+        tenants: Arc<TenantTable>,
         limits: Limits,
         seed: u64,
     ) -> Self {
@@ -148,6 +165,7 @@ impl<T> Driver<T> {
             limits,
             rng: ChaCha8Rng::seed_from_u64(seed),
             sources,
+            tenants,
             leases: BTreeMap::new(),
             open_shards: Vec::new(),
             next_shard: 0,
@@ -172,6 +190,7 @@ impl<T> Driver<T> {
             retry: None,
             keys: HashSet::new(),
             erasing: BTreeSet::new(),
+            erasures: BTreeMap::new(),
             untaken: Vec::new(),
             actions: Vec::new(),
             counters: Counters::default(),
@@ -195,6 +214,10 @@ impl<T> Driver<T> {
             Event::Resolved(number, outcome) => self.resolved(now, number, outcome),
             Event::Fetched(effect, result) => self.fetched(now, effect, result),
             Event::Delivered(effect, result) => self.delivered(now, effect, result),
+            Event::Ran(effect, result) => self.ran(now, effect, result),
+            Event::Reported(effect, report, caller) => self.reported(now, effect, report, caller),
+            Event::Children(account, connections) => self.children(now, account, connections),
+            Event::Tenants(tenants) => self.tenants = tenants,
             Event::Sources(sources) => {
                 self.sources = sources;
                 self.pump_all(now);
@@ -276,7 +299,12 @@ impl<T> Driver<T> {
         let mut touched = BTreeSet::new();
         while self.wheel.peek().is_some_and(|timer| timer.due <= now) {
             let Some(timer) = self.wheel.pop() else { break };
-            if self.leases.contains_key(&timer.id.shard()) {
+            if !self.leases.contains_key(&timer.id.shard()) {
+                continue;
+            }
+            if timer.lane == Lane::ALARM {
+                self.alarm(now, timer.id);
+            } else {
                 self.gate(timer.lane).queue.insert((timer.since, timer.id));
                 touched.insert(timer.lane);
             }
@@ -298,9 +326,55 @@ impl<T> Driver<T> {
 /// An aggregate in memory.
 #[derive(Debug)]
 struct Resident {
-    collection: Collection,
-    payload: Option<Bytes>,
+    held: Held,
     phase: Phase,
+}
+
+/// What is in memory of an aggregate.
+#[derive(Debug, Clone)]
+enum Held {
+    Collection {
+        collection: Collection,
+        payload: Option<Bytes>,
+    },
+    Account(Account),
+    Connection {
+        connection: Box<Connection>,
+        /// The attempt that is under way, also while a step is being written.
+        flight: Option<Flight>,
+        /// The slot that is held for the attempt that begins when its step is durable.
+        slot: Option<Slot>,
+    },
+}
+
+impl Held {
+    const fn version(&self) -> u32 {
+        match self {
+            Self::Collection { collection, .. } => collection.version,
+            Self::Account(account) => account.version,
+            Self::Connection { connection, .. } => connection.version,
+        }
+    }
+
+    const fn collection(&self) -> Option<&Collection> {
+        match self {
+            Self::Collection { collection, .. } => Some(collection),
+            Self::Account(_) | Self::Connection { .. } => None,
+        }
+    }
+}
+
+/// A slot of a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Slot {
+    lane: Lane,
+    probe: bool,
+}
+
+/// An attempt that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Flight {
+    effect: EffectId,
 }
 
 /// What is going on with an aggregate in memory.
@@ -314,6 +388,16 @@ enum Phase {
     Queued,
 }
 
+/// What waits for a step of the same aggregate to become durable, or for the aggregate to be read.
+#[derive(Debug)]
+enum Waiting<T> {
+    Command(Command<T>),
+    /// An attempt that ended.
+    Ran(EffectId, crate::RunResult),
+    /// What an attempt reports.
+    Reported(EffectId, crate::Report, T),
+}
+
 /// Why an aggregate is being read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LoadFor {
@@ -325,6 +409,8 @@ enum LoadFor {
     },
     /// Its give-up time has passed.
     GiveUp { lane: Lane, since: Timestamp },
+    /// Its alarm has gone off.
+    Alarm,
     /// Commands wait for it.
     Command,
 }
@@ -336,7 +422,7 @@ struct Step<T> {
     write: Option<Write>,
     tenant: TenantId,
     at: Timestamp,
-    change: Option<wellspring_core::Change>,
+    changes: Vec<wellspring_core::Change>,
     key: Option<KeyRow>,
     origin: Option<Origin<T>>,
 }

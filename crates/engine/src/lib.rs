@@ -29,7 +29,7 @@ pub use dispatch::{
 };
 pub use driver::{
     Action, Answer, Busy, Command, Counters, DeliverOrder, Driver, EffectId, Event, FetchOrder,
-    Key, LaneView, Limits, Origin, Request,
+    Key, LaneView, Limits, Origin, Request, Wish,
 };
 pub use engine::{Engine, EngineHandle, EngineParts, Snapshot, random_seed};
 
@@ -46,8 +46,11 @@ pub use ports::store::{
     Backend, CommitError, InboxRow, Lease, Live, Loaded, LoadedCollection, Membership, Store, StoreError, Sweep,
     Swept,
 };
-pub use session::{Record, Report, RunInputs, RunOrder, RunResult};
-pub use source::{Source, SourceTable};
+pub use session::{
+    DocumentError, Ended, NewDocument, Record, Report, Reporter, RunInputs, RunOrder, RunResult,
+    Session,
+};
+pub use source::{ConnectionDefaults, Source, SourceTable, TenantRules, TenantTable};
 pub use subscription::{
     Disabled, DisabledReason, Subscription, SubscriptionKind, SubscriptionTable,
 };

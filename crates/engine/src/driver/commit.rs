@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use wellspring_core::{Lane, RetryPolicy, Shard, State, Timestamp};
 
-use super::{Action, Answer, Busy, Committing, Driver, Origin, Phase, Retry, Step, Timer};
-use crate::{Batch, Before, CommitError, Entry, KeyRow, Write};
+use super::{
+    Action, Answer, Busy, Committing, Driver, Held, Origin, Phase, Retry, Step, Timer, Waiting,
+};
+use crate::{Aggregate, Batch, Before, CommitError, Entry, KeyRow, Write};
 
 impl<T> Driver<T> {
     /// Hands the gathered steps to the store unless a commit is under way.
@@ -30,11 +32,7 @@ impl<T> Driver<T> {
             let Some(step) = self.pending.pop_front() else {
                 break;
             };
-            bytes += step
-                .write
-                .as_ref()
-                .and_then(|write| write.payload.as_ref())
-                .map_or(0, bytes::Bytes::len);
+            bytes += step.write.as_ref().map_or(0, Write::bytes);
             steps.push(step);
         }
         self.batch_number += 1;
@@ -57,13 +55,14 @@ impl<T> Driver<T> {
             entries: Vec::with_capacity(steps.len()),
             keys: Vec::new(),
             consumed: Vec::new(),
+            dispatch: crate::DispatchWrites::default(),
         };
         for step in steps {
             if let Some(write) = &step.write {
-                let shard = write.id.shard();
+                let shard = write.id().shard();
                 let first = self.leases.get(&shard).map_or(1, |owned| owned.next_seq);
                 let seq = next_seqs.entry(shard).or_insert(first);
-                if let Some(change) = &step.change {
+                for change in &step.changes {
                     let entry = Entry {
                         shard,
                         seq: *seq,
@@ -167,35 +166,65 @@ impl<T> Driver<T> {
                 self.keys.remove(&(key.tenant, key.key));
             }
             let Some(write) = step.write else { continue };
+            let id = write.id();
             self.count(&write);
             if let Some(origin) = step.origin {
-                self.answer(origin, Answer::Done(write.id));
+                self.done(now, origin, id);
             }
-            match write.next {
-                Some(next) => {
+            match write.next_version() {
+                Some(version) => {
                     // The step's own aggregate stays in memory; only its latest state is scheduled.
-                    if let Some(resident) = self.residents.remove(&write.id) {
-                        if resident.phase == Phase::Committing
-                            && resident.collection.version == next.version
+                    if let Some(resident) = self.residents.remove(&id) {
+                        if resident.phase == Phase::Committing && resident.held.version() == version
                         {
-                            self.schedule(now, resident.collection, resident.payload);
+                            self.settled(now, resident.held);
                         } else {
-                            self.residents.insert(write.id, resident);
+                            self.residents.insert(id, resident);
                         }
                     }
                 }
                 None => {
-                    self.erasing.remove(&write.id);
+                    self.erasing.remove(&id);
                 }
             }
-            for command in self.waiting.remove(&write.id).unwrap_or_default() {
-                self.command(now, command);
-            }
+            self.resume_waiting(now, id);
         }
         self.pump_starved(now);
     }
 
+    /// Puts a durable aggregate where its next wake-up belongs.
+    fn settled(&mut self, now: Timestamp, held: Held) {
+        match held {
+            Held::Collection {
+                collection,
+                payload,
+            } => self.schedule(now, collection, payload),
+            Held::Account(account) => self.account_settled(&account),
+            Held::Connection {
+                connection,
+                flight,
+                slot,
+            } => self.connection_settled(now, connection, flight, slot),
+        }
+    }
+
+    /// Goes on with what waited for a step of this aggregate, until one of it steps again.
+    pub(super) fn resume_waiting(&mut self, now: Timestamp, id: Aggregate) {
+        for waiting in self.waiting.remove(&id).unwrap_or_default() {
+            match waiting {
+                Waiting::Command(command) => self.command(now, command),
+                Waiting::Ran(effect, result) => self.ran(now, effect, result),
+                Waiting::Reported(effect, report, caller) => {
+                    self.reported(now, effect, report, caller);
+                }
+            }
+        }
+    }
+
     fn count(&mut self, write: &Write) {
+        let Write::Collection(write) = write else {
+            return;
+        };
         let owned = self.leases.get_mut(&write.id.shard());
         let was_live = !matches!(write.before, Before::Finished(_));
         if let (Some(owned), true, false) = (owned, was_live, write.is_live()) {
@@ -229,14 +258,14 @@ impl<T> Driver<T> {
         let is_new = step
             .write
             .as_ref()
-            .is_some_and(|write| write.before == Before::New);
+            .is_some_and(|write| write.before() == Before::New);
         match step.origin {
             Some(origin @ Origin::Caller(_)) if is_new => {
                 self.counters.refused += 1;
                 self.forget(now, step.write.as_ref(), step.key.as_ref());
                 self.answer(origin, Answer::Busy(Busy::Database));
             }
-            origin @ (Some(Origin::Caller(_) | Origin::Inbox(_)) | None) => {
+            origin @ (Some(Origin::Caller(_) | Origin::Inbox(_) | Origin::Erasure(_)) | None) => {
                 self.pending.push_back(Step { origin, ..step });
             }
         }
@@ -272,29 +301,39 @@ impl<T> Driver<T> {
             self.keys.remove(&(key.tenant, key.key));
         }
         let Some(write) = write else { return };
-        self.erasing.remove(&write.id);
-        let resident = self.residents.remove(&write.id);
-        match (write.before, resident) {
+        let id = write.id();
+        self.erasing.remove(&id);
+        let resident = self.residents.remove(&id);
+        match (write.before(), resident.map(|resident| resident.held)) {
             // What it was before is read again.
-            (Before::Live(_), Some(resident)) => {
-                let lane = Lane::receiver(&resident.collection.callback_url);
+            (Before::Live(_), Some(Held::Collection { collection, .. })) => {
+                let lane = Lane::receiver(&collection.callback_url);
                 self.wheel.push(Timer {
                     due: now,
-                    id: write.id,
+                    id,
                     since: now,
                     lane,
                 });
             }
+            (Before::Live(_), Some(held)) => {
+                self.land(&held);
+                self.wheel.push(Timer {
+                    due: now,
+                    id,
+                    since: now,
+                    lane: Lane::ALARM,
+                });
+            }
             (Before::Live(_), None) => {}
             (Before::New | Before::Finished(_), _) => {
-                if let Some(owned) = self.leases.get_mut(&write.id.shard()) {
+                if let (Aggregate::Collection(_), Some(owned)) =
+                    (id, self.leases.get_mut(&id.shard()))
+                {
                     owned.live = owned.live.saturating_sub(1);
                 }
             }
         }
-        for command in self.waiting.remove(&write.id).unwrap_or_default() {
-            self.command(now, command);
-        }
+        self.resume_waiting(now, id);
     }
 
     fn back_off(&mut self, now: Timestamp, unresolved: Option<u64>) {
@@ -318,7 +357,7 @@ impl<T> Step<T> {
     pub(super) fn shard(&self) -> Shard {
         self.write
             .as_ref()
-            .map_or(Shard(u8::MAX), |write| write.id.shard())
+            .map_or(Shard(u8::MAX), |write| write.id().shard())
     }
 }
 

@@ -1,23 +1,26 @@
 //! Gates: how many calls of one lane are in flight, and what waits for a slot.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use wellspring_core::{
-    Breaker, CallResult, CollectionId, Lane, Phase as BreakerPhase, SourceName, Timestamp,
+    Breaker, CallResult, Lane, Phase as BreakerPhase, SourceName, Timestamp,
 };
 
 use super::{Driver, LoadFor, Phase};
+use crate::Aggregate;
 
 /// The slots, queue and breaker of one lane.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     pub(super) in_flight: u32,
     /// Oldest stage first, so that nothing starves and what is to be given up is found in front.
-    pub(super) queue: BTreeSet<(Timestamp, CollectionId)>,
+    pub(super) queue: BTreeSet<(Timestamp, Aggregate)>,
     pub(super) breaker: Breaker,
     /// Set by the far side's own word, or after a failed read.
     pub(super) paused_until: Option<Timestamp>,
     pub(super) wake: Option<Timestamp>,
+    /// When attempts on connections began in the last minute, oldest first.
+    pub(super) starts: VecDeque<Timestamp>,
 }
 
 /// What an operator sees of one source's lane.
@@ -72,12 +75,20 @@ impl<T> Driver<T> {
             self.starved.insert(lane);
             return false;
         }
+        let per_minute = self.per_minute(lane);
         let gate = self.gate(lane);
-        if gate.paused_until.is_some_and(|until| until > now) {
+        if gate.paused_until.is_some_and(|until| until > now) || gate.is_spent(now, per_minute) {
             return false;
         }
         gate.paused_until = None;
         gate.in_flight < gate.breaker.limit(now, full)
+    }
+
+    fn per_minute(&self, lane: Lane) -> Option<u32> {
+        self.sources
+            .by_lane(lane)
+            .filter(|_| !lane.is_receiver())
+            .and_then(|source| source.per_minute)
     }
 
     /// Returns whether no call of any lane may begin: all slots of the node are taken, or what
@@ -94,10 +105,14 @@ impl<T> Driver<T> {
     }
 
     /// Takes a slot; returns whether the call is a probe.
-    pub(super) fn take_slot(&mut self, lane: Lane) -> bool {
+    pub(super) fn take_slot(&mut self, now: Timestamp, lane: Lane) -> bool {
         self.in_flight += 1;
+        let limited = self.per_minute(lane).is_some();
         let gate = self.gate(lane);
         gate.in_flight += 1;
+        if limited {
+            gate.starts.push_back(now);
+        }
         let probe = gate.breaker.started();
         self.counters.probes += u64::from(probe);
         probe
@@ -108,6 +123,7 @@ impl<T> Driver<T> {
         self.in_flight = self.in_flight.saturating_sub(1);
         let gate = self.gate(lane);
         gate.in_flight = gate.in_flight.saturating_sub(1);
+        gate.starts.pop_back();
         if probe {
             gate.breaker.probe_lost();
         }
@@ -180,14 +196,15 @@ impl<T> Driver<T> {
 
     /// Returns whether the aggregate in memory waits for this lane in this stage; a queue may
     /// still have an entry of an earlier one.
-    fn is_queued_for(&self, id: CollectionId, lane: Lane, since: Timestamp) -> bool {
-        self.residents.get(&id).is_some_and(|resident| {
-            let wanted = resident.collection.next_wakeup().map(|(_, lane)| lane);
-            wanted == Some(lane) && resident.collection.stage_began() == Some(since)
+    fn is_queued_for(&self, id: Aggregate, lane: Lane, since: Timestamp) -> bool {
+        let collection = self.residents.get(&id).and_then(|one| one.held.collection());
+        collection.is_some_and(|collection| {
+            let wanted = collection.next_wakeup().map(|(_, lane)| lane);
+            wanted == Some(lane) && collection.stage_began() == Some(since)
         })
     }
 
-    fn start_queued(&mut self, now: Timestamp, lane: Lane, since: Timestamp, id: CollectionId) {
+    fn start_queued(&mut self, now: Timestamp, lane: Lane, since: Timestamp, id: Aggregate) {
         let Some(owned) = self.leases.get(&id.shard()) else {
             return;
         };
@@ -207,22 +224,22 @@ impl<T> Driver<T> {
                     self.give_up(now, id);
                     return;
                 }
-                let probe = self.take_slot(lane);
+                let probe = self.take_slot(now, lane);
                 self.start(now, lane, id, probe);
             }
             // It is being stepped; what comes of that queues it again.
             Some(Phase::Committing | Phase::Flying) => {}
             None => {
-                let probe = self.take_slot(lane);
+                let probe = self.take_slot(now, lane);
                 self.load(id, LoadFor::Start { lane, since, probe });
             }
         }
     }
 
     /// Returns whether an aggregate in memory is past the give-up time of its own source.
-    fn is_spent(&self, now: Timestamp, id: CollectionId) -> bool {
-        self.residents.get(&id).is_some_and(|resident| {
-            let collection = &resident.collection;
+    fn is_spent(&self, now: Timestamp, id: Aggregate) -> bool {
+        let collection = self.residents.get(&id).and_then(|one| one.held.collection());
+        collection.is_some_and(|collection| {
             let policy = self.sources.policy(&collection.source);
             collection.gives_up_at(&policy).is_some_and(|at| at <= now)
         })
@@ -232,7 +249,8 @@ impl<T> Driver<T> {
     fn give_up_expired(&mut self, now: Timestamp, lane: Lane) {
         let longest = self.give_up_after(lane);
         while let Some((since, id)) = self.gate(lane).queue.first().copied() {
-            if since.after(longest) > now {
+            // A connection that is late is fetched however late it is.
+            if since.after(longest) > now || !matches!(id, Aggregate::Collection(_)) {
                 break;
             }
             self.gate(lane).queue.pop_first();
@@ -262,15 +280,19 @@ impl<T> Driver<T> {
     fn note_wake(&mut self, now: Timestamp, lane: Lane) {
         let longest = self.give_up_after(lane);
         let concurrency = self.concurrency(lane);
+        let per_minute = self.per_minute(lane);
         let gate = self.gates.entry(lane).or_default();
-        let wake = gate.queue.first().map(|(since, _)| {
-            let give_up = since.after(longest);
+        let spent = gate.is_spent(now, per_minute);
+        let refilled = gate.starts.front().filter(|_| spent).map(|at| at.after(JUST_OVER_A_MINUTE));
+        let wake = gate.queue.first().and_then(|(since, id)| {
+            let give_up = matches!(id, Aggregate::Collection(_)).then(|| since.after(longest));
             // What has passed already waits for a slot, whose end pumps the lane.
             let open = gate
                 .paused_until
+                .max(refilled)
                 .or_else(|| gate.breaker.next_probe().filter(|_| concurrency > 0))
                 .filter(|at| *at > now);
-            open.map_or(give_up, |at| at.min(give_up))
+            [open, give_up].into_iter().flatten().min()
         });
         if gate.wake != wake {
             if let Some(old) = gate.wake {
@@ -285,6 +307,7 @@ impl<T> Driver<T> {
         if gate.in_flight == 0
             && gate.queue.is_empty()
             && gate.paused_until.is_none()
+            && gate.starts.is_empty()
             && gate.breaker.is_quiet()
         {
             self.gates.remove(&lane);
@@ -292,5 +315,25 @@ impl<T> Driver<T> {
     }
 }
 
+impl Gate {
+    /// Returns whether as many attempts have begun within the last minute as may.
+    fn is_spent(&mut self, now: Timestamp, per_minute: Option<u32>) -> bool {
+        while let Some(oldest) = self.starts.front_mut() {
+            if oldest.after(JUST_OVER_A_MINUTE) <= now {
+                self.starts.pop_front();
+            } else {
+                // A clock that went back does not keep the lane still for as long as it jumped.
+                *oldest = (*oldest).min(now);
+                break;
+            }
+        }
+        per_minute.is_some_and(|most| {
+            usize::try_from(most).is_ok_and(|most| self.starts.len() >= most)
+        })
+    }
+}
+
+/// The window of `per_minute`: a start may be repeated once it has left every minute that holds it.
+const JUST_OVER_A_MINUTE: std::time::Duration = std::time::Duration::from_millis(60_001);
 /// How long one answer can keep a lane still.
 const LONGEST_PAUSE: std::time::Duration = std::time::Duration::from_secs(3_600);

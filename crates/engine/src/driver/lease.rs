@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use wellspring_core::{Shard, Timestamp};
 
-use super::{Action, Answer, Busy, Driver, Event, Timer};
+use super::{Action, Answer, Busy, Driver, Event, Timer, Waiting};
 use crate::{Lease, Live};
 
 /// A shard that this incarnation writes.
@@ -62,8 +62,8 @@ impl<T> Driver<T> {
             let Some(owned) = self.leases.get_mut(&id.shard()) else {
                 continue;
             };
-            owned.live += 1;
-            if due > now {
+            owned.live += u64::from(matches!(id, crate::Aggregate::Collection(_)));
+            if due > now || lane == wellspring_core::Lane::ALARM {
                 self.wheel.push(Timer {
                     due,
                     id,
@@ -157,17 +157,44 @@ impl<T> Driver<T> {
         let waiting: Vec<_> = self
             .waiting
             .drain()
-            .flat_map(|(_, commands)| commands)
+            .flat_map(|(_, waiting)| waiting)
             .collect();
-        for command in waiting {
-            self.answer(command.origin, Answer::Busy(Busy::NotReady));
+        for one in waiting {
+            match one {
+                Waiting::Command(command) => {
+                    self.answer(command.origin, Answer::Busy(Busy::NotReady));
+                }
+                Waiting::Ran(..) => {}
+                Waiting::Reported(_, _, caller) => {
+                    self.actions.push(Action::Reply(caller, Answer::Ended));
+                }
+            }
         }
         self.actions.push(Action::Fenced);
     }
 
     pub(super) fn refuse_dead(&mut self, event: Event<T>) {
-        if let Event::Command(command) = event {
-            self.answer(command.origin, Answer::Busy(Busy::NotReady));
+        match event {
+            Event::Command(command) => {
+                self.answer(command.origin, Answer::Busy(Busy::NotReady));
+            }
+            Event::Reported(_, _, caller) => {
+                self.actions.push(Action::Reply(caller, Answer::Ended));
+            }
+            Event::Leased(_)
+            | Event::Scanned { .. }
+            | Event::Drain(_)
+            | Event::Loaded { .. }
+            | Event::LoadFailed(_)
+            | Event::Committed(..)
+            | Event::Resolved(..)
+            | Event::Fetched(..)
+            | Event::Delivered(..)
+            | Event::Ran(..)
+            | Event::Children(..)
+            | Event::Sources(_)
+            | Event::Tenants(_)
+            | Event::Tick => {}
         }
     }
 

@@ -328,12 +328,12 @@ pub trait Queries: Send + Sync {
     ) -> BoxFuture<'_, Result<Option<Document>, StoreError>>;
 
     /// Returns the document of a connection that has this id of the source's, or, where none is
-    /// given or known, these bytes.
+    /// given, these bytes.
     fn known_document(
         &self,
         connection: ConnectionId,
         source_id: Option<String>,
-        hash: [u8; 32],
+        hash: Option<[u8; 32]>,
     ) -> BoxFuture<'_, Result<Option<DocumentId>, StoreError>>;
 
     /// Returns which of these documents have a row.
