@@ -230,6 +230,7 @@ impl<K: Copy + Ord> Node<K> {
         self.literal.is_empty()
             && self.any.is_none()
             && self.alternatives.is_empty()
+            && self.by_alternative.is_empty()
             && self.here.is_empty()
             && self.below.is_empty()
     }
