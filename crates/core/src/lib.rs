@@ -43,7 +43,7 @@ pub use id::{
     AccountId, ActivityId, AnyId, ApiKeyId, CollectionId, ConnectionId, DocumentId, FetchId,
     IdError, IncarnationId, InteractionId, Lane, Shard, SourceName, SubscriptionId, TenantId,
 };
-pub use pattern::{Pattern, PatternError};
+pub use pattern::{Pattern, PatternError, PatternIndex};
 pub use retry::RetryPolicy;
 pub use rule::{Action, Classified, Failure, Matcher, Rule, RuleError, RuleTable, StatusRange};
 pub use sealed::Sealed;
