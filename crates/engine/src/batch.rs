@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use wellspring_core::connection::{self, Connection, FetchRecord, InteractionWrite, SecretWrite};
 use wellspring_core::{
-    Account, AccountId, Attempt, Change, Collection, ConnectionId, Document, CollectionId, CollectionStatus, Error, IncarnationId, Kind, Shard,
-    Stage, State, TenantId, Timestamp,
+    Account, AccountId, Attempt, Change, Collection, CollectionId, CollectionStatus, ConnectionId,
+    Document, Error, IncarnationId, Kind, Shard, Stage, State, TenantId, Timestamp,
 };
 
+use crate::Aggregate;
 use crate::dispatch::DispatchWrites;
 use crate::session::Record;
-use crate::Aggregate;
 
 /// Steps that become durable together.
 #[derive(Debug, Clone)]

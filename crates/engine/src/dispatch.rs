@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use wellspring_core::{
-    AnyId, DocumentId, Error, Shard, SubscriptionId, TenantId, Timestamp,
-};
+use wellspring_core::{AnyId, DocumentId, Error, Shard, SubscriptionId, TenantId, Timestamp};
 
 use crate::{ChangeView, DisabledReason, Subscription};
 

@@ -18,15 +18,16 @@ mod collection;
 mod command;
 mod commit;
 mod connection;
-mod effect;
 mod gate;
 mod lease;
+mod load;
 mod order;
 mod wheel;
 
 pub use gate::LaneView;
 pub use order::{
-    Action, Answer, Busy, Command, DeliverOrder, EffectId, Event, FetchOrder, Key, Origin, Request, Wish,
+    Action, Answer, Busy, Command, DeliverOrder, EffectId, Event, FetchOrder, Key, Origin, Request,
+    Wish,
 };
 
 use gate::Gate;
@@ -144,8 +145,8 @@ pub struct Driver<T> {
     retry: Option<Retry>,
     keys: HashSet<(TenantId, [u8; 32])>,
     erasing: BTreeSet<Aggregate>,
-    /// Connections that each account's erasure still waits for; 0 while they are being read.
-    erasures: BTreeMap<AccountId, usize>,
+    /// Accounts that are being erased, their connections first.
+    erasures: BTreeMap<AccountId, account::Erasure>,
     untaken: Vec<i64>,
     actions: Vec<Action<T>>,
     counters: Counters,

@@ -43,8 +43,8 @@ pub use ports::queries::{
     DeliveryFilter, InteractionView, Queries,
 };
 pub use ports::store::{
-    Backend, CommitError, InboxRow, Lease, Live, Loaded, LoadedCollection, Membership, Store, StoreError, Sweep,
-    Swept,
+    Backend, CommitError, InboxRow, Lease, Live, Loaded, LoadedCollection, Membership, Store,
+    StoreError, Sweep, Swept,
 };
 pub use session::{
     DocumentError, Ended, NewDocument, Record, Report, Reporter, RunInputs, RunOrder, RunResult,

@@ -59,6 +59,8 @@ pub enum Input {
         /// How many records.
         records: u32,
     },
+    /// A stream's cursor moved on without items.
+    Checkpointed,
     /// Somebody has uploaded a document by hand.
     Uploaded(Box<Document>, Actor),
     /// The attempt ended well.
@@ -157,6 +159,7 @@ impl Input {
             Self::QuestionExpired => "QuestionExpired",
             Self::QuestionCancelled { .. } => "QuestionCancelled",
             Self::ItemsCame { .. } => "ItemsCame",
+            Self::Checkpointed => "Checkpointed",
             Self::Uploaded(..) => "Uploaded",
             Self::Fetched { .. } => "Fetched",
             Self::FetchFailed { .. } => "FetchFailed",

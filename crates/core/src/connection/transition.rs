@@ -145,6 +145,9 @@ impl Connection {
             Input::ItemsCame { documents, records } => self
                 .items_came(now, (documents, records), policy)
                 .ok_or(rejected),
+            Input::Checkpointed => {
+                Ok(Draft::new(self, now, Actor::Engine, Cause::ItemsCame, policy).finish())
+            }
             Input::Uploaded(document, actor) => Ok(self.uploaded(now, *document, actor, policy)),
             Input::Fetched { started, partial } => {
                 self.fetched(now, started, partial, policy).ok_or(rejected)

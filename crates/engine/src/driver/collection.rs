@@ -1,28 +1,28 @@
-//! Calls to the outside: how they begin, and what their results become.
+//! Collections: how their calls begin, and what the results become.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use wellspring_core::{
-    CallResult, Collection, CollectionId, ErrorClass, Input, Kind, Lane, PayloadChange, State,
-    Timestamp,
+    CallResult, Collection, ErrorClass, Input, Kind, Lane, PayloadChange, State, Timestamp,
 };
 
 use super::{
-    Action, Answer, Busy, DeliverOrder, Driver, EffectId, FetchOrder, LOAD_PAUSE, LoadFor, Phase,
-    Resident, Step, Timer,
+    Action, DeliverOrder, Driver, EffectId, FetchOrder, Held, Phase, Resident, Step, Timer,
 };
-use crate::{Before, DeliverResult, FetchResult, Loaded, Write};
+use crate::{
+    Aggregate, Before, CollectionWrite, DeliverResult, FetchResult, LoadedCollection, Write,
+};
 
 impl<T> Driver<T> {
-    /// Puts a durable aggregate where its next wake-up belongs.
+    /// Puts a durable collection where its next wake-up belongs.
     pub(super) fn schedule(
         &mut self,
         now: Timestamp,
         collection: Collection,
         payload: Option<Bytes>,
     ) {
-        let id = collection.id;
+        let id = Aggregate::Collection(collection.id);
         let Some((due, lane)) = collection.next_wakeup() else {
             return;
         };
@@ -59,8 +59,10 @@ impl<T> Driver<T> {
         let policy = self.sources.policy(&collection.source);
         if collection.gives_up_at(&policy).is_some_and(|at| at <= now) {
             let resident = Resident {
-                collection,
-                payload,
+                held: Held::Collection {
+                    collection,
+                    payload,
+                },
                 phase: Phase::Queued,
             };
             self.residents.insert(id, resident);
@@ -71,12 +73,14 @@ impl<T> Driver<T> {
             self.residents.insert(
                 id,
                 Resident {
-                    collection,
-                    payload,
+                    held: Held::Collection {
+                        collection,
+                        payload,
+                    },
                     phase: Phase::Flying,
                 },
             );
-            let probe = self.take_slot(lane);
+            let probe = self.take_slot(now, lane);
             self.start(now, lane, id, probe);
             return;
         }
@@ -86,8 +90,10 @@ impl<T> Driver<T> {
             self.residents.insert(
                 id,
                 Resident {
-                    collection,
-                    payload,
+                    held: Held::Collection {
+                        collection,
+                        payload,
+                    },
                     phase: Phase::Queued,
                 },
             );
@@ -95,14 +101,21 @@ impl<T> Driver<T> {
         self.pump(now, lane);
     }
 
-    /// Begins the call of an aggregate in memory, a slot being taken.
-    pub(super) fn start(&mut self, now: Timestamp, lane: Lane, id: CollectionId, probe: bool) {
+    /// Begins the call of a collection in memory, a slot being taken.
+    pub(super) fn start(&mut self, now: Timestamp, lane: Lane, id: Aggregate, probe: bool) {
         let Some(resident) = self.residents.get_mut(&id) else {
             self.return_slot(lane, probe);
             return;
         };
         resident.phase = Phase::Flying;
-        let collection = &resident.collection;
+        let Held::Collection {
+            collection,
+            payload,
+        } = &resident.held
+        else {
+            self.return_slot(lane, probe);
+            return;
+        };
         self.calls += 1;
         let effect = EffectId {
             incarnation: self.incarnation,
@@ -119,7 +132,7 @@ impl<T> Driver<T> {
                 self.flights.insert(effect.number);
                 let order = FetchOrder {
                     source: collection.source.clone(),
-                    id,
+                    id: collection.id,
                     tenant: collection.tenant,
                 };
                 self.actions.push(Action::Fetch(effect, order));
@@ -128,7 +141,7 @@ impl<T> Driver<T> {
                 self.counters.deliveries += 1;
                 self.flights.insert(effect.number);
                 let order = DeliverOrder {
-                    id,
+                    id: collection.id,
                     tenant: collection.tenant,
                     kind: kind.clone(),
                     message: collection.message,
@@ -136,7 +149,7 @@ impl<T> Driver<T> {
                     source: collection.source.clone(),
                     callback_url: Arc::clone(&collection.callback_url),
                     created_at: collection.created_at,
-                    payload: resident.payload.clone().unwrap_or_default(),
+                    payload: payload.clone().unwrap_or_default(),
                 };
                 self.actions.push(Action::Deliver(effect, order));
             }
@@ -164,17 +177,7 @@ impl<T> Driver<T> {
                 {
                     self.pause(now, effect.lane, until);
                 }
-                let call = match error.class {
-                    ErrorClass::ConnectionFailure | ErrorClass::BankMaintenance => CallResult::Down,
-                    ErrorClass::RateLimitExceeded
-                    | ErrorClass::InstitutionError
-                    | ErrorClass::ItemError
-                    | ErrorClass::AuthenticationError
-                    | ErrorClass::ProductNotAvailable
-                    | ErrorClass::InvalidRequest
-                    | ErrorClass::InternalError
-                    | ErrorClass::UnknownError => CallResult::Up,
-                };
+                let call = verdict(error.class);
                 (
                     Input::FetchFailed {
                         started,
@@ -226,7 +229,7 @@ impl<T> Driver<T> {
     }
 
     /// Notes that a call is over; returns whether this is its first result.
-    fn landed(&mut self, effect: EffectId) -> bool {
+    pub(super) fn landed(&mut self, effect: EffectId) -> bool {
         effect.incarnation == self.incarnation && self.flights.remove(&effect.number)
     }
 
@@ -240,7 +243,7 @@ impl<T> Driver<T> {
     ) {
         self.end_call(now, effect.lane, effect.probe, call);
         let current = self.residents.get(&effect.id).is_some_and(|resident| {
-            resident.phase == Phase::Flying && resident.collection.version == effect.version
+            resident.phase == Phase::Flying && resident.held.version() == effect.version
         });
         if current {
             self.step(now, effect.id, input, payload);
@@ -251,26 +254,31 @@ impl<T> Driver<T> {
         self.pump(now, effect.lane);
     }
 
-    /// Steps an aggregate in memory by the result of its call, or by time.
+    /// Steps a collection in memory by the result of its call, or by time.
     pub(super) fn step(
         &mut self,
         now: Timestamp,
-        id: CollectionId,
+        id: Aggregate,
         input: Input,
         payload: Option<Bytes>,
     ) {
-        let Some(resident) = self.residents.remove(&id) else {
+        let Some(Resident {
+            held:
+                Held::Collection {
+                    collection,
+                    payload: had,
+                },
+            ..
+        }) = self.residents.remove(&id)
+        else {
             return;
         };
-        let policy = self.sources.policy(&resident.collection.source);
-        let before = Before::Live(resident.collection.version);
-        let tenant = resident.collection.tenant;
+        let policy = self.sources.policy(&collection.source);
+        let before = Before::Live(collection.version);
+        let (tenant, collection_id) = (collection.tenant, collection.id);
         // Kept for the delivery, so that the happy path never reads it back.
-        let kept = payload.clone().or(resident.payload);
-        match resident
-            .collection
-            .handle(now, input, &policy, &mut self.rng)
-        {
+        let kept = payload.clone().or(had);
+        match collection.handle(now, input, &policy, &mut self.rng) {
             Ok(step) => {
                 let payload = match step.payload {
                     PayloadChange::Put => payload,
@@ -278,24 +286,26 @@ impl<T> Driver<T> {
                 };
                 if let Some(next) = &step.next {
                     let resident = Resident {
-                        collection: next.clone(),
-                        payload: kept,
+                        held: Held::Collection {
+                            collection: next.clone(),
+                            payload: kept,
+                        },
                         phase: Phase::Committing,
                     };
                     self.residents.insert(id, resident);
                 }
-                let write = Write {
-                    id,
+                let write = CollectionWrite {
+                    id: collection_id,
                     before,
                     next: step.next,
                     attempt: step.attempt,
                     payload,
                 };
                 self.pending.push_back(Step {
-                    write: Some(write),
+                    write: Some(Write::Collection(Box::new(write))),
                     tenant,
                     at: now,
-                    change: step.change,
+                    changes: step.change.into_iter().collect(),
                     key: None,
                     origin: None,
                 });
@@ -304,149 +314,29 @@ impl<T> Driver<T> {
         }
     }
 
-    pub(super) fn give_up(&mut self, now: Timestamp, id: CollectionId) {
+    pub(super) fn give_up(&mut self, now: Timestamp, id: Aggregate) {
         self.step(now, id, Input::GaveUp, None);
-    }
-
-    pub(super) fn load(&mut self, id: CollectionId, purpose: LoadFor) {
-        self.counters.loads += 1;
-        self.loading.insert(id, purpose);
-        self.to_load.push(id);
-    }
-
-    pub(super) fn loaded(&mut self, now: Timestamp, asked: Vec<CollectionId>, rows: Vec<Loaded>) {
-        let mut rows: std::collections::BTreeMap<CollectionId, Loaded> = rows
-            .into_iter()
-            .map(|row| (row.collection.id, row))
-            .collect();
-        for id in asked {
-            let Some(purpose) = self.loading.remove(&id) else {
-                continue;
-            };
-            let row = rows
-                .remove(&id)
-                .filter(|_| self.leases.contains_key(&id.shard()));
-            let commands = self.waiting.remove(&id).unwrap_or_default();
-            match purpose {
-                LoadFor::Start { lane, probe, .. } => self.start_loaded(now, lane, id, probe, row),
-                LoadFor::GiveUp { lane, .. } => match row {
-                    Some(row) if is_due(&row, now, lane) => {
-                        self.admit(row, Phase::Queued);
-                        self.give_up(now, id);
-                    }
-                    Some(row) => self.schedule(now, row.collection, row.payload),
-                    None => {}
-                },
-                // The shard was given up meanwhile: whoever has it answers.
-                LoadFor::Command if !self.leases.contains_key(&id.shard()) => {}
-                LoadFor::Command => {
-                    self.commands_loaded(now, id, row, commands);
-                    continue;
-                }
-            }
-            for command in commands {
-                self.command(now, command);
-            }
-        }
-    }
-
-    fn start_loaded(
-        &mut self,
-        now: Timestamp,
-        lane: Lane,
-        id: CollectionId,
-        probe: bool,
-        row: Option<Loaded>,
-    ) {
-        let row = match row {
-            Some(row) if is_due(&row, now, lane) => row,
-            row => {
-                self.return_slot(lane, probe);
-                // It has moved on, or the clock has gone back.
-                if let Some(row) = row {
-                    self.schedule(now, row.collection, row.payload);
-                }
-                self.pump(now, lane);
-                self.pump_starved(now);
-                return;
-            }
-        };
-        let policy = self.sources.policy(&row.collection.source);
-        let expired = row
-            .collection
-            .gives_up_at(&policy)
-            .is_some_and(|at| at <= now);
-        self.admit(row, Phase::Queued);
-        if expired {
-            self.return_slot(lane, probe);
-            self.give_up(now, id);
-            self.pump(now, lane);
-            self.pump_starved(now);
-        } else {
-            self.start(now, lane, id, probe);
-        }
-    }
-
-    fn admit(&mut self, row: Loaded, phase: Phase) {
-        let Loaded {
-            collection,
-            payload,
-            ..
-        } = row;
-        self.residents.insert(
-            collection.id,
-            Resident {
-                collection,
-                payload,
-                phase,
-            },
-        );
-    }
-
-    pub(super) fn load_failed(&mut self, now: Timestamp, asked: Vec<CollectionId>) {
-        for id in asked {
-            match self.loading.remove(&id) {
-                Some(LoadFor::Start { lane, since, probe }) => {
-                    self.return_slot(lane, probe);
-                    self.requeue(now, lane, since, id);
-                    self.pump(now, lane);
-                }
-                Some(LoadFor::GiveUp { lane, since }) => self.requeue(now, lane, since, id),
-                Some(LoadFor::Command) | None => {}
-            }
-            for command in self.waiting.remove(&id).unwrap_or_default() {
-                self.answer(command.origin, Answer::Busy(Busy::Database));
-            }
-        }
-        self.pump_starved(now);
-    }
-
-    fn requeue(&mut self, now: Timestamp, lane: Lane, since: Timestamp, id: CollectionId) {
-        self.pause(now, lane, now.after(LOAD_PAUSE));
-        self.look_again(now, lane, since, id);
-    }
-
-    /// Queues it once more in a while.
-    pub(super) fn look_again(
-        &mut self,
-        now: Timestamp,
-        lane: Lane,
-        since: Timestamp,
-        id: CollectionId,
-    ) {
-        let timer = Timer {
-            due: now.after(LOAD_PAUSE),
-            id,
-            since,
-            lane,
-        };
-        self.wheel.push(timer);
     }
 }
 
-/// Returns whether the lane's call is what the aggregate needs now.
-fn is_due(row: &Loaded, now: Timestamp, lane: Lane) -> bool {
+/// Returns whether the lane's call is what the collection needs now.
+pub(super) fn is_due(row: &LoadedCollection, now: Timestamp, lane: Lane) -> bool {
     row.collection
         .next_wakeup()
         .is_some_and(|(due, wanted)| due <= now && wanted == lane)
+}
+
+/// Returns what a failure says of the source as such.
+pub(super) const fn verdict(class: ErrorClass) -> CallResult {
+    match class {
+        ErrorClass::ConnectionFailure | ErrorClass::BankMaintenance => CallResult::Down,
+        ErrorClass::RateLimitExceeded
+        | ErrorClass::InstitutionError
+        | ErrorClass::ItemError
+        | ErrorClass::AuthenticationError
+        | ErrorClass::ProductNotAvailable
+        | ErrorClass::InvalidRequest
+        | ErrorClass::InternalError
+        | ErrorClass::UnknownError => CallResult::Up,
+    }
 }

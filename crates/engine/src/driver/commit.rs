@@ -169,7 +169,7 @@ impl<T> Driver<T> {
             let id = write.id();
             self.count(&write);
             if let Some(origin) = step.origin {
-                self.done(now, origin, id);
+                self.answer(origin, Answer::Done(id));
             }
             match write.next_version() {
                 Some(version) => {

@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use wellspring_core::{
-    Breaker, CallResult, Lane, Phase as BreakerPhase, SourceName, Timestamp,
-};
+use wellspring_core::{Breaker, CallResult, Lane, Phase as BreakerPhase, SourceName, Timestamp};
 
 use super::{Driver, LoadFor, Phase};
 use crate::Aggregate;
@@ -197,7 +195,10 @@ impl<T> Driver<T> {
     /// Returns whether the aggregate in memory waits for this lane in this stage; a queue may
     /// still have an entry of an earlier one.
     fn is_queued_for(&self, id: Aggregate, lane: Lane, since: Timestamp) -> bool {
-        let collection = self.residents.get(&id).and_then(|one| one.held.collection());
+        let collection = self
+            .residents
+            .get(&id)
+            .and_then(|one| one.held.collection());
         collection.is_some_and(|collection| {
             let wanted = collection.next_wakeup().map(|(_, lane)| lane);
             wanted == Some(lane) && collection.stage_began() == Some(since)
@@ -238,7 +239,10 @@ impl<T> Driver<T> {
 
     /// Returns whether an aggregate in memory is past the give-up time of its own source.
     fn is_spent(&self, now: Timestamp, id: Aggregate) -> bool {
-        let collection = self.residents.get(&id).and_then(|one| one.held.collection());
+        let collection = self
+            .residents
+            .get(&id)
+            .and_then(|one| one.held.collection());
         collection.is_some_and(|collection| {
             let policy = self.sources.policy(&collection.source);
             collection.gives_up_at(&policy).is_some_and(|at| at <= now)
@@ -283,7 +287,11 @@ impl<T> Driver<T> {
         let per_minute = self.per_minute(lane);
         let gate = self.gates.entry(lane).or_default();
         let spent = gate.is_spent(now, per_minute);
-        let refilled = gate.starts.front().filter(|_| spent).map(|at| at.after(JUST_OVER_A_MINUTE));
+        let refilled = gate
+            .starts
+            .front()
+            .filter(|_| spent)
+            .map(|at| at.after(JUST_OVER_A_MINUTE));
         let wake = gate.queue.first().and_then(|(since, id)| {
             let give_up = matches!(id, Aggregate::Collection(_)).then(|| since.after(longest));
             // What has passed already waits for a slot, whose end pumps the lane.
@@ -327,9 +335,8 @@ impl Gate {
                 break;
             }
         }
-        per_minute.is_some_and(|most| {
-            usize::try_from(most).is_ok_and(|most| self.starts.len() >= most)
-        })
+        per_minute
+            .is_some_and(|most| usize::try_from(most).is_ok_and(|most| self.starts.len() >= most))
     }
 }
 

@@ -129,6 +129,8 @@ impl<T> Driver<T> {
         }
         let queued = self.queued_residents;
         let leases = &self.leases;
+        self.erasures
+            .retain(|id, _| leases.contains_key(&id.shard()));
         let before = self.residents.len();
         self.residents
             .retain(|id, _| leases.contains_key(&id.shard()));

@@ -343,9 +343,9 @@ impl Request {
     /// Returns what has to be in memory for it: for a new connection, its account.
     pub const fn subject(&self) -> Option<Aggregate> {
         match self {
-            Self::Collect { id: Some(id), .. } | Self::Resume { id, .. } | Self::Erase { id, .. } => {
-                Some(Aggregate::Collection(*id))
-            }
+            Self::Collect { id: Some(id), .. }
+            | Self::Resume { id, .. }
+            | Self::Erase { id, .. } => Some(Aggregate::Collection(*id)),
             Self::CreateAccount { id: Some(id), .. }
             | Self::PatchAccount { id, .. }
             | Self::EraseAccount { id, .. } => Some(Aggregate::Account(*id)),

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use base64_cursor::{decode, encode};
 use futures_util::future::BoxFuture;
+use serde::Serialize;
 use serde_json::value::RawValue;
 use thiserror::Error;
-use serde::Serialize;
 use wellspring_core::connection::{self, FetchRecord};
 use wellspring_core::interaction::{Closed, Question};
 use wellspring_core::{
     Account, AccountId, CollectionId, CollectionStatus, Connection, ConnectionId, Document,
-    DocumentId, Error as Failure, FetchId, InteractionId, Shard, SourceName, Stage,
-    SubscriptionId, TenantId, Timestamp, Verb,
+    DocumentId, Error as Failure, FetchId, InteractionId, Shard, SourceName, Stage, SubscriptionId,
+    TenantId, Timestamp, Verb,
 };
 
 use crate::dispatch::{DeliveryAttempt, DeliveryRow, DeliveryStatus, LogEntry};
