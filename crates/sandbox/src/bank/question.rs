@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use jiff::SignedDuration;
 use serde::Serialize;
 
 use super::captcha;
@@ -104,9 +105,7 @@ impl<'q> Question<'q> {
             code,
             title,
             parts: reason.into_iter().chain(parts(step, asker)).collect(),
-            expires_in: step
-                .lifetime(asker)
-                .map(|lifetime| format!("{}s", lifetime.as_secs())),
+            expires_in: step.lifetime(asker).map(written),
         }
     }
 }
@@ -231,6 +230,12 @@ fn told(notice: Notice, asker: &Asker<'_>) -> Vec<Part<'static>> {
         parts.push(home_link(asker));
     }
     parts
+}
+
+/// Writes a duration as people do, such as `10m`.
+fn written(duration: Duration) -> String {
+    SignedDuration::try_from(duration)
+        .map_or_else(|_endless| "∞".to_owned(), |signed| format!("{signed:#}"))
 }
 
 fn text<'q>(id: &'static str, text: impl Into<Cow<'q, str>>) -> Part<'q> {

@@ -95,7 +95,7 @@ async fn a_one_time_code_is_sent_as_chosen_holds_for_its_time_and_three_tries() 
     assert_eq!(challenge(&again)["code"], "code_delivery");
     let asked = respond(&client, &session, json!({"delivery": "sms"})).await;
     assert_eq!(challenge(&asked)["code"], "one_time_code");
-    assert_eq!(challenge(&asked)["expires_in"], "600s");
+    assert_eq!(challenge(&asked)["expires_in"], "10m");
     assert_eq!(
         challenge(&asked)["parts"][1],
         json!({
