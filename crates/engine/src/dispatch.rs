@@ -173,6 +173,15 @@ pub struct DispatchState {
     pub open: Vec<DeliveryRow>,
 }
 
+/// Where one subscription stands in one shard.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SubscriptionState {
+    /// Where it goes on; none when it is caught up.
+    pub position: Option<Position>,
+    /// Its open deliveries, in the order of their places.
+    pub open: Vec<DeliveryRow>,
+}
+
 /// A stretch of one shard's log, for the dispatcher.
 #[derive(Debug, Clone)]
 pub struct LogSlice {

@@ -449,5 +449,3 @@ struct Retry {
 
 /// Aggregates read by one request to the store.
 const LOAD_CHUNK: usize = 256;
-/// How long a lane waits after a read failed.
-const LOAD_PAUSE: Duration = Duration::from_millis(500);

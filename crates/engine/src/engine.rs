@@ -1,5 +1,6 @@
 //! The asynchronous shell: it performs the driver's actions and feeds back what comes of them.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -9,14 +10,20 @@ use futures_util::stream::FuturesUnordered;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep};
-use wellspring_core::{CollectionId, IncarnationId, Shard, Timestamp};
+use wellspring_core::{
+    AccountId, CollectionId, ConnectionId, ErrorClass, IncarnationId, Shard, Timestamp,
+};
 
 use crate::driver::{
     Action, Answer, Busy, Command, Counters, Driver, Event, Key, LaneView, Limits, Origin, Request,
 };
 use crate::inbox::Inbox;
-use crate::{Backend, Channel, Clock, Connector, SourceTable, StoreError, Tasks};
+use crate::{
+    Aggregate, Backend, Blobs, Channel, Clock, Connector, EffectId, Ended, Report, Reporter,
+    RunOrder, RunResult, Session, SourceTable, StoreError, Tasks, TenantTable,
+};
 
 /// What an engine is made of.
 #[derive(Clone)]
@@ -33,6 +40,10 @@ pub struct EngineParts {
     pub limits: Limits,
     /// The configured sources.
     pub sources: Arc<SourceTable>,
+    /// What tenants have set.
+    pub tenants: Arc<TenantTable>,
+    /// Where the bytes of documents are kept.
+    pub blobs: Arc<dyn Blobs>,
 }
 
 impl std::fmt::Debug for EngineParts {
@@ -72,10 +83,10 @@ impl Engine {
     /// Starts an engine; it is ready once [`Snapshot::ready`] says so.
     pub fn start(parts: EngineParts, tasks: &Tasks) -> EngineHandle {
         let (commands, command_inbox) = mpsc::channel(parts.limits.commands);
-        let (sources, source_inbox) = mpsc::channel(1);
+        let (tables, table_inbox) = mpsc::channel(4);
         let snapshot = Arc::new(RwLock::new(Snapshot::default()));
         let shell = Shell::new(parts.clone(), tasks.clone(), Arc::clone(&snapshot));
-        tasks.spawn("engine", shell.run(command_inbox, source_inbox));
+        tasks.spawn("engine", shell.run(command_inbox, table_inbox));
         tasks.spawn(
             "retention",
             crate::retention::run(
@@ -86,7 +97,7 @@ impl Engine {
         );
         EngineHandle {
             commands,
-            sources,
+            tables,
             snapshot,
             store: parts.store,
             clock: parts.clock,
@@ -98,7 +109,7 @@ impl Engine {
 #[derive(Clone)]
 pub struct EngineHandle {
     commands: mpsc::Sender<Command<Caller>>,
-    sources: mpsc::Sender<Arc<SourceTable>>,
+    tables: mpsc::Sender<Table>,
     snapshot: Arc<RwLock<Snapshot>>,
     store: Arc<dyn Backend>,
     clock: Arc<dyn Clock>,
@@ -135,7 +146,12 @@ impl EngineHandle {
     /// Replaces the configured sources.
     pub async fn set_sources(&self, sources: Arc<SourceTable>) {
         // An engine that has ended needs no sources.
-        drop(self.sources.send(sources).await);
+        drop(self.tables.send(Table::Sources(sources)).await);
+    }
+
+    /// Replaces what tenants have set.
+    pub async fn set_tenants(&self, tenants: Arc<TenantTable>) {
+        drop(self.tables.send(Table::Tenants(tenants)).await);
     }
 
     /// Returns what the engine looks like.
@@ -154,33 +170,10 @@ impl EngineHandle {
             return Answer::Busy(Busy::NotReady);
         }
         let now = self.clock.now();
-        let (id, request) = match request {
-            Request::Collect {
-                id: None,
-                tenant,
-                source,
-                callback_url,
-                actor,
-            } => {
-                let mut rng = ChaCha8Rng::seed_from_u64(random_seed());
-                let place = usize::try_from(random_seed()).unwrap_or(0) % shards.len();
-                let shard = shards.get(place).copied().unwrap_or(Shard(0));
-                let id = CollectionId::mint_in(now, shard, &mut rng);
-                (
-                    id,
-                    Request::Collect {
-                        id: Some(id),
-                        tenant,
-                        source,
-                        callback_url,
-                        actor,
-                    },
-                )
-            }
-            Request::Collect { id: Some(id), .. }
-            | Request::Resume { id, .. }
-            | Request::Erase { id, .. } => (id, request),
-        };
+        let mut rng = ChaCha8Rng::seed_from_u64(random_seed());
+        let place = usize::try_from(random_seed()).unwrap_or(0) % shards.len();
+        let shard = shards.get(place).copied().unwrap_or(Shard(0));
+        let (id, request) = promised(request, shard, now, &mut rng);
         let row = key.map(|key| key.row(request.tenant(), id, now));
         match self.store.post(id.shard(), request, row).await {
             Ok(()) => Answer::Done(id),
@@ -202,6 +195,42 @@ pub fn random_seed() -> u64 {
     getrandom::u64().expect("the operating system gives randomness")
 }
 
+/// Returns the request with the id of what it makes, which is promised with the answer.
+fn promised(
+    mut request: Request,
+    shard: Shard,
+    now: Timestamp,
+    rng: &mut ChaCha8Rng,
+) -> (Aggregate, Request) {
+    let made = match &mut request {
+        Request::Collect { id, .. } => {
+            let id = id.get_or_insert_with(|| CollectionId::mint_in(now, shard, rng));
+            Aggregate::Collection(*id)
+        }
+        Request::CreateAccount { id, .. } => {
+            let id = id.get_or_insert_with(|| AccountId::mint_in(now, shard, rng));
+            Aggregate::Account(*id)
+        }
+        Request::Connect { id, account, .. } => {
+            let shard = account.shard();
+            let id = id.get_or_insert_with(|| ConnectionId::mint_in(now, shard, rng));
+            Aggregate::Connection(*id)
+        }
+        Request::Resume { id, .. } | Request::Erase { id, .. } => Aggregate::Collection(*id),
+        Request::PatchAccount { id, .. } | Request::EraseAccount { id, .. } => {
+            Aggregate::Account(*id)
+        }
+        Request::Connection { id, .. } => Aggregate::Connection(*id),
+    };
+    (made, request)
+}
+
+/// What replaces what the engine knew.
+pub(crate) enum Table {
+    Sources(Arc<SourceTable>),
+    Tenants(Arc<TenantTable>),
+}
+
 type Caller = oneshot::Sender<Answer>;
 type StoreEvents = FuturesUnordered<BoxFuture<'static, StoreEvent>>;
 
@@ -214,7 +243,7 @@ pub(crate) enum StoreEvent {
     Page {
         incarnation: IncarnationId,
         shards: Vec<Shard>,
-        after: Option<CollectionId>,
+        after: Option<Aggregate>,
         rows: Result<Vec<crate::Live>, StoreError>,
     },
     Inbox(IncarnationId, Result<Vec<crate::InboxRow>, StoreError>),
@@ -227,7 +256,7 @@ pub(crate) enum StoreEvent {
 pub(crate) enum Retried {
     Join,
     Acquire(Vec<Shard>),
-    Scan(Vec<Shard>, Option<CollectionId>),
+    Scan(Vec<Shard>, Option<Aggregate>),
     Renew,
     Inbox,
 }
@@ -247,6 +276,9 @@ pub(crate) struct Shell {
     /// Whether something happened that the snapshot does not show yet.
     snapshot_stale: bool,
     latency: metrics::Histogram,
+    /// Attempts under way by the number of their effect, and some that have ended.
+    runs: BTreeMap<u64, AbortHandle>,
+    runs_swept_at: usize,
     pub(crate) stopping: bool,
     /// Releases under way; until they are through the database's word on owners is stale.
     pub(crate) releasing: usize,
@@ -260,6 +292,7 @@ impl Shell {
         let driver = Driver::new(
             incarnation,
             Arc::clone(&parts.sources),
+            Arc::clone(&parts.tenants),
             parts.limits,
             random_seed(),
         );
@@ -279,6 +312,8 @@ impl Shell {
             snapshot_at: Timestamp::MIN,
             snapshot_stale: true,
             latency: metrics::histogram!("wellspring_collection_duration_seconds"),
+            runs: BTreeMap::new(),
+            runs_swept_at: RUNS_SWEPT_FROM,
             stopping: false,
             releasing: 0,
             acquiring: false,
@@ -288,7 +323,7 @@ impl Shell {
     async fn run(
         mut self,
         mut commands: mpsc::Receiver<Command<Caller>>,
-        mut sources: mpsc::Receiver<Arc<SourceTable>>,
+        mut tables: mpsc::Receiver<Table>,
     ) {
         let Some(mut results) = self.result_inbox.take() else {
             return;
@@ -321,11 +356,7 @@ impl Shell {
                     self.read_inbox();
                 }
                 () = &mut sleep => slept = true,
-                Some(table) = sources.recv() => {
-                    self.parts.sources = Arc::clone(&table);
-                    let now = self.parts.clock.now();
-                    self.handle(now, Event::Sources(table));
-                }
+                Some(table) = tables.recv() => self.replace(table),
                 () = stop.cancelled(), if !self.stopping => {
                     self.stopping = true;
                     drain_ends = Some(Instant::now() + DRAIN);
@@ -417,6 +448,20 @@ impl Shell {
                         drop(results.send(Event::Fetched(effect, result)).await);
                     });
                 }
+                Action::Run(effect, order) => self.run_attempt(effect, order),
+                Action::Abort(effect) => {
+                    if let Some(run) = self.runs.remove(&effect.number) {
+                        run.abort();
+                    }
+                }
+                Action::Children(account) => {
+                    let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
+                    self.store_events.push(Box::pin(async move {
+                        let connections = store.children(account, CHILDREN).await.ok();
+                        let event = Event::Children(account, connections);
+                        StoreEvent::Driver(incarnation, event)
+                    }));
+                }
                 Action::Deliver(effect, order) => self.deliver(effect, order),
                 Action::Release(shards) => self.release(shards),
                 Action::Fenced => self.begin_anew(),
@@ -424,7 +469,7 @@ impl Shell {
         }
     }
 
-    fn deliver(&self, effect: crate::EffectId, order: crate::DeliverOrder) {
+    fn deliver(&self, effect: EffectId, order: crate::DeliverOrder) {
         let (channel, results) = (Arc::clone(&self.parts.channel), self.results.clone());
         let (clock, latency, created_at) = (
             Arc::clone(&self.parts.clock),
@@ -440,12 +485,60 @@ impl Shell {
         });
     }
 
+    fn run_attempt(&mut self, effect: EffectId, order: RunOrder) {
+        let reporter = Reports {
+            effect,
+            results: self.results.clone(),
+        };
+        let parts = &self.parts;
+        let session = Session::new(
+            order.clone(),
+            Arc::new(reporter),
+            Arc::clone(&parts.store),
+            Arc::clone(&parts.blobs),
+            Arc::clone(&parts.clock),
+        );
+        let (connector, store) = (Arc::clone(&parts.connector), Arc::clone(&parts.store));
+        let results = self.results.clone();
+        let attempt = async move {
+            let result = match store.run_inputs(order.connection).await {
+                Ok(inputs) => connector.run(order, inputs, session).await,
+                Err(error) => database_away(&error),
+            };
+            drop(results.send(Event::Ran(effect, result)).await);
+        };
+        let run = self.tasks.spawn_abortable("attempt", attempt);
+        if self.runs.len() >= self.runs_swept_at {
+            self.runs.retain(|_, run| !run.is_finished());
+            self.runs_swept_at = self.runs.len().saturating_mul(2).max(RUNS_SWEPT_FROM);
+        }
+        self.runs.insert(effect.number, run);
+    }
+
+    fn replace(&mut self, table: Table) {
+        let now = self.parts.clock.now();
+        match table {
+            Table::Sources(table) => {
+                self.parts.sources = Arc::clone(&table);
+                self.handle(now, Event::Sources(table));
+            }
+            Table::Tenants(table) => {
+                self.parts.tenants = Arc::clone(&table);
+                self.handle(now, Event::Tenants(table));
+            }
+        }
+    }
+
     /// The incarnation is dead: what it knew is forgotten and read again.
     pub(crate) fn begin_anew(&mut self) {
+        for run in std::mem::take(&mut self.runs).into_values() {
+            run.abort();
+        }
         self.incarnation = new_incarnation(self.parts.clock.now());
         self.driver = Driver::new(
             self.incarnation,
             Arc::clone(&self.parts.sources),
+            Arc::clone(&self.parts.tenants),
             self.parts.limits,
             random_seed(),
         );
@@ -493,10 +586,48 @@ impl Shell {
     }
 }
 
+/// Takes reports to the driver and waits until they are durable.
+struct Reports {
+    effect: EffectId,
+    results: mpsc::Sender<Event<Caller>>,
+}
+
+impl Reporter for Reports {
+    fn report(&self, report: Report) -> BoxFuture<'_, Result<(), Ended>> {
+        Box::pin(async move {
+            let (caller, answer) = oneshot::channel();
+            let event = Event::Reported(self.effect, report, caller);
+            self.results.send(event).await.map_err(|_closed| Ended)?;
+            match answer.await {
+                Ok(Answer::Done(_)) => Ok(()),
+                Ok(_) | Err(_) => Err(Ended),
+            }
+        })
+    }
+}
+
+/// An attempt that could not read what it begins with; no source is to blame.
+fn database_away(error: &StoreError) -> RunResult {
+    tracing::warn!(%error, "Attempt could not read its credentials, trying again");
+    RunResult::Failed {
+        error: wellspring_core::Error {
+            class: ErrorClass::UnknownError,
+            code: "database_unavailable".to_owned(),
+            message: "the engine's own database did not answer".to_owned(),
+        },
+        retry_at: None,
+        revoked: false,
+    }
+}
+
 fn new_incarnation(now: Timestamp) -> IncarnationId {
     IncarnationId::mint(now, &mut ChaCha8Rng::seed_from_u64(random_seed()))
 }
 
+/// Connections of an account that are deleted together.
+const CHILDREN: usize = 256;
+/// How many handles of attempts gather before those that have ended are let go.
+const RUNS_SWEPT_FROM: usize = 1_024;
 /// Results and commands that join one round at most.
 const DRAIN_CHUNK: usize = 512;
 /// How long calls in flight may go on after the first stop signal.

@@ -25,7 +25,7 @@ pub use batch::{
 pub use clock::{Clock, SystemClock};
 pub use dispatch::{
     DeliveryAttempt, DeliveryRow, DeliveryStatus, DispatchState, DispatchWrites, LogEntry,
-    LogSlice, Message, Position, SendFailure, SendOrder, SendResult,
+    LogSlice, Message, Position, SendFailure, SendOrder, SendResult, SubscriptionState,
 };
 pub use driver::{
     Action, Answer, Busy, Command, Counters, DeliverOrder, Driver, EffectId, Event, FetchOrder,
@@ -40,7 +40,7 @@ pub use ports::connector::{Connector, FetchResult};
 pub use ports::directory::{Directory, KeyRecord, Settings, Tenant, TokenKind, TokenRecord};
 pub use ports::queries::{
     AttemptView, ChangeView, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError,
-    DeliveryFilter, InteractionView, Queries,
+    DeliveryFilter, DeliveryView, FetchView, InteractionView, Queries,
 };
 pub use ports::store::{
     Backend, CommitError, InboxRow, Lease, Live, Loaded, LoadedCollection, Membership, Store,

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use wellspring_core::{CollectionId, Shard};
+use wellspring_core::Shard;
 
 use crate::driver::{Command, Event, Origin};
 use crate::engine::{Retried, Shell, StoreEvent};
-use crate::{Membership, StoreError};
+use crate::{Aggregate, Membership, StoreError};
 
 impl Shell {
     pub(crate) fn join(&mut self) {
@@ -211,7 +211,7 @@ impl Shell {
         }));
     }
 
-    fn scan(&mut self, shards: Vec<Shard>, after: Option<CollectionId>) {
+    fn scan(&mut self, shards: Vec<Shard>, after: Option<Aggregate>) {
         let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
         self.store_events.push(Box::pin(async move {
             let rows = store.scan(shards.clone(), after, PAGE).await;

@@ -27,7 +27,7 @@ impl<T> Driver<T> {
                 .remove(&id)
                 .filter(|_| self.leases.contains_key(&id.shard()));
             match purpose {
-                LoadFor::Start { lane, probe, .. } => self.start_loaded(now, lane, id, probe, row),
+                LoadFor::Start { lane, probe, .. } => self.start_loaded(now, lane, probe, row),
                 LoadFor::GiveUp { lane, .. } => self.give_up_loaded(now, lane, id, row),
                 LoadFor::Alarm => self.alarm_loaded(now, row),
                 // The shard was given up meanwhile: whoever has it answers.
@@ -42,14 +42,7 @@ impl<T> Driver<T> {
         }
     }
 
-    fn start_loaded(
-        &mut self,
-        now: Timestamp,
-        lane: Lane,
-        id: Aggregate,
-        probe: bool,
-        row: Option<Loaded>,
-    ) {
+    fn start_loaded(&mut self, now: Timestamp, lane: Lane, probe: bool, row: Option<Loaded>) {
         match row {
             Some(Loaded::Collection(row)) if is_due(&row, now, lane) => {
                 self.start_collection(now, lane, probe, *row);
@@ -67,7 +60,6 @@ impl<T> Driver<T> {
                 }
             }
         }
-        let _ = id;
         self.pump(now, lane);
         self.pump_starved(now);
     }

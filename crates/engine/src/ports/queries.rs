@@ -74,6 +74,24 @@ pub struct InteractionView {
     pub hash: Option<[u8; 32]>,
 }
 
+/// A fetch with its attempts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FetchView {
+    /// The fetch.
+    pub record: FetchRecord,
+    /// Its attempts, oldest first.
+    pub attempts: Vec<connection::Attempt>,
+}
+
+/// A delivery with its attempts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeliveryView {
+    /// The delivery.
+    pub row: DeliveryRow,
+    /// Its attempts, oldest first.
+    pub attempts: Vec<DeliveryAttempt>,
+}
+
 /// Which deliveries are listed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DeliveryFilter {
@@ -308,7 +326,7 @@ pub trait Queries: Send + Sync {
         &self,
         connection: ConnectionId,
         id: FetchId,
-    ) -> BoxFuture<'_, Result<Option<(FetchRecord, Vec<connection::Attempt>)>, StoreError>>;
+    ) -> BoxFuture<'_, Result<Option<FetchView>, StoreError>>;
 
     /// Returns documents of the tenant, newest first, older than `before`; those of one account
     /// and of one connection if given.
@@ -356,7 +374,7 @@ pub trait Queries: Send + Sync {
         tenant: TenantId,
         subscription: SubscriptionId,
         place: (Shard, u64),
-    ) -> BoxFuture<'_, Result<Option<(DeliveryRow, Vec<DeliveryAttempt>)>, StoreError>>;
+    ) -> BoxFuture<'_, Result<Option<DeliveryView>, StoreError>>;
 
     /// Returns the entry of the log at a place, if it is the tenant's and still kept.
     fn entry(

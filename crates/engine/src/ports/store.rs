@@ -9,11 +9,11 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use thiserror::Error;
 use wellspring_core::{
-    Account, AccountId, Collection, Connection, ConnectionId, IncarnationId, Lane, Shard,
-    SubscriptionId, TenantId, Timestamp,
+    Account, AccountId, Collection, Connection, ConnectionId, DocumentId, IncarnationId, Lane,
+    Shard, SubscriptionId, TenantId, Timestamp,
 };
 
-use crate::dispatch::{DeliveryRow, DispatchState, LogSlice, Position};
+use crate::dispatch::{DispatchState, LogSlice, SubscriptionState};
 use crate::session::RunInputs;
 use crate::{Aggregate, Batch, Directory, KeyRow, Queries, Request};
 
@@ -238,7 +238,7 @@ pub trait Store: fmt::Debug + Send + Sync {
         &self,
         subscription: SubscriptionId,
         shard: Shard,
-    ) -> BoxFuture<'_, Result<(Option<Position>, Vec<DeliveryRow>), StoreError>>;
+    ) -> BoxFuture<'_, Result<SubscriptionState, StoreError>>;
 
     /// Reads entries of a shard's log after `after`, in order: of one tenant or of all.
     ///
@@ -285,6 +285,12 @@ pub trait Store: fmt::Debug + Send + Sync {
     fn inbox_filled(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::pending())
     }
+
+    /// Returns documents whose rows are gone and whose bytes are to go.
+    fn garbage(&self, limit: usize) -> BoxFuture<'_, Result<Vec<DocumentId>, StoreError>>;
+
+    /// Forgets documents whose bytes are gone.
+    fn forget_garbage(&self, ids: Vec<DocumentId>) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Removes what is older than its tenant wants it kept, a bounded number of rows a call.
     fn sweep(&self, sweep: Sweep) -> BoxFuture<'_, Result<Swept, StoreError>>;
