@@ -100,7 +100,8 @@ pub(crate) async fn perform(opened: &Opened, step: Step) -> Result<Value> {
             let ring = opened.vault.finish_rotation();
             let ring = ring.map_err(|error| with_key(error, "new"))?;
             replace(opened, &old, &ring).await?;
-            let message = "the old master key opens nothing any more, besides backups from before";
+            let message =
+                "the old master key opens the database no longer, only copies from before";
             ("finished", message.to_owned())
         }
         Step::Cancel => {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tempfile::TempDir;
 use wellspring_core::DocumentId;
-use wellspring_engine::{BlobError, Blobs, StoreError};
-use wellspring_store::conformance::blobs as suite;
+use wellspring_engine::{BlobError, Blobs, StoreError, sweep_orphans};
+use wellspring_store::conformance::{START, blobs as suite};
 use wellspring_store::{FolderBlobs, MemoryBlobs, SealedBlobs};
 use wellspring_vault::{MasterKey, Vault};
 
@@ -170,4 +170,23 @@ async fn the_largest_document_is_sealed_and_read_in_a_moment() {
     tokio::time::timeout(Duration::from_secs(30), work)
         .await
         .expect("in time");
+}
+
+#[tokio::test]
+async fn a_sweep_goes_on_past_its_first_page() {
+    let blobs = MemoryBlobs::default();
+    let id = |n: u16| {
+        let [a, b] = n.to_be_bytes();
+        DocumentId::from_bytes([0, 0, 0, 0, a, b, 7, 0, 8, 0, 0, 0, 0, 0, 0, 0])
+    };
+    for n in 0..2_500 {
+        blobs.put(id(n), Bytes::new()).await.unwrap();
+    }
+    let known = async |some: Vec<DocumentId>| {
+        assert!(some.len() <= 1_000);
+        Ok(some.into_iter().filter(|some| *some >= id(2_000)).collect())
+    };
+    let swept = sweep_orphans(&blobs, START, known).await;
+    assert_eq!(swept, Ok(2_000));
+    assert_eq!(blobs.list(None, 9_999).await.unwrap().len(), 500);
 }

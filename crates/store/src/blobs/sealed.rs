@@ -7,7 +7,9 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use wellspring_core::DocumentId;
 use wellspring_engine::{BlobError, Blobs};
-use wellspring_vault::{BLOB_HEADER, BlobOpener, Vault, VaultError, sealed_range};
+use wellspring_vault::{BLOB_HEADER, Vault, sealed_range};
+
+use super::within;
 
 /// Seals each blob for its document before another store of blobs takes it.
 #[derive(Debug, Clone)]
@@ -41,14 +43,16 @@ impl<B: Blobs> SealedBlobs<B> {
             };
             header
         };
-        if sealed.is_empty() {
-            // Behind the end: only the whole tells whether that is where it should be.
-            return Ok(self.read_whole(id).await?.map(|_verified| Bytes::new()));
+        if !sealed.is_empty() {
+            match self.open(id, header, range.clone(), sealed).await {
+                Ok(plain) => return Ok(Some(plain)),
+                Err(BlobError::Damaged { .. }) => {}
+                Err(error @ BlobError::Unavailable(_)) => return Err(error),
+            }
         }
-        let opener = self.opener(id, &header)?;
-        let plain = opener.open_range(&range, &sealed);
-        let plain = plain.map_err(|error| damaged(id, error))?;
-        Ok(Some(plain.into()))
+        // Behind the end, damaged, or written over between the two reads: the whole tells.
+        let whole = self.read_whole(id).await?;
+        Ok(whole.map(|whole| whole.slice(within(&range, whole.len()))))
     }
 
     async fn read_whole(&self, id: DocumentId) -> Result<Option<Bytes>, BlobError> {
@@ -56,15 +60,29 @@ impl<B: Blobs> SealedBlobs<B> {
             return Ok(None);
         };
         let header = sealed.split_to(sealed.len().min(BLOB_HEADER));
-        let opener = self.opener(id, &header)?;
-        let plain = opener.open_range(&(0..u64::MAX), &sealed);
-        let plain = plain.map_err(|error| damaged(id, error))?;
-        Ok(Some(plain.into()))
+        let whole = 0..u64::MAX;
+        self.open(id, header, whole, sealed).await.map(Some)
     }
 
-    fn opener(&self, id: DocumentId, header: &[u8]) -> Result<BlobOpener, BlobError> {
-        let opener = self.vault.blob_opener(&context(id), header);
-        opener.map_err(|error| damaged(id, error))
+    async fn open(
+        &self,
+        id: DocumentId,
+        header: Bytes,
+        range: Range<u64>,
+        sealed: Bytes,
+    ) -> Result<Bytes, BlobError> {
+        let vault = self.vault.clone();
+        let plain = aside(move || {
+            let opener = vault.blob_opener(&context(id), &header)?;
+            opener.open_range(&range, &sealed)
+        });
+        plain.await?.map(Bytes::from).map_err(|error| {
+            let reason = error.to_string();
+            BlobError::Damaged {
+                document: id,
+                reason,
+            }
+        })
     }
 }
 
@@ -72,18 +90,14 @@ impl<B: Blobs> Blobs for SealedBlobs<B> {
     fn put(&self, id: DocumentId, body: Bytes) -> BoxFuture<'_, Result<(), BlobError>> {
         let vault = self.vault.clone();
         Box::pin(async move {
-            // Tens of milliseconds for the largest, too long for whoever shares the thread.
-            let sealing = tokio::task::spawn_blocking(move || {
+            let sealed = aside(move || {
                 let mut sealer = vault.blob_sealer(&context(id));
                 let mut sealed = sealer.header().to_vec();
                 sealer.push(&body, &mut sealed);
                 sealer.finish(&mut sealed);
                 sealed
             });
-            let sealed = sealing
-                .await
-                .map_err(|error| BlobError::Unavailable(error.to_string()))?;
-            self.blobs.put(id, sealed.into()).await
+            self.blobs.put(id, sealed.await?.into()).await
         })
     }
 
@@ -117,9 +131,12 @@ fn context(id: DocumentId) -> Vec<u8> {
     [b"document ".as_slice(), id.as_bytes()].concat()
 }
 
-fn damaged(document: DocumentId, error: VaultError) -> BlobError {
-    let reason = error.to_string();
-    BlobError::Damaged { document, reason }
+/// Ciphers take tens of milliseconds for the largest, too long for whoever shares the thread.
+async fn aside<R: Send + 'static>(
+    work: impl FnOnce() -> R + Send + 'static,
+) -> Result<R, BlobError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| BlobError::Unavailable(error.to_string()))
 }
 
 const HEADER: u64 = BLOB_HEADER as u64;

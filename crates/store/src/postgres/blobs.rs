@@ -1,6 +1,8 @@
 //! Blobs as rows of parts.
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -11,18 +13,26 @@ use wellspring_engine::{BlobError, Blobs};
 
 use super::PostgresStore;
 use super::columns::Fields;
+use super::pool::Pool;
 use super::session::{Fault, Session};
 
-/// Blobs in the database of a store, whose connections they share.
-#[derive(Debug, Clone)]
+/// Blobs in the database of a store.
+///
+/// They have connections of their own: large ones must not hold up a renewal of a lease.
+#[derive(Clone)]
 pub struct PostgresBlobs {
-    store: PostgresStore,
+    pool: Arc<Pool>,
+    deadline: Duration,
 }
 
 impl PostgresBlobs {
     /// Keeps blobs beside the store's rows.
-    pub const fn new(store: PostgresStore) -> Self {
-        Self { store }
+    pub fn new(store: &PostgresStore) -> Self {
+        let connector = store.shared.connector.clone();
+        Self {
+            pool: Arc::new(Pool::new(connector, CONNECTIONS)),
+            deadline: store.shared.options.deadline,
+        }
     }
 
     /// Gives a statement no more time than it may have; a large blob takes many.
@@ -30,7 +40,7 @@ impl PostgresBlobs {
         &self,
         statement: impl Future<Output = Result<R, Fault>>,
     ) -> Result<R, BlobError> {
-        let done = timeout(self.store.shared.options.deadline, statement).await;
+        let done = timeout(self.deadline, statement).await;
         done.unwrap_or(Err(Fault::Late("the database does not answer")))
             .map_err(|fault| BlobError::Unavailable(fault.to_string()))
     }
@@ -105,10 +115,16 @@ impl PostgresBlobs {
     }
 }
 
+impl std::fmt::Debug for PostgresBlobs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PostgresBlobs")
+    }
+}
+
 impl Blobs for PostgresBlobs {
     fn put(&self, id: DocumentId, body: Bytes) -> BoxFuture<'_, Result<(), BlobError>> {
         Box::pin(async move {
-            let session = self.timed(self.store.pool().get()).await?;
+            let session = self.timed(self.pool.get()).await?;
             self.write(&session, id.uuid(), &body).await?;
             session.keep();
             Ok(())
@@ -121,7 +137,7 @@ impl Blobs for PostgresBlobs {
         range: Option<Range<u64>>,
     ) -> BoxFuture<'_, Result<Option<Bytes>, BlobError>> {
         Box::pin(async move {
-            let session = self.timed(self.store.pool().get()).await?;
+            let session = self.timed(self.pool.get()).await?;
             let range = range.unwrap_or(0..u64::MAX);
             let body = self.parts(&session, id.uuid(), range).await?;
             session.keep();
@@ -131,7 +147,7 @@ impl Blobs for PostgresBlobs {
 
     fn delete(&self, id: DocumentId) -> BoxFuture<'_, Result<(), BlobError>> {
         Box::pin(async move {
-            let session = self.timed(self.store.pool().get()).await?;
+            let session = self.timed(self.pool.get()).await?;
             let sql = "DELETE FROM blobs WHERE id = $1";
             self.timed(session.execute(sql, &[&id.uuid()])).await?;
             session.keep();
@@ -145,7 +161,7 @@ impl Blobs for PostgresBlobs {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<DocumentId>, BlobError>> {
         Box::pin(async move {
-            let session = self.timed(self.store.pool().get()).await?;
+            let session = self.timed(self.pool.get()).await?;
             let sql = "SELECT id FROM blobs WHERE part = 0 AND id > $1 ORDER BY id LIMIT $2";
             let after = after.map_or(Uuid::nil(), |id| id.uuid());
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -159,6 +175,7 @@ impl Blobs for PostgresBlobs {
     }
 }
 
+const CONNECTIONS: usize = 2;
 /// How many bytes a row has.
 const PART: usize = 256 << 10;
 /// How many parts one statement reads.
