@@ -10,19 +10,28 @@ use wellspring_engine::{
     Backend, Clock, Engine, EngineHandle, EngineParts, StoreError, SystemClock, Tasks, random_seed,
 };
 use wellspring_outbound::{AddressPolicy, ClientOptions};
-use wellspring_server::{Access, Vault};
-use wellspring_store::{PostgresOptions, PostgresStore, SqliteOptions, SqliteStore};
+use wellspring_server::{Access, AccessError, open_vault};
+use wellspring_store::{FolderBlobs, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore};
+use wellspring_vault::Vault;
 
 use crate::config::Config;
 use crate::data_dir::{self, Lock};
 use crate::error::{Code, coded};
 use crate::intake::{CallbackSecrets, Checks};
+use crate::master_key::{self, Keeper};
 
 /// An opened database with what belongs to it.
 pub(crate) struct Opened {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) sqlite: Option<SqliteStore>,
+    /// The documents' bytes, where they are files.
+    pub(crate) blob_folder: Option<FolderBlobs>,
     pub(crate) access: Arc<Access>,
+    /// Shared with everything that seals.
+    pub(crate) vault: Vault,
+    pub(crate) keeper: Keeper,
+    /// One rotation of the master key at a time.
+    pub(crate) rotating: tokio::sync::Mutex<()>,
     pub(crate) clock: Arc<dyn Clock>,
     /// Held for as long as the database is used.
     pub(crate) lock: Option<Lock>,
@@ -31,52 +40,56 @@ pub(crate) struct Opened {
 /// Opens the configured database, taking the data folder where it is SQLite.
 pub(crate) async fn open(config: &Config) -> Result<Opened> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let (backend, sqlite, lock, key): (Arc<dyn Backend>, _, _, _) = match &config.database {
+    let (backend, sqlite, lock, keys): (Arc<dyn Backend>, _, _, _) = match &config.database {
         Some(url) => {
-            let Some(key) = &config.master_key else {
+            if config.master_key.is_none() {
                 return Err(coded(
                     Code::MasterKeyMissing,
                     "with PostgreSQL, WELLSPRING_MASTER_KEY (or WELLSPRING_MASTER_KEY_FILE) must be set",
                 ));
-            };
-            let key = data_dir::master_key(&config.data_dir, Some(key), false)?;
+            }
+            let keys = master_key::read(&config.data_dir, config.master_key.as_ref(), false)?;
             let store =
                 PostgresStore::connect(url.expose_secret(), PostgresOptions::default()).await;
             let store = store.map_err(database_error)?;
-            (Arc::new(store), None, None, key)
+            (Arc::new(store), None, None, keys)
         }
         None => {
             let lock = data_dir::lock(&config.data_dir)?;
-            let key = {
-                let is_new = !config.sqlite_path().exists();
-                data_dir::master_key(&config.data_dir, config.master_key.as_ref(), is_new)?
-            };
+            let is_new = !config.sqlite_path().exists();
+            let keys = master_key::read(&config.data_dir, config.master_key.as_ref(), is_new)?;
             let store = SqliteStore::open(&config.sqlite_path(), &SqliteOptions::default())
                 .map_err(database_error)?;
-            (Arc::new(store.clone()), Some(store), Some(lock), key)
+            (Arc::new(store.clone()), Some(store), Some(lock), keys)
         }
     };
-    let vault = Vault::new(&key);
-    let known = backend
-        .put_meta("master_key_fingerprint", vault.fingerprint())
-        .await
-        .map_err(database_error)?;
-    if known != vault.fingerprint() {
-        return Err(coded(
-            Code::MasterKeyMismatch,
-            "the master key is not the one that this database was made with: nothing in it could be decrypted",
-        ));
+    let blob_folder = lock.as_ref().map(|_held| {
+        let path = data_dir::blobs(&config.data_dir);
+        FolderBlobs::open(&path)
+    });
+    let blob_folder = blob_folder
+        .transpose()
+        .map_err(|error| coded(Code::DatabaseUnavailable, error))?;
+    let (keeper, keys) = keys;
+    let vault = open_vault(backend.as_ref(), &keys, clock.now()).await;
+    let vault = vault.map_err(vault_error)?;
+    if let Keeper::Folder(folder) = &keeper {
+        master_key::settle(folder, &vault.fingerprint())?;
     }
     let life = random_seed() >> 1;
     backend
         .put_meta("log_life", life.to_string())
         .await
         .map_err(database_error)?;
-    let access = Access::load(Arc::clone(&backend), vault, Arc::clone(&clock)).await?;
+    let access = Access::load(Arc::clone(&backend), vault.clone(), Arc::clone(&clock)).await?;
     Ok(Opened {
         backend,
         sqlite,
+        blob_folder,
         access: Arc::new(access),
+        vault,
+        keeper,
+        rotating: tokio::sync::Mutex::default(),
         clock,
         lock,
     })
@@ -158,6 +171,25 @@ pub(crate) fn database_error(error: StoreError) -> anyhow::Error {
             coded(Code::DatabaseRefused, error)
         }
         StoreError::Unavailable(_) | StoreError::Fenced => coded(Code::DatabaseUnavailable, error),
+    }
+}
+
+fn vault_error(error: AccessError) -> anyhow::Error {
+    match error {
+        AccessError::Store(error) => database_error(error),
+        AccessError::MasterKey => coded(
+            Code::MasterKeyMismatch,
+            "the master key is not the one that this database was made with: nothing in it could be decrypted",
+        ),
+        AccessError::Keyring(_)
+        | AccessError::Sealed { .. }
+        | AccessError::Decode { .. }
+        | AccessError::UnknownTenant(_)
+        | AccessError::NameTaken(_)
+        | AccessError::Name
+        | AccessError::Secret
+        | AccessError::Key
+        | AccessError::KeyTaken => error.into(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Tenants, their API keys and their secrets: few rows, kept in memory.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use base64::Engine;
@@ -10,8 +10,9 @@ use rand_core::SeedableRng;
 use sha2::{Digest, Sha256};
 use wellspring_core::{ApiKeyId, TenantId, Timestamp};
 use wellspring_engine::{Backend, Clock, KeyRecord, Settings, Tenant, random_seed};
+use wellspring_vault::{Vault, VaultError};
 
-use crate::Vault;
+use crate::keyring;
 
 mod error;
 mod secrets;
@@ -49,6 +50,8 @@ pub struct KeyInfo {
 pub struct Access {
     backend: Arc<dyn Backend>,
     vault: Vault,
+    /// The ring was rotated away from this node's master key, which has been told.
+    locked_out: AtomicBool,
     clock: Arc<dyn Clock>,
     state: RwLock<State>,
     secrets_version: AtomicU64,
@@ -63,19 +66,16 @@ impl Access {
     ///
     /// # Errors
     ///
-    /// When the database cannot be read, or was set up under another master key.
+    /// When the database cannot be read, or its keyring is not the vault's.
     pub async fn load(
         backend: Arc<dyn Backend>,
         vault: Vault,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, AccessError> {
-        let fingerprint = vault.fingerprint();
-        if backend.put_meta(FINGERPRINT, fingerprint.clone()).await? != fingerprint {
-            return Err(AccessError::MasterKey);
-        }
         let access = Self {
             backend,
             vault,
+            locked_out: AtomicBool::new(false),
             clock,
             state: RwLock::default(),
             secrets_version: AtomicU64::new(0),
@@ -93,9 +93,28 @@ impl Access {
     /// When the database cannot be read; what was known before stays.
     pub async fn reload(&self) -> Result<(), AccessError> {
         let _one_at_a_time = self.changing.lock().await;
+        self.refresh_keyring().await?;
         let state = self.rows().await?;
         self.install(state);
         Ok(())
+    }
+
+    /// Takes over what another node did to the keyring.
+    ///
+    /// A node that was not restarted with the new master key in time goes on with the data keys
+    /// that it has, and revoked API keys must reach it all the same.
+    async fn refresh_keyring(&self) -> Result<(), AccessError> {
+        match keyring::refresh(self.backend.as_ref(), &self.vault).await {
+            Err(AccessError::Keyring(VaultError::MasterKey)) => {
+                if !self.locked_out.swap(true, Ordering::Relaxed) {
+                    tracing::error!(
+                        "The master key was rotated: this node goes on only until it ends, restart it with the new one"
+                    );
+                }
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// Returns whose key this is, unless it is unknown or revoked.
@@ -395,6 +414,3 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
 fn rng() -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(random_seed())
 }
-
-/// Under which name the master key's fingerprint is kept.
-const FINGERPRINT: &str = "master_key_fingerprint";

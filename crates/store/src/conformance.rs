@@ -18,6 +18,7 @@ use wellspring_core::{
 use wellspring_engine::{Backend, Batch, Before, Entry, Lease, Write};
 
 pub mod admin;
+pub mod blobs;
 pub mod commit;
 pub mod lease;
 pub mod log;

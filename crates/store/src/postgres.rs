@@ -13,6 +13,7 @@ use wellspring_engine::{
     StoreError, Sweep, Swept,
 };
 
+mod blobs;
 mod columns;
 mod commit;
 mod directory;
@@ -28,6 +29,7 @@ mod session;
 mod sweep;
 mod tls;
 
+pub use blobs::PostgresBlobs;
 pub use options::PostgresOptions;
 
 use inbox::Bell;

@@ -1,6 +1,7 @@
 //! The conformance suite on PostgreSQL, and what only a server with a network can do.
 
 mod postgres {
+    mod blobs;
     mod chaos;
     mod faults;
     pub(crate) mod harness;

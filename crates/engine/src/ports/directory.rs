@@ -190,6 +190,14 @@ pub trait Directory: Send + Sync {
         name: &'static str,
         value: String,
     ) -> BoxFuture<'_, Result<String, StoreError>>;
+
+    /// Keeps `new` under `name` if `old` is kept there; returns whether it was.
+    fn replace_meta(
+        &self,
+        name: &'static str,
+        old: String,
+        new: String,
+    ) -> BoxFuture<'_, Result<bool, StoreError>>;
 }
 
 const DAY: Duration = Duration::from_secs(86_400);

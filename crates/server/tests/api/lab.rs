@@ -17,7 +17,8 @@ use wellspring_engine::{
     Backend, Channel, Clock, Connector, DeliverOrder, DeliverResult, Engine, EngineHandle,
     EngineParts, FetchOrder, FetchResult, Limits, Source, SourceTable, SystemClock, Tasks,
 };
-use wellspring_server::{Access, AppParts, Intake, Vault, router};
+use wellspring_server::{Access, AppParts, Intake, open_vault, router};
+use wellspring_vault::MasterKey;
 
 use crate::switched::Switched;
 
@@ -49,10 +50,11 @@ impl Lab {
         let clock = Arc::new(ShiftedClock::default());
         let store = Arc::new(Switched::new(Arc::<ShiftedClock>::clone(&clock)));
         let backend: Arc<dyn Backend> = Arc::<Switched>::clone(&store);
-        let vault = Vault::new(&[7; 32]);
+        let masters = [MasterKey::new([7; 32])];
+        let vault = open_vault(backend.as_ref(), &masters, clock.now());
         let access = Access::load(
             Arc::clone(&backend),
-            vault,
+            vault.await.unwrap(),
             Arc::<ShiftedClock>::clone(&clock),
         );
         let access = Arc::new(access.await.unwrap());

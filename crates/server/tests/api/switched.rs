@@ -129,5 +129,6 @@ impl Directory for Switched {
         put_key(key: KeyRecord) -> (), StoreError;
         meta(name: &'static str) -> Option<String>, StoreError;
         put_meta(name: &'static str, value: String) -> String, StoreError;
+        replace_meta(name: &'static str, old: String, new: String) -> bool, StoreError;
     }
 }

@@ -60,9 +60,21 @@ pub async fn tenants_keys_and_meta_read_back(harness: &dyn Harness) {
         Ok("first".to_owned()),
         "the first stays"
     );
+    let replace = async |name, old: &str, new: &str| {
+        let replaced = store.replace_meta(name, old.to_owned(), new.to_owned());
+        replaced.await.expect("answers")
+    };
+    assert!(!replace("absent", "", "third").await);
+    assert!(
+        !replace("probe", "second", "third").await,
+        "not what is kept"
+    );
+    assert!(replace("probe", "first", "third").await);
+    assert!(!replace("probe", "first", "fourth").await, "only once");
 
     let again = harness.open().await;
     assert_eq!(again.tenants().await, Ok(vec![changed]));
     assert_eq!(again.keys().await, Ok(vec![revoked]));
-    assert_eq!(again.meta("probe").await, Ok(Some("first".to_owned())));
+    assert_eq!(again.meta("probe").await, Ok(Some("third".to_owned())));
+    assert_eq!(again.meta("absent").await, Ok(None));
 }

@@ -45,4 +45,16 @@ impl Directory for MemoryStore {
         let kept = self.image().meta.entry(name).or_insert(value).clone();
         Box::pin(ready(Ok(kept)))
     }
+
+    fn replace_meta(
+        &self,
+        name: &'static str,
+        old: String,
+        new: String,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let mut image = self.image();
+        let kept = image.meta.get_mut(name).filter(|kept| **kept == old);
+        let replaced = kept.map(|kept| *kept = new).is_some();
+        Box::pin(ready(Ok(replaced)))
+    }
 }

@@ -132,4 +132,20 @@ impl Directory for PostgresStore {
             Ok(kept.unwrap_or(value))
         })
     }
+
+    fn replace_meta(
+        &self,
+        name: &'static str,
+        old: String,
+        new: String,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let sql = "UPDATE meta SET value = $3 WHERE name = $1 AND value = $2";
+            let (old, new) = (text(&old), text(&new));
+            let rows = session.execute(sql, &[&name, &old, &new]).await?;
+            session.keep();
+            Ok(rows == 1)
+        })
+    }
 }

@@ -120,4 +120,19 @@ impl Directory for SqliteStore {
             })
         }))
     }
+
+    fn replace_meta(
+        &self,
+        name: &'static str,
+        old: String,
+        new: String,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.write(move |connection| {
+            let sql = "UPDATE meta SET value = ?3 WHERE name = ?1 AND value = ?2";
+            let rows = connection
+                .execute(sql, (name, old, new))
+                .map_err(|error| unavailable(&error))?;
+            Ok(rows == 1)
+        }))
+    }
 }
