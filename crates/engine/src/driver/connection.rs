@@ -170,9 +170,6 @@ impl<T> Driver<T> {
                 revoked,
             } => {
                 self.counters.attempts_failed += 1;
-                if let (ErrorClass::RateLimitExceeded, Some(until)) = (error.class, retry_at) {
-                    self.pause(now, effect.lane, until);
-                }
                 let call = verdict(error.class);
                 let input = Input::FetchFailed {
                     started,
