@@ -54,7 +54,7 @@ impl Dialog {
                 words(choice, &["label"])
             );
         }
-        if let Some(answer) = self.answers.get(id) {
+        if let Some(answer) = self.answers.get(id).or_else(|| self.answers.get("*")) {
             println!("  > (given in advance)");
             return Ok(answer.clone());
         }

@@ -49,7 +49,8 @@ struct Args {
     /// The password at the source; the sandbox bank takes its behaviour from it.
     #[arg(long, default_value = "mfaquestion")]
     password: String,
-    /// An answer given in advance, as `part=value`; questions are asked in the terminal otherwise.
+    /// An answer given in advance, as `part=value`, or `*=value` for any part; questions are asked
+    /// in the terminal otherwise.
     #[arg(long = "answer", value_parser = pair)]
     answers: Vec<(String, String)>,
     /// How many failed fetches are waited for before the person is asked for an upload.
