@@ -24,13 +24,12 @@ pub(crate) use connection::{ConnectionRow, connection, live_account, live_connec
 pub(crate) use delivery::{delivery_attempt, delivery_status};
 pub(crate) use directory::{
     KEEP_TOKENS, disabled, disabled_code, patterns, patterns_text, settings_text,
-    subscription_kind, subscription_kind_code, token_kind, token_source,
-    with_settings,
+    subscription_kind, subscription_kind_code, token_kind, token_source, with_settings,
 };
 pub(crate) use document::{document, document_body};
 pub(crate) use fetch::{fetch, fetch_attempt, fetch_body};
 pub(crate) use interaction::{KEEP_INTERACTIONS, closed, question, question_text};
-pub(crate) use log::LogRow;
+pub(crate) use log::{LogRow, document_of};
 
 /// Rebuilds a command from the inbox.
 pub(crate) fn inbox_row(number: i64, request: &str) -> Result<InboxRow, StoreError> {

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use wellspring_core::{
-    Pattern, SourceName, Stored, SubscriptionId, TenantId, Timestamp,
-};
+use wellspring_core::{Pattern, SourceName, Stored, SubscriptionId, TenantId, Timestamp};
 use wellspring_engine::{
     Disabled, DisabledReason, StoreError, SubscriptionKind, Tenant, TokenKind,
 };

@@ -97,7 +97,7 @@ impl LogRow {
 }
 
 /// Returns the document that a change is about.
-const fn document_of(subject: &Subject) -> Option<DocumentId> {
+pub(crate) const fn document_of(subject: &Subject) -> Option<DocumentId> {
     match subject {
         Subject::Document(_, _, id) => Some(*id),
         Subject::Collection(_)
