@@ -150,19 +150,19 @@ async fn counting_only_keeps_no_ids_but_calls_the_hook() {
 
 #[tokio::test]
 async fn only_what_a_key_verifies_is_taken() {
-    // The example that all implementations of the specification share.
-    let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLw".parse().unwrap();
+    // Made by the specification's own library.
+    let secret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD".parse().unwrap();
     let (client, handle, running) = receiver(|receiver| receiver.verifying(vec![secret]));
     let headers = [
-        ("webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek"),
-        ("webhook-timestamp", "1614265330"),
+        ("webhook-id", "msg_27UH4WbU6Z5A5EzD8u03UvzRbpk"),
+        ("webhook-timestamp", "1649367553"),
         (
             "webhook-signature",
-            "v1a,AAAA v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+            "v1a,AAAA v1,tZ1I4/hDygAJgO5TYxiSd6Sd0kDW6hPenDe+bTa3Kkw=",
         ),
     ];
-    let signed = r#"{"test": 2432232314}"#;
-    let changed = r#"{"test": 2432232315}"#;
+    let signed = r#"{"email":"test@example.com","username":"test_user"}"#;
+    let changed = r#"{"email":"test@example.com","username":"test_usex"}"#;
 
     let post = Method::POST;
     let taken = client.send(post.clone(), "/", &headers, signed).await;
