@@ -110,7 +110,7 @@ pub(crate) fn start(
     tasks: &Tasks,
 ) -> Result<Node> {
     let table = Arc::new(sources.table());
-    let connectors = connectors(sources, &opened.clock)?;
+    let connectors = connectors(sources, &opened.clock, &opened.vault)?;
     let callbacks = callbacks(config, opened)?;
     let parts = EngineParts {
         store: Arc::clone(&opened.backend),
@@ -129,7 +129,11 @@ pub(crate) fn start(
 }
 
 /// Makes the client of sources.
-pub(crate) fn connectors(sources: Sources, clock: &Arc<dyn Clock>) -> Result<Arc<Connectors>> {
+pub(crate) fn connectors(
+    sources: Sources,
+    clock: &Arc<dyn Clock>,
+    vault: &Vault,
+) -> Result<Arc<Connectors>> {
     let options = ClientOptions {
         max_idle_per_host: 512,
         ..ClientOptions::default()
@@ -138,6 +142,7 @@ pub(crate) fn connectors(sources: Sources, clock: &Arc<dyn Clock>) -> Result<Arc
         Arc::new(sources),
         options,
         Arc::clone(clock),
+        vault.clone(),
     )?))
 }
 
