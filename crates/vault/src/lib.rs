@@ -2,6 +2,7 @@
 #![deny(missing_docs)]
 
 mod blob;
+pub mod context;
 mod error;
 mod keyring;
 mod keys;
