@@ -3,6 +3,7 @@
 
 mod access;
 mod api;
+mod ask;
 mod auth;
 mod body;
 mod docs;
@@ -17,7 +18,8 @@ mod query;
 mod router;
 mod serve;
 
-pub use access::{Access, AccessError, Caller, KeyInfo, Rotated, SecretView};
+pub use access::{Access, AccessError, KeyInfo, Rotated, SecretView};
+pub use auth::{Caller, Page};
 pub use intake::Intake;
 pub use keyring::{open_vault, read_keyring, replace_keyring};
 pub use metrics::keep_metrics;

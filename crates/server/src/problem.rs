@@ -87,7 +87,8 @@ impl Problem {
     }
 
     pub(crate) fn unauthorized() -> Self {
-        let detail = "A valid API key is needed, as a Bearer token or as the password of Basic";
+        let detail =
+            "A valid API key or token is needed, as a Bearer token or as the password of Basic";
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).with_header(
             WWW_AUTHENTICATE,
             HeaderValue::from_static(r#"Bearer realm="wellspring", Basic realm="wellspring""#),

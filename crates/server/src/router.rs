@@ -12,10 +12,11 @@ use bytes::Bytes;
 use http::StatusCode;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::time::Instant;
-use wellspring_engine::{Backend, Clock, EngineHandle, StoreError};
+use wellspring_engine::{Backend, Blobs, Clock, EngineHandle, StoreError};
 
 use crate::api::collect::Links;
 use crate::api::{callback_secret, changes, collect, settings};
+use crate::auth::Audience;
 use crate::metrics::{Exposition, Meter};
 use crate::problem::Problem;
 use crate::{Access, Caller, Intake, auth, docs, health, metrics, openapi};
@@ -33,6 +34,8 @@ pub struct AppParts {
     pub intake: Arc<dyn Intake>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// Where the bytes of documents are kept.
+    pub blobs: Arc<dyn Blobs>,
     /// The base of links in answers, as clients reach it.
     pub public_url: String,
     /// Where metrics are gathered; without it `/metrics` is not there.
@@ -94,6 +97,8 @@ pub(crate) struct App {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) access: Arc<Access>,
     pub(crate) intake: Arc<dyn Intake>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) blobs: Arc<dyn Blobs>,
     pub(crate) links: Links,
     pub(crate) exposition: Option<Exposition>,
     pub(crate) openapi: Bytes,
@@ -109,6 +114,8 @@ impl App {
             backend: parts.backend,
             access: parts.access,
             intake: parts.intake,
+            clock: parts.clock,
+            blobs: parts.blobs,
             links: Links::new(public_url),
             exposition,
             openapi: document.to_string().into(),
@@ -170,11 +177,27 @@ impl Routes {
         F: Future<Output = Result<Response, E>> + Send,
         E: Into<Problem> + Send,
     {
+        self.for_callers(Audience::Keys, method, path, handler)
+    }
+
+    /// Adds an endpoint for those of the audience.
+    fn for_callers<H, F, E>(
+        self,
+        audience: Audience,
+        method: MethodFilter,
+        path: &'static str,
+        handler: H,
+    ) -> Self
+    where
+        H: Fn(Arc<App>, Caller, Request) -> F + Copy + Send + Sync + 'static,
+        F: Future<Output = Result<Response, E>> + Send,
+        E: Into<Problem> + Send,
+    {
         self.open(
             method,
             path,
             move |app: Arc<App>, request: Request| async move {
-                let caller = auth::caller(&app.access, request.headers())?;
+                let caller = auth::caller(&app, request.headers(), audience).await?;
                 handler(app, caller, request).await.map_err(Into::into)
             },
         )
