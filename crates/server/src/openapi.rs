@@ -8,11 +8,11 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use crate::api::{callback_secret, changes, collect, settings};
+use crate::api::{callback_secret, changes, collect, settings, tokens};
 use crate::body::bytes;
 use crate::problem::{MEDIA_TYPE, Problem, ProblemBody};
 use crate::router::App;
-use crate::{docs, health, metrics};
+use crate::{connect, docs, health, metrics};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -29,6 +29,9 @@ use crate::{docs, health, metrics};
         settings::patch,
         callback_secret::show,
         callback_secret::rotate,
+        tokens::create,
+        connect::show,
+        connect::open,
         health::livez,
         health::readyz,
         metrics::show,
@@ -40,6 +43,7 @@ use crate::{docs, health, metrics};
         (name = "collect", description = "One-shot fetches with a callback"),
         (name = "changes", description = "The ordered log of what happened"),
         (name = "settings", description = "What a tenant sets for itself"),
+        (name = "connect", description = "The page where a person connects a source or repairs a connection"),
         (name = "operation", description = "Open, for operators and their tools"),
     ),
 )]

@@ -15,11 +15,11 @@ use tokio::time::Instant;
 use wellspring_engine::{Backend, Blobs, Clock, EngineHandle, StoreError};
 
 use crate::api::collect::Links;
-use crate::api::{callback_secret, changes, collect, settings};
+use crate::api::{callback_secret, changes, collect, settings, tokens};
 use crate::auth::Audience;
 use crate::metrics::{Exposition, Meter};
 use crate::problem::Problem;
-use crate::{Access, Caller, Intake, auth, docs, health, metrics, openapi};
+use crate::{Access, Caller, Intake, auth, connect, docs, health, metrics, openapi};
 
 /// What the API is made of.
 #[derive(Debug, Clone)]
@@ -100,6 +100,8 @@ pub(crate) struct App {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) blobs: Arc<dyn Blobs>,
     pub(crate) links: Links,
+    /// The base of links, as clients reach it, without a slash at its end.
+    pub(crate) public_url: String,
     pub(crate) exposition: Option<Exposition>,
     pub(crate) openapi: Bytes,
     pub(crate) docs: Bytes,
@@ -117,6 +119,7 @@ impl App {
             clock: parts.clock,
             blobs: parts.blobs,
             links: Links::new(public_url),
+            public_url: public_url.to_owned(),
             exposition,
             openapi: document.to_string().into(),
             docs: docs::render(&document).into(),
@@ -156,6 +159,9 @@ fn routes() -> Routes {
         .keyed(PATCH, "/v1/settings", settings::patch)
         .keyed(GET, "/v1/callback-secret", callback_secret::show)
         .keyed(POST, "/v1/callback-secret/rotate", callback_secret::rotate)
+        .keyed(POST, "/v1/accounts/{account}/tokens", tokens::create)
+        .open(GET, "/connect/{token}", connect::show)
+        .open(POST, "/connect/{token}/session", connect::open)
         .open(GET, "/livez", health::livez)
         .open(GET, "/readyz", health::readyz)
         .open(GET, "/openapi.json", openapi::show)
