@@ -8,3 +8,4 @@ pub(crate) mod connections;
 pub(crate) mod documents;
 pub(crate) mod settings;
 pub(crate) mod sources;
+pub(crate) mod tokens;

@@ -6,6 +6,7 @@ mod api;
 mod ask;
 mod auth;
 mod body;
+mod connect;
 mod docs;
 mod health;
 mod idempotency;
@@ -19,6 +20,7 @@ mod problem;
 mod query;
 mod router;
 mod serve;
+mod tokens;
 
 pub use access::{Access, AccessError, KeyInfo, Rotated, SecretView};
 pub use auth::{Caller, Page};

@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use crate::api::{
-    accounts, callback_secret, changes, collect, connections, documents, settings, sources,
+    accounts, callback_secret, changes, collect, connections, documents, settings, sources, tokens,
 };
 use crate::body::bytes;
 use crate::problem::{MEDIA_TYPE, Problem, ProblemBody};
 use crate::router::App;
-use crate::{docs, health, metrics};
+use crate::{connect, docs, health, metrics};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -56,6 +56,9 @@ use crate::{docs, health, metrics};
         settings::patch,
         callback_secret::show,
         callback_secret::rotate,
+        tokens::create,
+        connect::show,
+        connect::open,
         health::livez,
         health::readyz,
         metrics::show,
@@ -72,6 +75,7 @@ use crate::{docs, health, metrics};
         (name = "documents", description = "Files from sources, or uploaded by hand"),
         (name = "changes", description = "The ordered log of what happened"),
         (name = "settings", description = "What a tenant sets for itself"),
+        (name = "connect", description = "The page where a person connects a source or repairs a connection"),
         (name = "operation", description = "Open, for operators and their tools"),
     ),
 )]

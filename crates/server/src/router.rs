@@ -18,12 +18,12 @@ use crate::api::accounts::Naming;
 use crate::api::collect::Links;
 use crate::api::documents::upload::Uploads;
 use crate::api::{
-    accounts, callback_secret, changes, collect, connections, documents, settings, sources,
+    accounts, callback_secret, changes, collect, connections, documents, settings, sources, tokens,
 };
 use crate::auth::Audience;
 use crate::metrics::{Exposition, Meter};
 use crate::problem::Problem;
-use crate::{Access, Caller, Intake, auth, docs, health, metrics, openapi};
+use crate::{Access, Caller, Intake, auth, connect, docs, health, metrics, openapi};
 
 /// What the API is made of.
 #[derive(Debug, Clone)]
@@ -109,6 +109,8 @@ pub(crate) struct App {
     pub(crate) uploads: Uploads,
     telling: tokio::sync::Mutex<()>,
     pub(crate) links: Links,
+    /// The base of links, as clients reach it, without a slash at its end.
+    pub(crate) public_url: String,
     pub(crate) exposition: Option<Exposition>,
     pub(crate) openapi: Bytes,
     pub(crate) docs: Bytes,
@@ -136,6 +138,7 @@ impl App {
             uploads: Uploads::default(),
             telling: tokio::sync::Mutex::default(),
             links: Links::new(public_url),
+            public_url: public_url.to_owned(),
             exposition,
             openapi: document.to_string().into(),
             docs: docs::render(&document).into(),
@@ -217,6 +220,9 @@ fn routes() -> Routes {
         .keyed(PATCH, "/v1/settings", settings::patch)
         .keyed(GET, "/v1/callback-secret", callback_secret::show)
         .keyed(POST, "/v1/callback-secret/rotate", callback_secret::rotate)
+        .keyed(POST, "/v1/accounts/{account}/tokens", tokens::create)
+        .open(GET, "/connect/{token}", connect::show)
+        .open(POST, "/connect/{token}/session", connect::open)
         .open(GET, "/livez", health::livez)
         .open(GET, "/readyz", health::readyz)
         .open(GET, "/openapi.json", openapi::show)

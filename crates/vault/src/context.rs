@@ -1,7 +1,7 @@
-//! What the secrets of a connection are sealed for: whoever seals one and whoever opens it, in
-//! whichever crate, takes the context from here.
+//! What the secrets of connections and subscriptions are sealed for: whoever seals one and whoever
+//! opens it, in whichever crate, takes the context from here.
 //!
-//! Connections are named by the sixteen bytes of their ids.
+//! Both are named by the sixteen bytes of their ids.
 
 /// Returns the context of what a source is logged in to with, wherever it is kept.
 ///
@@ -30,6 +30,11 @@ pub fn record(connection: &[u8; 16], stream: &str, key: &str) -> Vec<u8> {
     context.extend_from_slice(stream.as_bytes());
     context.extend_from_slice(key.as_bytes());
     context
+}
+
+/// Returns the context of the secrets of the subscription with this id.
+pub fn subscription(id: &[u8; 16]) -> Vec<u8> {
+    [b"subscription-secrets ".as_slice(), id].concat()
 }
 
 fn slot(name: &str, connection: &[u8; 16]) -> Vec<u8> {
