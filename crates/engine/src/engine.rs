@@ -9,9 +9,10 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep};
+use tokio_util::sync::CancellationToken;
 use wellspring_core::{
     AccountId, CollectionId, ConnectionId, DocumentId, ErrorClass, IncarnationId, Shard, Timestamp,
 };
@@ -89,7 +90,8 @@ impl Engine {
         let (commands, command_inbox) = mpsc::channel(parts.limits.commands);
         let (tables, table_inbox) = mpsc::channel(4);
         let snapshot = Arc::new(RwLock::new(Snapshot::default()));
-        let shell = Shell::new(parts.clone(), tasks.clone(), Arc::clone(&snapshot));
+        let (grown, log) = watch::channel(0);
+        let shell = Shell::new(parts.clone(), tasks.clone(), Arc::clone(&snapshot), grown);
         tasks.spawn("engine", shell.run(command_inbox, table_inbox));
         tasks.spawn(
             "retention",
@@ -104,6 +106,8 @@ impl Engine {
             commands,
             tables,
             snapshot,
+            log,
+            stop: tasks.stop_token().clone(),
             store: parts.store,
             clock: parts.clock,
         }
@@ -116,6 +120,8 @@ pub struct EngineHandle {
     commands: mpsc::Sender<Command<Caller>>,
     tables: mpsc::Sender<Table>,
     snapshot: Arc<RwLock<Snapshot>>,
+    log: watch::Receiver<u64>,
+    stop: CancellationToken,
     store: Arc<dyn Backend>,
     clock: Arc<dyn Clock>,
 }
@@ -175,6 +181,18 @@ impl EngineHandle {
             |poisoned| poisoned.into_inner().clone(),
             |snapshot| snapshot.clone(),
         )
+    }
+
+    /// Returns a number that changes whenever this node has added to the log.
+    ///
+    /// Other nodes add to it as well, of which this tells nothing.
+    pub fn log_grew(&self) -> watch::Receiver<u64> {
+        self.log.clone()
+    }
+
+    /// Waits until the engine is asked to stop.
+    pub async fn stopping(&self) {
+        self.stop.cancelled().await;
     }
 
     /// Leaves the request in the inbox of the shard's owner.
@@ -305,6 +323,7 @@ pub(crate) struct Shell {
     pub(crate) inbox: Inbox,
     actions: Vec<Action<Caller>>,
     snapshot: Arc<RwLock<Snapshot>>,
+    grown: Arc<watch::Sender<u64>>,
     snapshot_at: Timestamp,
     /// Whether something happened that the snapshot does not show yet.
     snapshot_stale: bool,
@@ -321,7 +340,12 @@ pub(crate) struct Shell {
 }
 
 impl Shell {
-    fn new(parts: EngineParts, tasks: Tasks, snapshot: Arc<RwLock<Snapshot>>) -> Self {
+    fn new(
+        parts: EngineParts,
+        tasks: Tasks,
+        snapshot: Arc<RwLock<Snapshot>>,
+        grown: watch::Sender<u64>,
+    ) -> Self {
         let incarnation = new_incarnation(parts.clock.now());
         let driver = Driver::new(
             incarnation,
@@ -344,6 +368,7 @@ impl Shell {
             inbox: Inbox::default(),
             actions: Vec::new(),
             snapshot,
+            grown: Arc::new(grown),
             snapshot_at: Timestamp::MIN,
             snapshot_stale: true,
             latency: metrics::histogram!("wellspring_collection_duration_seconds"),
@@ -450,9 +475,14 @@ impl Shell {
                 Action::Reply(caller, answer) => drop(caller.send(answer)),
                 Action::Commit(batch) => {
                     let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
+                    let grown = Arc::clone(&self.grown);
                     self.store_events.push(Box::pin(async move {
                         let number = batch.number;
+                        let grows = !batch.entries.is_empty();
                         let outcome = store.commit(batch).await;
+                        if grows && outcome.is_ok() {
+                            grown.send_modify(|times| *times = times.wrapping_add(1));
+                        }
                         StoreEvent::Driver(incarnation, Event::Committed(number, outcome))
                     }));
                 }

@@ -7,12 +7,13 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
-use sha2::{Digest, Sha256};
 use wellspring_core::{ApiKeyId, TenantId, Timestamp};
-use wellspring_engine::{Backend, Clock, KeyRecord, Settings, Tenant, random_seed};
+use wellspring_engine::{
+    Backend, Clock, KeyRecord, Settings, Tenant, TenantRules, TenantTable, random_seed,
+};
 use wellspring_vault::{Vault, VaultError};
 
-use crate::keyring;
+use crate::{Caller, auth, keyring};
 
 mod error;
 mod secrets;
@@ -22,15 +23,6 @@ pub use error::AccessError;
 use secrets::Secrets;
 pub use secrets::{Rotated, SecretView};
 use state::{Entry, State};
-
-/// Who a request comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Caller {
-    /// The tenant.
-    pub tenant: TenantId,
-    /// By which of its keys.
-    pub key: ApiKeyId,
-}
 
 /// An API key as operators see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,8 +111,8 @@ impl Access {
 
     /// Returns whose key this is, unless it is unknown or revoked.
     pub fn authenticate(&self, key: &str) -> Option<Caller> {
-        let hash: [u8; 32] = Sha256::digest(key).into();
-        self.read().callers.get(&hash).copied()
+        let hash = auth::hash(key);
+        self.read().callers.get(&hash).cloned()
     }
 
     /// Makes a tenant; without a secret one is generated.
@@ -182,7 +174,7 @@ impl Access {
         let Some(tenant) = state.tenant_named(tenant_name) else {
             return Err(AccessError::UnknownTenant(tenant_name.to_owned()));
         };
-        let hash: [u8; 32] = Sha256::digest(&key).into();
+        let hash = auth::hash(&key);
         if state.keys.values().any(|known| known.hash == hash) {
             return Err(AccessError::KeyTaken);
         }
@@ -236,6 +228,11 @@ impl Access {
         infos
             .filter(|info| tenant_name.is_none_or(|name| info.tenant == name))
             .collect()
+    }
+
+    /// Returns what values are sealed with.
+    pub(crate) const fn vault(&self) -> &Vault {
+        &self.vault
     }
 
     /// Returns how many tenants there are.
@@ -305,6 +302,22 @@ impl Access {
             .get(&tenant)
             .map(|entry| entry.row.settings.clone())
             .unwrap_or_default()
+    }
+
+    /// Returns what of all tenants' settings the engine steps by.
+    pub fn tenant_rules(&self) -> TenantTable {
+        let state = self.read();
+        let rules = state.tenants.iter().map(|(id, entry)| {
+            let settings = &entry.row.settings;
+            let rules = TenantRules {
+                ask: settings.ask,
+                legacy_waiting: settings.legacy_waiting,
+            };
+            (*id, rules)
+        });
+        TenantTable {
+            by_id: rules.collect(),
+        }
     }
 
     /// Replaces what the tenant has set.
@@ -411,6 +424,7 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-fn rng() -> ChaCha8Rng {
+/// Returns what ids are minted with.
+pub(crate) fn rng() -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(random_seed())
 }

@@ -205,6 +205,10 @@ const fn values(counters: &Counters) -> [u64; COUNTERS.len()] {
         steps,
         commits_failed,
         loads,
+        attempts,
+        attempts_failed,
+        documents,
+        questions,
     } = *counters;
     [
         accepted,
@@ -221,11 +225,15 @@ const fn values(counters: &Counters) -> [u64; COUNTERS.len()] {
         steps,
         commits_failed,
         loads,
+        attempts,
+        attempts_failed,
+        documents,
+        questions,
     ]
 }
 
 /// In the order of [`values`].
-const COUNTERS: [&str; 14] = [
+const COUNTERS: [&str; 18] = [
     "wellspring_collections_accepted_total",
     "wellspring_requests_refused_total",
     "wellspring_fetches_total",
@@ -240,6 +248,10 @@ const COUNTERS: [&str; 14] = [
     "wellspring_steps_total",
     "wellspring_commits_failed_total",
     "wellspring_loads_total",
+    "wellspring_connection_attempts_total",
+    "wellspring_connection_attempts_failed_total",
+    "wellspring_documents_total",
+    "wellspring_questions_total",
 ];
 
 pub(crate) const PATH: &str = "/metrics";

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use wellspring_core::Actor;
 use wellspring_engine::{Backend, Clock, Directory, SystemClock};
 use wellspring_server::{Access, AccessError, open_vault, replace_keyring};
 use wellspring_store::MemoryStore;
@@ -42,7 +43,7 @@ async fn what_was_made_is_there_after_a_restart_with_the_same_master_key_only() 
 
     let again = load(&store, 1).await.unwrap();
     assert_eq!(again.authenticate(&key).unwrap().tenant, tenant);
-    assert_eq!(again.authenticate(&key).unwrap().key, id);
+    assert_eq!(again.authenticate(&key).unwrap().actor, Actor::Key(id));
     assert_eq!(*again.callback_secrets(tenant), [secret.as_str()]);
     assert_eq!(again.list_keys(Some("one")).len(), 2);
     assert_eq!(again.list_keys(Some("two")), []);
