@@ -18,6 +18,7 @@ mod problem;
 mod query;
 mod router;
 mod serve;
+mod subscriptions;
 mod tokens;
 
 pub use access::{Access, AccessError, KeyInfo, Rotated, SecretView};
@@ -26,4 +27,5 @@ pub use intake::Intake;
 pub use keyring::{open_vault, read_keyring, replace_keyring};
 pub use metrics::keep_metrics;
 pub use router::{AppParts, metrics_router, router};
+pub use subscriptions::{Subscriptions, SubscriptionsError};
 pub use serve::serve;

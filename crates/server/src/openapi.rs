@@ -8,7 +8,9 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use crate::api::{callback_secret, changes, collect, settings, tokens};
+use crate::api::{
+    callback_secret, changes, collect, deliveries, settings, stream, subscriptions, tokens,
+};
 use crate::body::bytes;
 use crate::problem::{MEDIA_TYPE, Problem, ProblemBody};
 use crate::router::App;
@@ -25,11 +27,23 @@ use crate::{connect, docs, health, metrics};
         collect::retry::retry,
         changes::list,
         changes::head,
+        stream::stream,
         settings::show,
         settings::patch,
         callback_secret::show,
         callback_secret::rotate,
         tokens::create,
+        subscriptions::list::list,
+        subscriptions::create::create,
+        subscriptions::show::show,
+        subscriptions::patch::patch,
+        subscriptions::remove::remove,
+        subscriptions::rotate::rotate,
+        subscriptions::replay::replay,
+        subscriptions::test::test,
+        deliveries::list,
+        deliveries::show,
+        deliveries::retry,
         connect::show,
         connect::open,
         health::livez,
@@ -43,6 +57,7 @@ use crate::{connect, docs, health, metrics};
         (name = "collect", description = "One-shot fetches with a callback"),
         (name = "changes", description = "The ordered log of what happened"),
         (name = "settings", description = "What a tenant sets for itself"),
+        (name = "subscriptions", description = "Changes pushed as webhooks, and what became of them"),
         (name = "connect", description = "The page where a person connects a source or repairs a connection"),
         (name = "operation", description = "Open, for operators and their tools"),
     ),
