@@ -8,7 +8,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use wellspring_core::{ApiKeyId, TenantId, Timestamp};
-use wellspring_engine::{Backend, Clock, KeyRecord, Settings, Tenant, random_seed};
+use wellspring_engine::{
+    Backend, Clock, KeyRecord, Settings, Tenant, TenantRules, TenantTable, random_seed,
+};
 use wellspring_vault::{Vault, VaultError};
 
 use crate::{Caller, auth, keyring};
@@ -300,6 +302,22 @@ impl Access {
             .get(&tenant)
             .map(|entry| entry.row.settings.clone())
             .unwrap_or_default()
+    }
+
+    /// Returns what of all tenants' settings the engine steps by.
+    pub fn tenant_rules(&self) -> TenantTable {
+        let state = self.read();
+        let rules = state.tenants.iter().map(|(id, entry)| {
+            let settings = &entry.row.settings;
+            let rules = TenantRules {
+                ask: settings.ask,
+                legacy_waiting: settings.legacy_waiting,
+            };
+            (*id, rules)
+        });
+        TenantTable {
+            by_id: rules.collect(),
+        }
     }
 
     /// Replaces what the tenant has set.

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use crate::api::{
-    callback_secret, changes, collect, deliveries, settings, stream, subscriptions, tokens,
+    accounts, callback_secret, changes, collect, connections, deliveries, documents, settings,
+    sources, stream, subscriptions, tokens,
 };
 use crate::body::bytes;
 use crate::problem::{MEDIA_TYPE, Problem, ProblemBody};
@@ -28,6 +29,31 @@ use crate::{connect, docs, health, metrics};
         changes::list,
         changes::head,
         stream::stream,
+        accounts::create::create,
+        accounts::list::list,
+        accounts::show,
+        accounts::patch::patch,
+        accounts::erase::erase,
+        sources::list,
+        sources::show,
+        connections::create::create,
+        connections::list::list,
+        connections::show,
+        connections::patch::patch,
+        connections::delete::delete,
+        connections::credentials::replace,
+        connections::fetch::fetch,
+        connections::fetches::list,
+        connections::fetches::show,
+        connections::interactions::list,
+        connections::interactions::show,
+        connections::interactions::cancel,
+        connections::response::put,
+        documents::list::of_connection,
+        documents::upload::upload,
+        documents::list::list,
+        documents::show,
+        documents::content::show,
         settings::show,
         settings::patch,
         callback_secret::show,
@@ -55,6 +81,11 @@ use crate::{connect, docs, health, metrics};
     components(schemas(ProblemBody)),
     tags(
         (name = "collect", description = "One-shot fetches with a callback"),
+        (name = "accounts", description = "The end users of a tenant"),
+        (name = "sources", description = "What data can be fetched from"),
+        (name = "connections", description = "What links an account to a source, and its fetches"),
+        (name = "interactions", description = "What sources ask people in the middle of a fetch"),
+        (name = "documents", description = "Files from sources, or uploaded by hand"),
         (name = "changes", description = "The ordered log of what happened"),
         (name = "settings", description = "What a tenant sets for itself"),
         (name = "subscriptions", description = "Changes pushed as webhooks, and what became of them"),
@@ -86,6 +117,7 @@ pub(crate) fn document(public_url: &str, version: &str) -> Value {
     document["components"]["securitySchemes"] = json!({
         "key": { "type": "http", "scheme": "bearer", "description": "An API key" },
         "basic": { "type": "http", "scheme": "basic", "description": "An API key as the password" },
+        "token": { "type": "http", "scheme": "bearer", "description": "A token of one account, where an endpoint serves its clients or the connect page" },
     });
     let items = document["paths"].as_object_mut().into_iter().flatten();
     let operations = items.filter_map(|(_, item)| item.as_object_mut()).flatten();
@@ -120,8 +152,9 @@ fn is_problem(content: &Value) -> bool {
     content["application/json"]["schema"]["$ref"] == "#/components/schemas/ProblemBody"
 }
 
-const COMMON: [(&str, &str); 3] = [
-    ("401", "No valid API key"),
+const COMMON: [(&str, &str); 4] = [
+    ("401", "No valid API key or token"),
+    ("403", "A token that does not serve here"),
     (
         "500",
         "The server failed; `id` names the failure in its log",

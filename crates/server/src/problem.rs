@@ -95,6 +95,11 @@ impl Problem {
         )
     }
 
+    /// The path names nothing of the caller's.
+    pub(crate) fn nothing() -> Self {
+        Self::not_found("There is nothing of yours at this path")
+    }
+
     pub(crate) fn not_found(detail: &'static str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)
     }

@@ -15,9 +15,12 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::time::Instant;
 use wellspring_engine::{Backend, Blobs, Clock, EngineHandle, StoreError};
 
+use crate::api::accounts::Naming;
 use crate::api::collect::Links;
+use crate::api::documents::upload::Uploads;
 use crate::api::{
-    callback_secret, changes, collect, deliveries, settings, stream, subscriptions, tokens,
+    accounts, callback_secret, changes, collect, connections, deliveries, documents, settings,
+    sources, stream, subscriptions, tokens,
 };
 use crate::auth::Audience;
 use crate::metrics::{Exposition, Meter};
@@ -105,6 +108,11 @@ pub(crate) struct App {
     pub(crate) intake: Arc<dyn Intake>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) blobs: Arc<dyn Blobs>,
+    /// Names of accounts that are being given.
+    pub(crate) naming: Naming,
+    /// Documents that are being taken in.
+    pub(crate) uploads: Uploads,
+    telling: tokio::sync::Mutex<()>,
     pub(crate) links: Links,
     /// The base of links, as clients reach it, without a slash at its end.
     pub(crate) public_url: String,
@@ -116,6 +124,13 @@ pub(crate) struct App {
 }
 
 impl App {
+    /// Tells the engine what tenants have set; what is told last is what was read last.
+    pub(crate) async fn tell_engine(&self) {
+        let _one_at_a_time = self.telling.lock().await;
+        let rules = Arc::new(self.access.tenant_rules());
+        self.engine.set_tenants(rules).await;
+    }
+
     fn new(parts: AppParts, exposition: Option<Exposition>) -> Self {
         let public_url = parts.public_url.trim_end_matches('/');
         let document = openapi::document(public_url, parts.version);
@@ -127,6 +142,9 @@ impl App {
             intake: parts.intake,
             clock: parts.clock,
             blobs: parts.blobs,
+            naming: Naming::default(),
+            uploads: Uploads::default(),
+            telling: tokio::sync::Mutex::default(),
             links: Links::new(public_url),
             public_url: public_url.to_owned(),
             streams: Arc::default(),
@@ -154,8 +172,21 @@ pub(crate) async fn within<T, E: From<StoreError>>(
 fn routes() -> Routes {
     const GET: MethodFilter = MethodFilter::GET;
     const POST: MethodFilter = MethodFilter::POST;
+    const PUT: MethodFilter = MethodFilter::PUT;
     const PATCH: MethodFilter = MethodFilter::PATCH;
     const DELETE: MethodFilter = MethodFilter::DELETE;
+    const CONNECTIONS: &str = "/v1/accounts/{account}/connections";
+    const CONNECTION: &str = "/v1/accounts/{account}/connections/{connection}";
+    const CREDENTIALS: &str = "/v1/accounts/{account}/connections/{connection}/credentials";
+    const FETCH: &str = "/v1/accounts/{account}/connections/{connection}/fetch";
+    const FETCHES: &str = "/v1/accounts/{account}/connections/{connection}/fetches";
+    const ONE_FETCH: &str = "/v1/accounts/{account}/connections/{connection}/fetches/{fetch}";
+    const INTERACTIONS: &str = "/v1/accounts/{account}/connections/{connection}/interactions";
+    const INTERACTION: &str =
+        "/v1/accounts/{account}/connections/{connection}/interactions/{interaction}";
+    const RESPONSE: &str =
+        "/v1/accounts/{account}/connections/{connection}/interactions/{interaction}/response";
+    const ITS_DOCUMENTS: &str = "/v1/accounts/{account}/connections/{connection}/documents";
 
     Routes::default()
         .keyed(POST, "/collect", collect::create::create)
@@ -163,9 +194,38 @@ fn routes() -> Routes {
         .keyed(GET, "/collect/{requestId}", collect::show::show)
         .keyed(DELETE, "/collect/{requestId}", collect::erase::erase)
         .keyed(POST, "/collect/{requestId}/retry", collect::retry::retry)
-        .for_callers(Audience::Pages, GET, "/v1/changes", changes::list)
-        .for_callers(Audience::Pages, GET, "/v1/changes/head", changes::head)
-        .for_callers(Audience::Pages, GET, "/v1/changes/stream", stream::stream)
+        .for_pages(GET, "/v1/changes", changes::list)
+        .for_pages(GET, "/v1/changes/head", changes::head)
+        .for_pages(GET, "/v1/changes/stream", stream::stream)
+        .keyed(POST, "/v1/accounts", accounts::create::create)
+        .keyed(GET, "/v1/accounts", accounts::list::list)
+        .for_clients(GET, "/v1/accounts/{account}", accounts::show)
+        .keyed(PATCH, "/v1/accounts/{account}", accounts::patch::patch)
+        .keyed(DELETE, "/v1/accounts/{account}", accounts::erase::erase)
+        .for_pages(GET, "/v1/sources", sources::list)
+        .for_pages(GET, "/v1/sources/{source}", sources::show)
+        .for_pages(POST, CONNECTIONS, connections::create::create)
+        .for_clients(GET, CONNECTIONS, connections::list::list)
+        .for_pages(GET, CONNECTION, connections::show)
+        .for_clients(PATCH, CONNECTION, connections::patch::patch)
+        .for_clients(DELETE, CONNECTION, connections::delete::delete)
+        .for_pages(PUT, CREDENTIALS, connections::credentials::replace)
+        .for_pages(POST, FETCH, connections::fetch::fetch)
+        .for_clients(GET, FETCHES, connections::fetches::list)
+        .for_clients(GET, ONE_FETCH, connections::fetches::show)
+        .for_pages(GET, INTERACTIONS, connections::interactions::list)
+        .for_pages(GET, INTERACTION, connections::interactions::show)
+        .for_pages(DELETE, INTERACTION, connections::interactions::cancel)
+        .for_pages(PUT, RESPONSE, connections::response::put)
+        .for_clients(GET, ITS_DOCUMENTS, documents::list::of_connection)
+        .for_clients(POST, ITS_DOCUMENTS, documents::upload::upload)
+        .for_clients(GET, "/v1/documents", documents::list::list)
+        .for_clients(GET, "/v1/documents/{document}", documents::show)
+        .for_clients(
+            GET,
+            "/v1/documents/{document}/content",
+            documents::content::show,
+        )
         .keyed(GET, "/v1/settings", settings::show)
         .keyed(PATCH, "/v1/settings", settings::patch)
         .keyed(GET, "/v1/callback-secret", callback_secret::show)
@@ -206,6 +266,26 @@ impl Routes {
         E: Into<Problem> + Send,
     {
         self.for_callers(Audience::Keys, method, path, handler)
+    }
+
+    /// Adds an endpoint for clients of one account as well.
+    fn for_clients<H, F, E>(self, method: MethodFilter, path: &'static str, handler: H) -> Self
+    where
+        H: Fn(Arc<App>, Caller, Request) -> F + Copy + Send + Sync + 'static,
+        F: Future<Output = Result<Response, E>> + Send,
+        E: Into<Problem> + Send,
+    {
+        self.for_callers(Audience::Clients, method, path, handler)
+    }
+
+    /// Adds an endpoint that the connect page uses, too.
+    fn for_pages<H, F, E>(self, method: MethodFilter, path: &'static str, handler: H) -> Self
+    where
+        H: Fn(Arc<App>, Caller, Request) -> F + Copy + Send + Sync + 'static,
+        F: Future<Output = Result<Response, E>> + Send,
+        E: Into<Problem> + Send,
+    {
+        self.for_callers(Audience::Pages, method, path, handler)
     }
 
     /// Adds an endpoint for those of the audience.
@@ -278,6 +358,7 @@ const fn method_name(method: MethodFilter) -> &'static str {
     match method {
         MethodFilter::GET => "GET",
         MethodFilter::POST => "POST",
+        MethodFilter::PUT => "PUT",
         MethodFilter::PATCH => "PATCH",
         MethodFilter::DELETE => "DELETE",
         _ => "other",

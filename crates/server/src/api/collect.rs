@@ -208,6 +208,11 @@ impl Links {
             json: quoted.trim_matches('"').to_owned(),
         }
     }
+
+    /// Returns the address of a path.
+    pub(crate) fn to(&self, path: &str) -> String {
+        format!("{}{path}", self.header)
+    }
 }
 
 impl From<NotFound> for Problem {
