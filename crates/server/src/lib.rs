@@ -29,5 +29,5 @@ pub use intake::{Intake, SourceInfo};
 pub use keyring::{open_vault, read_keyring, replace_keyring};
 pub use metrics::keep_metrics;
 pub use router::{AppParts, metrics_router, router};
-pub use subscriptions::{Subscriptions, SubscriptionsError};
 pub use serve::serve;
+pub use subscriptions::{Subscriptions, SubscriptionsError};

@@ -236,9 +236,21 @@ fn routes() -> Routes {
         .keyed(GET, SUBSCRIPTION, subscriptions::show::show)
         .keyed(PATCH, SUBSCRIPTION, subscriptions::patch::patch)
         .keyed(DELETE, SUBSCRIPTION, subscriptions::remove::remove)
-        .keyed(POST, "/v1/subscriptions/{subscription}/secret/rotate", subscriptions::rotate::rotate)
-        .keyed(POST, "/v1/subscriptions/{subscription}/replay", subscriptions::replay::replay)
-        .keyed(POST, "/v1/subscriptions/{subscription}/test", subscriptions::test::test)
+        .keyed(
+            POST,
+            "/v1/subscriptions/{subscription}/secret/rotate",
+            subscriptions::rotate::rotate,
+        )
+        .keyed(
+            POST,
+            "/v1/subscriptions/{subscription}/replay",
+            subscriptions::replay::replay,
+        )
+        .keyed(
+            POST,
+            "/v1/subscriptions/{subscription}/test",
+            subscriptions::test::test,
+        )
         .keyed(GET, "/v1/deliveries", deliveries::list)
         .keyed(GET, "/v1/deliveries/{delivery}", deliveries::show)
         .keyed(POST, "/v1/deliveries/{delivery}/retry", deliveries::retry)

@@ -11,9 +11,8 @@ use wellspring_core::{Pattern, SubscriptionId, TenantId, Timestamp};
 use wellspring_engine::{
     Backend, Clock, EngineHandle, StoreError, Subscription, SubscriptionKind, SubscriptionTable,
 };
-use wellspring_vault::Vault;
-use wellspring_vault::signing::{
-    SecretKind, SigningSecret, SubscriptionSecrets, SubscriptionSecretsError,
+use wellspring_vault::{
+    SecretKind, SigningSecret, SubscriptionSecrets, SubscriptionSecretsError, Vault,
 };
 
 use crate::Access;
@@ -184,7 +183,9 @@ impl Subscriptions {
         let marks = once.map(|once| id::Marks::new(&self.vault, tenant, once));
         if let Some(marks) = &marks {
             let mut recent = owned(&table, tenant).filter(|row| row.created_at.after(KEY) > now);
-            if let Some(row) = recent.find(|row| marks.is_key_of(row.id)).map(Arc::clone) {
+            let made = recent.find(|row| marks.is_key_of(row.id)).map(Arc::clone);
+            drop(recent);
+            if let Some(row) = made {
                 if !marks.made(row.id) {
                     return Err(SubscriptionsError::KeyReused);
                 }
@@ -279,8 +280,8 @@ impl Subscriptions {
                 };
                 let text = fresh.expose();
                 let now = now.as_millis();
-                replayed = key.is_some()
-                    && secrets.live(now).any(|key| key.secret.expose() == text);
+                replayed =
+                    key.is_some() && secrets.live(now).any(|key| key.secret.expose() == text);
                 if !replayed {
                     secrets.rotate(fresh, now);
                     row.sealed_secrets = secrets.seal(&self.vault, id.as_bytes());

@@ -48,11 +48,11 @@ pub(crate) struct DeliveryBody {
     /// How often it was tried.
     attempt_count: u16,
     /// When the change was written.
-    created_at: Timestamp,
+    created_at: String,
     /// When it is tried again.
-    next_attempt_at: Option<Timestamp>,
+    next_attempt_at: Option<String>,
     /// When it was delivered or given up.
-    ended_at: Option<Timestamp>,
+    ended_at: Option<String>,
     /// The attempts, oldest first; not in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     attempts: Option<Vec<AttemptBody>>,
@@ -64,7 +64,7 @@ pub(crate) struct AttemptBody {
     /// Which, from 1.
     number: u16,
     /// When it began.
-    at: Timestamp,
+    at: String,
     /// How long it took.
     duration_ms: u64,
     /// The status of the answer, if one came.
@@ -223,9 +223,9 @@ impl DeliveryBody {
             message_id: row.message_id,
             status: row.status.as_str(),
             attempt_count: row.attempts,
-            created_at: row.created_at,
-            next_attempt_at: row.next_attempt_at,
-            ended_at: row.ended_at,
+            created_at: row.created_at.to_string(),
+            next_attempt_at: row.next_attempt_at.map(|at| at.to_string()),
+            ended_at: row.ended_at.map(|at| at.to_string()),
             attempts: None,
         }
     }
@@ -235,7 +235,7 @@ impl AttemptBody {
     fn new(attempt: DeliveryAttempt) -> Self {
         Self {
             number: attempt.number,
-            at: attempt.at,
+            at: attempt.at.to_string(),
             duration_ms: u64::try_from(attempt.duration.as_millis()).unwrap_or(u64::MAX),
             status: attempt.status,
             response: attempt.snippet,
@@ -260,7 +260,10 @@ fn status(text: &str) -> Option<DeliveryStatus> {
 }
 
 fn names() -> String {
-    let names: Vec<_> = DeliveryStatus::MEMBERS.iter().map(|status| status.as_str()).collect();
+    let names: Vec<_> = DeliveryStatus::MEMBERS
+        .iter()
+        .map(|status| status.as_str())
+        .collect();
     names.join(", ")
 }
 
@@ -277,7 +280,10 @@ fn place(id: &str) -> Option<(SubscriptionId, (Shard, u64))> {
     let (subscription, rest) = bytes.split_first_chunk::<16>()?;
     let (shard, seq) = rest.split_first()?;
     let seq = u64::from_be_bytes(seq.try_into().ok()?);
-    Some((SubscriptionId::from_bytes(*subscription), (Shard(*shard), seq)))
+    Some((
+        SubscriptionId::from_bytes(*subscription),
+        (Shard(*shard), seq),
+    ))
 }
 
 fn next(row: &DeliveryRow) -> String {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use wellspring_core::{Pattern, SubscriptionId, Timestamp};
 use wellspring_engine::{Answer, Busy, DisabledReason, Request, Subscription, SubscriptionWish};
-use wellspring_vault::signing::{SecretKind, SubscriptionSecrets};
+use wellspring_vault::{SecretKind, SubscriptionSecrets};
 
 use crate::Caller;
 use crate::ask::Refused;
@@ -43,22 +43,24 @@ pub(crate) struct SubscriptionBody {
     /// What its owner says of it.
     description: Option<String>,
     /// `hmac` or `ed25519`.
+    #[schema(value_type = String)]
     signing: SecretKind,
     /// What verifies an `ed25519` signature.
     #[serde(skip_serializing_if = "Option::is_none")]
     public_key: Option<String>,
     /// Until when messages are signed with the secret before as well.
-    previous_secret_ends_at: Option<Timestamp>,
+    previous_secret_ends_at: Option<String>,
     /// Whether its owner wants anything sent.
     enabled: bool,
     /// `active`, `failing`, `disabled` by the server, or `paused` by its owner; in lists a failing one is `active`.
     state: &'static str,
     /// Why nothing is sent any more: `gone`, for the endpoint answered 410, or `failing`, for days.
+    #[schema(value_type = Option<String>)]
     disabled_reason: Option<DisabledReason>,
     /// Since when.
-    disabled_at: Option<Timestamp>,
+    disabled_at: Option<String>,
     /// When it was made.
-    created_at: Timestamp,
+    created_at: String,
     /// How its endpoint does; not in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     health: Option<Health>,
@@ -71,6 +73,7 @@ pub(crate) struct SubscriptionBody {
 #[derive(Debug, Clone, Copy, Default, Serialize, ToSchema)]
 pub(crate) struct Health {
     /// Since when the endpoint as a whole fails.
+    #[schema(value_type = Option<String>)]
     failing_since: Option<Timestamp>,
     /// Whether there are changes that have not been tried yet.
     behind: bool,
@@ -97,7 +100,7 @@ pub(super) async fn wish(
 ) -> Result<Option<wellspring_engine::SendResult>, Problem> {
     match app.engine.request(request, None).await {
         Answer::Dispatched | Answer::Done(_) => Ok(None),
-        Answer::Tested(result) => Ok(Some(result)),
+        Answer::Tried(result) => Ok(Some(*result)),
         Answer::NotFound => Err(unknown()),
         Answer::KeyTaken
         | Answer::KeyBusy
@@ -144,11 +147,7 @@ pub(super) async fn health(app: &App, id: SubscriptionId) -> Result<Health, Prob
 }
 
 /// Answers with a subscription, and with its secret where that is new.
-pub(super) fn answer(
-    app: &App,
-    status: StatusCode,
-    opened: &Opened,
-) -> Result<Response, Problem> {
+pub(super) fn answer(app: &App, status: StatusCode, opened: &Opened) -> Result<Response, Problem> {
     let mut body = SubscriptionBody::new(app, &opened.row, &opened.secrets);
     let secret = &opened.secrets.current().secret;
     body.secret = Some(secret.public().unwrap_or_else(|| secret.expose()));
@@ -178,12 +177,12 @@ impl SubscriptionBody {
             description: row.description.clone(),
             signing: current.secret.kind(),
             public_key: current.secret.public(),
-            previous_secret_ends_at: ends.map(Timestamp::from_millis),
+            previous_secret_ends_at: ends.map(|end| Timestamp::from_millis(end).to_string()),
             enabled: row.enabled,
             state,
             disabled_reason: row.disabled.map(|disabled| disabled.reason),
-            disabled_at: row.disabled.map(|disabled| disabled.at),
-            created_at: row.created_at,
+            disabled_at: row.disabled.map(|disabled| disabled.at.to_string()),
+            created_at: row.created_at.to_string(),
             health: None,
             secret: None,
         }
@@ -254,7 +253,11 @@ pub(super) fn description(value: Value, faults: &mut Vec<Fault>) -> Option<Strin
     match value {
         Value::Null => None,
         Value::String(text) if text.chars().count() <= LONGEST_DESCRIPTION => Some(text),
-        Value::String(_) | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+        Value::String(_)
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::Array(_)
+        | Value::Object(_) => {
             let detail = format!("must be null or at most {LONGEST_DESCRIPTION} characters");
             faults.push(Fault::at("/description", detail));
             None

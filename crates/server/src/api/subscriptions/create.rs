@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
-use wellspring_vault::signing::SecretKind;
+use wellspring_vault::SecretKind;
 
 use super::{SubscriptionBody, answer, description, patterns, url};
 use crate::Caller;

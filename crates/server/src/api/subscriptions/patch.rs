@@ -38,7 +38,10 @@ pub(crate) async fn patch(
     let (mut parts, body) = request.into_parts();
     let row = find(&app, &caller, &mut parts).await?;
     let patch = read(&app, &body::read(body).await?).await?;
-    let row = app.subscriptions.patch(caller.tenant, row.id, patch).await?;
+    let row = app
+        .subscriptions
+        .patch(caller.tenant, row.id, patch)
+        .await?;
     let secrets = app.subscriptions.secrets(&row)?;
     json(StatusCode::OK, &SubscriptionBody::new(&app, &row, &secrets))
 }
