@@ -15,7 +15,7 @@ use wellspring_store::{
     FolderBlobs, PostgresBlobs, PostgresOptions, PostgresStore, SealedBlobs, SqliteOptions,
     SqliteStore,
 };
-use wellspring_vault::Vault;
+use wellspring_vault::{MasterKey, Vault};
 
 use crate::config::Config;
 use crate::data_dir::{self, Lock};
@@ -167,6 +167,11 @@ pub(crate) fn connectors(
         Arc::clone(clock),
         vault.clone(),
     )?))
+}
+
+/// Makes a vault for commands that try sources and open nothing that is kept.
+pub(crate) fn passing_vault(clock: &Arc<dyn Clock>) -> Vault {
+    Vault::create(MasterKey::generate(), clock.now().as_millis())
 }
 
 /// Makes the client of callbacks, webhooks and receivers of documents.

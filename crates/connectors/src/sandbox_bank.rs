@@ -54,6 +54,8 @@ struct Taken {
 #[derive(Serialize, Deserialize)]
 struct Resume {
     session: Zeroizing<String>,
+    /// Tells whether the credentials are still those that the session was opened with.
+    login: String,
 }
 
 /// Somebody who is logged in.
@@ -81,15 +83,6 @@ async fn run(session: &Session) -> Result<Finished, Stop> {
 /// Goes on with the answer to a question, or logs in.
 async fn enter(session: &Session) -> Result<Inside<'_>, Stop> {
     let http = session.http();
-    if let (Some(resume), Some(answer)) = (session.resume::<Resume>()?, session.answer()?) {
-        match api::answer(http, &resume.session, &answer).await {
-            Ok(entry) => return admit(session, entry, true).await,
-            Err(failed) if refusal::is_session_gone(&failed) => {
-                session.log("The bank has forgotten the session of the question");
-            }
-            Err(failed) => return Err(failed.into()),
-        }
-    }
     let credentials = session.credentials()?.unwrap_or_default();
     let (Some(user), Some(password)) = (credentials.get(USER), credentials.get(PASSWORD)) else {
         return Err(Failed::new(
@@ -99,11 +92,28 @@ async fn enter(session: &Session) -> Result<Inside<'_>, Stop> {
         )
         .into());
     };
+    let login = session.fingerprint(&Zeroizing::new(format!("{user}\0{password}")));
+    if let (Some(resume), Some(answer)) = (session.resume::<Resume>()?, session.answer()?)
+        && resume.login == login
+    {
+        match api::answer(http, &resume.session, &answer).await {
+            Ok(entry) => return admit(session, entry, login, true).await,
+            Err(failed) if refusal::is_session_gone(&failed) => {
+                session.log("The bank has forgotten the session of the question");
+            }
+            Err(failed) => return Err(failed.into()),
+        }
+    }
     let entry = api::login(http, user, password).await?;
-    admit(session, entry, false).await
+    admit(session, entry, login, false).await
 }
 
-async fn admit(session: &Session, entry: Entry, is_answered: bool) -> Result<Inside<'_>, Stop> {
+async fn admit(
+    session: &Session,
+    entry: Entry,
+    login: String,
+    is_answered: bool,
+) -> Result<Inside<'_>, Stop> {
     let Some(challenge) = entry.challenge else {
         let api = Api::new(session.http(), &entry.session).ok_or_else(|| api::odd("login"))?;
         return Ok(Inside { api, is_answered });
@@ -119,6 +129,7 @@ async fn admit(session: &Session, entry: Entry, is_answered: bool) -> Result<Ins
     };
     let resume = Resume {
         session: entry.session,
+        login,
     };
     Err(session.ask(question, &resume).await)
 }

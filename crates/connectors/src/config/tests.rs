@@ -240,7 +240,7 @@ fn a_bank_needs_three_keys_and_takes_what_is_said_of_its_connections() {
     let source = table.iter().next().unwrap();
     assert_eq!(source.per_minute, Some(60_000));
     let connections = source.connections.as_ref().unwrap();
-    let minutes = |minutes| Duration::from_secs(minutes * 60);
+    let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
     let gaps = connections.slow_plan.gaps();
     assert_eq!(gaps, [minutes(10), minutes(60)]);
     let Schedule::Cron(cron) = &connections.schedule else {

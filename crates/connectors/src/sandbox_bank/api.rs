@@ -76,7 +76,9 @@ async fn enter(
     path: &str,
     body: &impl Serialize,
 ) -> Result<Entry, Failed> {
-    let json = serde_json::to_vec(body).unwrap_or_default();
+    // So large that it does not grow, which would leave copies behind.
+    let mut json = Zeroizing::new(Vec::with_capacity(BODY));
+    serde_json::to_writer(&mut *json, body).map_err(|_unshown| odd(operation))?;
     let call = Call {
         operation,
         method: Method::POST,
@@ -86,7 +88,7 @@ async fn enter(
             HeaderValue::from_static("application/json"),
         )]),
         // Overwritten once it is sent, for it holds secrets.
-        body: Bytes::from_owner(Zeroizing::new(json)),
+        body: Bytes::from_owner(json),
     };
     let response = accepted(http, operation, http.send(call).await?)?;
     read(http, operation, &response)
@@ -221,3 +223,5 @@ struct Answer<'c> {
     session: &'c str,
     answers: &'c Secrets,
 }
+
+const BODY: usize = 16 * 1024;

@@ -226,6 +226,21 @@ async fn an_answer_is_used_again_after_a_failure_and_the_person_is_not_asked_twi
 }
 
 #[tokio::test]
+async fn an_answer_given_under_other_credentials_is_not_used() {
+    let world = World::start();
+    let home = Home::of(world.bank(""), "pinfail");
+    assert_eq!(home.attempt().await, RunResult::Asked);
+    home.answer_well();
+    home.log_in_with("otheraccount");
+
+    assert_eq!(home.attempt().await, SUCCESS);
+
+    let first = home.rows().documents[0].source_id.clone();
+    assert_eq!(first.as_deref(), Some("4712-statement-0001"));
+    assert_eq!(world.control.bank_counts().answers, 0);
+}
+
+#[tokio::test]
 async fn what_the_bank_refuses_is_a_classified_failure() {
     let world = World::start();
     let after = |seconds| Some(NOW.after(Duration::from_secs(seconds)));
@@ -325,7 +340,7 @@ async fn bills_that_fail_leave_the_other_documents_and_are_tried_the_next_time()
     let good = ["statement", "statement", "notice", "statement"];
     assert_eq!(kinds(&home), good);
     assert_eq!(home.rows().records.len(), 60);
-    assert_eq!(home.cursor("documents").as_deref(), Some("2026-02-15"));
+    assert_eq!(home.cursor("documents").as_deref(), Some("2026-01-31"));
 
     let before = world.control.bank_counts();
     partial(home.attempt().await);
