@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 use uuid::Uuid;
-use wellspring_core::{CollectionId, Lane, Stage, Stored, TenantId, Timestamp};
+use wellspring_core::{CollectionId, Lane, Shard, Stage, Stored, TenantId, Timestamp};
 use wellspring_engine::StoreError;
 
 use crate::row::{Cold, Finished, Hot, stored_error};
@@ -43,6 +43,10 @@ impl<'a> Fields<'a> {
         Ok(self.get::<Uuid>(column)?.into_bytes())
     }
 
+    pub(super) fn uuid_opt(&self, column: &'static str) -> Result<Option<[u8; 16]>, StoreError> {
+        Ok(self.get::<Option<Uuid>>(column)?.map(Uuid::into_bytes))
+    }
+
     pub(super) fn digest(&self, column: &'static str) -> Result<[u8; 32], StoreError> {
         let bytes: &[u8] = self.get(column)?;
         bytes.try_into().map_err(|_other| self.inconsistent(column))
@@ -50,6 +54,33 @@ impl<'a> Fields<'a> {
 
     pub(super) fn timestamp(&self, column: &'static str) -> Result<Timestamp, StoreError> {
         self.get(column).map(Timestamp::from_millis)
+    }
+
+    pub(super) fn timestamp_opt(
+        &self,
+        column: &'static str,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let at: Option<i64> = self.get(column)?;
+        Ok(at.map(Timestamp::from_millis))
+    }
+
+    /// Reads a number that counts steps.
+    pub(super) fn version(&self, column: &'static str) -> Result<u32, StoreError> {
+        Ok(self.get::<i32>(column)?.cast_unsigned())
+    }
+
+    /// Reads a small count.
+    pub(super) fn small(&self, column: &'static str) -> Result<u16, StoreError> {
+        Ok(self.get::<i16>(column)?.cast_unsigned())
+    }
+
+    /// Reads a place in a shard's log.
+    pub(super) fn place(&self, column: &'static str) -> Result<u64, StoreError> {
+        Ok(self.get::<i64>(column)?.cast_unsigned())
+    }
+
+    pub(super) fn shard(&self, column: &'static str) -> Result<Shard, StoreError> {
+        self.code(column).map(Shard)
     }
 
     /// Reads the number of a member of a closed set.
@@ -81,8 +112,7 @@ impl<'a> Fields<'a> {
 pub(super) fn collection(row: &Row) -> Result<(Cold, Option<Hot>), StoreError> {
     let fields = Fields::new("collections", row);
     let source: &str = fields.get("source")?;
-    let finished_at: Option<i64> = fields.get("finished_at")?;
-    let finished_at = finished_at.map(Timestamp::from_millis);
+    let finished_at = fields.timestamp_opt("finished_at")?;
     let stage = fields.code_opt("failed_stage")?;
     let error = stored_error((
         fields.code_opt("error_class")?,
@@ -110,11 +140,9 @@ pub(super) fn collection(row: &Row) -> Result<(Cold, Option<Hot>), StoreError> {
             .map_err(|_other| fields.inconsistent("source"))?,
         callback_url: fields.get::<&str>("callback_url")?.into(),
         created_at: fields.timestamp("created_at")?,
-        version: fields.get::<i32>("version")?.cast_unsigned(),
-        message: fields.get::<i16>("message")?.cast_unsigned(),
-        collected_at: fields
-            .get::<Option<i64>>("collected_at")?
-            .map(Timestamp::from_millis),
+        version: fields.version("version")?,
+        message: fields.small("message")?,
+        collected_at: fields.timestamp_opt("collected_at")?,
         outcome,
     };
     Ok((cold, hot(row)?))
@@ -127,13 +155,13 @@ fn hot(row: &Row) -> Result<Option<Hot>, StoreError> {
     };
     Ok(Some(Hot {
         state,
-        version: fields.get::<i32>("hot_version")?.cast_unsigned(),
+        version: fields.version("hot_version")?,
         due: fields.timestamp("due")?,
         lane: Lane(fields.get::<i64>("lane")?.cast_unsigned()),
         since: fields.timestamp("since")?,
-        retries: fields.get::<i16>("retries")?.cast_unsigned(),
-        waits: fields.get::<i16>("waits")?.cast_unsigned(),
-        message: fields.get::<i16>("hot_message")?.cast_unsigned(),
+        retries: fields.small("retries")?,
+        waits: fields.small("waits")?,
+        message: fields.small("hot_message")?,
     }))
 }
 
