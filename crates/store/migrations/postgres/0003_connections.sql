@@ -97,8 +97,9 @@ CREATE TABLE documents (
 CREATE INDEX documents_listed ON documents (tenant, id);
 CREATE INDEX documents_of_account ON documents (account, id);
 CREATE INDEX documents_of_connection ON documents (connection, id);
-CREATE INDEX documents_by_source ON documents (connection, source_id) WHERE source_id IS NOT NULL;
-CREATE INDEX documents_by_hash ON documents (connection, hash);
+CREATE INDEX documents_by_source ON documents (connection, source_id, id)
+    WHERE source_id IS NOT NULL;
+CREATE INDEX documents_by_hash ON documents (connection, hash, id);
 
 -- Documents whose rows are gone and whose bytes are to go.
 CREATE TABLE blob_garbage (

@@ -5,10 +5,13 @@ use std::borrow::Cow;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 use uuid::Uuid;
-use wellspring_core::{CollectionId, Lane, Shard, Stage, Stored, TenantId, Timestamp};
-use wellspring_engine::StoreError;
+use wellspring_core::{
+    Account, AccountId, CollectionId, Connection, ConnectionId, Document, DocumentId,
+    InteractionId, Lane, Shard, Stage, Stored, TenantId, Timestamp,
+};
+use wellspring_engine::{InteractionView, StoreError};
 
-use crate::row::{Cold, Finished, Hot, stored_error};
+use crate::row::{self, Cold, Finished, Hot, stored_error};
 
 /// The columns of both rows of a collection, for [`collection`].
 macro_rules! collection_columns {
@@ -20,6 +23,38 @@ macro_rules! collection_columns {
     };
 }
 pub(super) use collection_columns;
+
+/// The columns of an account, for [`account`].
+macro_rules! account_columns {
+    () => {
+        "id, tenant, external_id, created_at, version, erasing_at, erasing_by"
+    };
+}
+pub(super) use account_columns;
+
+/// The columns of a connection, for [`connection`].
+macro_rules! connection_columns {
+    () => {
+        "id, account, tenant, source, version, body"
+    };
+}
+pub(super) use connection_columns;
+
+/// The columns of a document, for [`document`].
+macro_rules! document_columns {
+    () => {
+        "id, tenant, account, connection, source_id, hash, body"
+    };
+}
+pub(super) use document_columns;
+
+/// The columns of an interaction, for [`interaction`].
+macro_rules! interaction_columns {
+    () => {
+        "id, connection, question, created_at, expires_at, reason, closed_at, hash"
+    };
+}
+pub(super) use interaction_columns;
 
 /// One row of a named table.
 #[derive(Clone, Copy)]
@@ -163,6 +198,65 @@ fn hot(row: &Row) -> Result<Option<Hot>, StoreError> {
         waits: fields.small("waits")?,
         message: fields.small("hot_message")?,
     }))
+}
+
+/// Reads an account.
+pub(super) fn account(row: &Row) -> Result<Account, StoreError> {
+    let fields = Fields::new("accounts", row);
+    let account = Account {
+        id: AccountId::from_bytes(fields.uuid("id")?),
+        tenant: TenantId::from_bytes(fields.uuid("tenant")?),
+        external_id: fields.get("external_id")?,
+        created_at: fields.timestamp("created_at")?,
+        version: fields.version("version")?,
+        erasing: None,
+    };
+    row::account(
+        account,
+        (fields.get("erasing_at")?, fields.get("erasing_by")?),
+    )
+}
+
+/// Reads a connection.
+pub(super) fn connection(row: &Row) -> Result<Connection, StoreError> {
+    let fields = Fields::new("connections", row);
+    let ids = (
+        ConnectionId::from_bytes(fields.uuid("id")?),
+        AccountId::from_bytes(fields.uuid("account")?),
+        TenantId::from_bytes(fields.uuid("tenant")?),
+    );
+    let version = fields.version("version")?;
+    row::connection(ids, fields.get("source")?, version, fields.get("body")?)
+}
+
+/// Reads a document.
+pub(super) fn document(row: &Row) -> Result<Document, StoreError> {
+    let fields = Fields::new("documents", row);
+    let owners = (
+        TenantId::from_bytes(fields.uuid("tenant")?),
+        AccountId::from_bytes(fields.uuid("account")?),
+        ConnectionId::from_bytes(fields.uuid("connection")?),
+    );
+    let known_by = (fields.get("source_id")?, fields.digest("hash")?);
+    let id = DocumentId::from_bytes(fields.uuid("id")?);
+    row::document(id, owners, known_by, fields.get("body")?)
+}
+
+/// Reads an interaction.
+pub(super) fn interaction(row: &Row) -> Result<InteractionView, StoreError> {
+    let fields = Fields::new("interactions", row);
+    let id = InteractionId::from_bytes(fields.uuid("id")?);
+    let hash: Option<&[u8]> = fields.get("hash")?;
+    let hash = hash.map(TryInto::try_into).transpose();
+    Ok(InteractionView {
+        id,
+        connection: ConnectionId::from_bytes(fields.uuid("connection")?),
+        question: row::question(id, fields.get("question")?)?,
+        created_at: fields.timestamp("created_at")?,
+        expires_at: fields.timestamp_opt("expires_at")?,
+        closed: row::closed(id, fields.code_opt("reason")?, fields.get("closed_at")?)?,
+        hash: hash.map_err(|_other| fields.inconsistent("hash"))?,
+    })
 }
 
 /// Returns a text as PostgreSQL can keep it: it knows no NUL, and what others send may have one.

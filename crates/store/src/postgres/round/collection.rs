@@ -99,7 +99,9 @@ impl<'a> Collections<'a> {
                 self.entering.push(id, 0, hot);
                 finished = Some(version.cast_signed());
             }
-            (Before::New | Before::Finished(_), None) => return Err(CommitError::Stale(write.id.into())),
+            (Before::New | Before::Finished(_), None) => {
+                return Err(CommitError::Stale(write.id.into()));
+            }
         }
         self.outcomes.push(write, next, finished);
         if let Some(payload) = &write.payload {

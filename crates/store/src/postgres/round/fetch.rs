@@ -151,7 +151,9 @@ impl<'a> Interactions<'a> {
                     self.closed.id.push(id.uuid());
                     self.closed.closed_at.push(at.as_millis());
                     self.closed.reason.push(reason.code().into());
-                    self.closed.hash.push(hash.as_ref().map(<[u8; 32]>::as_slice));
+                    self.closed
+                        .hash
+                        .push(hash.as_ref().map(<[u8; 32]>::as_slice));
                 }
             }
         }
@@ -183,12 +185,7 @@ impl<'a> Interactions<'a> {
                        AS u (id, closed_at, reason, hash) WHERE i.id = u.id";
             calls.push(Call::any(
                 sql,
-                vec![
-                    &closed.id,
-                    &closed.closed_at,
-                    &closed.reason,
-                    &closed.hash,
-                ],
+                vec![&closed.id, &closed.closed_at, &closed.reason, &closed.hash],
             ));
         }
     }

@@ -26,7 +26,7 @@ pub(super) struct Documents<'a> {
 /// Records that came in; of one key in one statement there may be only one.
 #[derive(Default)]
 pub(super) struct Records<'a> {
-    place: BTreeMap<(Uuid, &'a str, &'a str), usize>,
+    place: BTreeMap<(Uuid, Cow<'a, str>, Cow<'a, str>), usize>,
     connection: Vec<Uuid>,
     stream: Vec<Cow<'a, str>>,
     key: Vec<Cow<'a, str>>,
@@ -34,9 +34,10 @@ pub(super) struct Records<'a> {
     body: Vec<&'a [u8]>,
 }
 
-/// Where streams go on.
+/// Where streams go on; of one stream in one statement there may be only one.
 #[derive(Default)]
 pub(super) struct Cursors<'a> {
+    place: BTreeMap<(Uuid, Cow<'a, str>), usize>,
     connection: Vec<Uuid>,
     stream: Vec<Cow<'a, str>>,
     cursor: Vec<Cow<'a, str>>,
@@ -76,6 +77,82 @@ impl<'a> Documents<'a> {
                 &self.source_id,
                 &self.body,
             ],
+        ));
+    }
+}
+
+impl<'a> Records<'a> {
+    pub(super) fn push(&mut self, connection: Uuid, records: &'a [(String, Record)]) {
+        for (stream, Record { key, hash, body }) in records {
+            let (stream, key) = (text(stream), text(key));
+            let last = self.key.len();
+            let place = (connection, stream.clone(), key.clone());
+            let place = *self.place.entry(place).or_insert(last);
+            if let (Some(kept), Some(kept_body)) =
+                (self.hash.get_mut(place), self.body.get_mut(place))
+            {
+                (*kept, *kept_body) = (hash, body.as_bytes());
+                continue;
+            }
+            self.connection.push(connection);
+            self.stream.push(stream);
+            self.key.push(key);
+            self.hash.push(hash);
+            self.body.push(body.as_bytes());
+        }
+    }
+
+    pub(super) fn calls<'b>(&'b self, calls: &mut Vec<Call<'b>>) {
+        if self.key.is_empty() {
+            return;
+        }
+        let sql = "INSERT INTO records (connection, stream, key, hash, body) \
+                   SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], \
+                   $5::bytea[]) ON CONFLICT (connection, stream, key) \
+                   DO UPDATE SET hash = excluded.hash, body = excluded.body \
+                   WHERE records.hash <> excluded.hash";
+        calls.push(Call::any(
+            sql,
+            vec![
+                &self.connection,
+                &self.stream,
+                &self.key,
+                &self.hash,
+                &self.body,
+            ],
+        ));
+    }
+}
+
+impl<'a> Cursors<'a> {
+    pub(super) fn push(&mut self, connection: Uuid, cursors: &'a [(String, String)]) {
+        for (stream, cursor) in cursors {
+            let (stream, cursor) = (text(stream), text(cursor));
+            let last = self.stream.len();
+            let place = *self
+                .place
+                .entry((connection, stream.clone()))
+                .or_insert(last);
+            if let Some(kept) = self.cursor.get_mut(place) {
+                *kept = cursor;
+                continue;
+            }
+            self.connection.push(connection);
+            self.stream.push(stream);
+            self.cursor.push(cursor);
+        }
+    }
+
+    pub(super) fn calls<'b>(&'b self, calls: &mut Vec<Call<'b>>) {
+        if self.stream.is_empty() {
+            return;
+        }
+        let sql = "INSERT INTO stream_cursors (connection, stream, cursor) \
+                   SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[]) \
+                   ON CONFLICT (connection, stream) DO UPDATE SET cursor = excluded.cursor";
+        calls.push(Call::any(
+            sql,
+            vec![&self.connection, &self.stream, &self.cursor],
         ));
     }
 }
