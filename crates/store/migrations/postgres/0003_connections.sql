@@ -77,12 +77,12 @@ CREATE TABLE fetches (
 CREATE INDEX fetches_listed ON fetches (connection, id);
 
 CREATE TABLE fetch_attempts (
-    fetch       uuid NOT NULL,
+    fetch_id    uuid NOT NULL,
     at          bigint NOT NULL,
     duration_ms bigint NOT NULL,
     number      smallint NOT NULL,
     error       text,
-    PRIMARY KEY (fetch, number)
+    PRIMARY KEY (fetch_id, number)
 );
 
 CREATE TABLE documents (

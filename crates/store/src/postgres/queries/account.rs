@@ -155,7 +155,7 @@ pub(super) async fn fetch(
         .query_opt(sql, &[&id.uuid(), &connection.uuid()])
         .await?;
     let Some(row) = row else { return Ok(None) };
-    let sql = "SELECT number, at, duration_ms, error FROM fetch_attempts WHERE fetch = $1 \
+    let sql = "SELECT number, at, duration_ms, error FROM fetch_attempts WHERE fetch_id = $1 \
                ORDER BY number";
     let rows = session.query(sql, &[&id.uuid()]).await?;
     let read = |row| {

@@ -74,7 +74,7 @@ impl<'a> Accounts<'a> {
              (SELECT id FROM connections WHERE account = ANY($1))",
             "DELETE FROM records WHERE connection IN \
              (SELECT id FROM connections WHERE account = ANY($1))",
-            "DELETE FROM fetch_attempts WHERE fetch IN (SELECT f.id FROM connections c \
+            "DELETE FROM fetch_attempts WHERE fetch_id IN (SELECT f.id FROM connections c \
              JOIN fetches f ON f.connection = c.id WHERE c.account = ANY($1))",
             "DELETE FROM fetches WHERE connection IN \
              (SELECT id FROM connections WHERE account = ANY($1))",

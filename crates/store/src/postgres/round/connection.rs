@@ -100,7 +100,7 @@ impl<'a> Connections<'a> {
             "DELETE FROM interactions WHERE connection = ANY($1)",
             "DELETE FROM stream_cursors WHERE connection = ANY($1)",
             "DELETE FROM records WHERE connection = ANY($1)",
-            "DELETE FROM fetch_attempts WHERE fetch IN \
+            "DELETE FROM fetch_attempts WHERE fetch_id IN \
              (SELECT id FROM fetches WHERE connection = ANY($1))",
             "DELETE FROM fetches WHERE connection = ANY($1)",
         ] {

@@ -103,7 +103,7 @@ impl Fetches {
         }
         let attempts = &self.attempts;
         if !attempts.fetch.is_empty() {
-            let sql = "INSERT INTO fetch_attempts (fetch, at, duration_ms, number, error) \
+            let sql = "INSERT INTO fetch_attempts (fetch_id, at, duration_ms, number, error) \
                        SELECT * FROM unnest($1::uuid[], $2::int8[], $3::int8[], $4::int2[], \
                        $5::text[]) ON CONFLICT DO NOTHING";
             calls.push(Call::any(

@@ -43,7 +43,7 @@ pub(super) async fn fetches(
     if gone.is_empty() {
         return Ok((0, ended));
     }
-    let sql = "DELETE FROM fetch_attempts WHERE fetch = ANY($1)";
+    let sql = "DELETE FROM fetch_attempts WHERE fetch_id = ANY($1)";
     let attempts = session.execute(sql, &[&gone]).await?;
     let sql = "DELETE FROM fetches WHERE id = ANY($1)";
     Ok((attempts + session.execute(sql, &[&gone]).await?, ended))
