@@ -290,7 +290,7 @@ pub(super) async fn state(session: &Session, shard: Shard) -> Result<DispatchSta
     let positions = async {
         let sql = "SELECT p.subscription, p.shard, p.seen, p.failing_since FROM positions p \
                    JOIN subscriptions s ON s.id = p.subscription \
-                   WHERE p.shard = $1 ORDER BY p.subscription";
+                   WHERE p.shard = $1 ORDER BY p.shard, p.subscription";
         let rows = session.query(sql, &[&number]).await?;
         rows.iter().map(position).collect::<Result<Vec<_>, _>>()
     };
