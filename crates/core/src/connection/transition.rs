@@ -567,6 +567,8 @@ impl Connection {
             .push(SecretWrite::Put(Slot::Credentials, credentials));
         draft.close(Closed::Superseded, None);
         draft.cancel_fetch();
+        // What was answered under other credentials is nothing to these.
+        draft.forget_answers();
         draft.set_access(Access::Pending, None);
         if !matches!(draft.next.state, State::Disabled) {
             draft.next.state = State::Manual { since: now };
