@@ -115,7 +115,7 @@ pub(crate) fn connection(
     version: u32,
     body: &str,
 ) -> Result<Connection, StoreError> {
-    let broken = |column| inconsistent("connections", column, id);
+    let broken = |column| inconsistent("connections", column, &id);
     let body: Body = serde_json::from_str(body).map_err(|_error| broken("body"))?;
     Ok(Connection {
         id,
@@ -157,10 +157,6 @@ pub(crate) const fn live_account(id: AccountId, at: i64) -> Live {
     }
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the signature is serde's"
-)]
 fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
     *number == T::default()
 }
