@@ -7,7 +7,8 @@ use secrecy::ExposeSecret;
 use wellspring_connectors::{Connectors, SourceFolder, Sources};
 use wellspring_delivery::{Deliveries, DeliveryOptions, DeliveryParts, StoredFiles};
 use wellspring_engine::{
-    Backend, Blobs, Clock, Engine, EngineHandle, EngineParts, StoreError, SystemClock, Tasks, random_seed,
+    Backend, Blobs, Clock, Engine, EngineHandle, EngineParts, StoreError, SystemClock, Tasks,
+    random_seed,
 };
 use wellspring_outbound::{AddressPolicy, ClientOptions};
 use wellspring_server::{Access, AccessError, open_vault};
@@ -69,7 +70,13 @@ pub(crate) async fn open(config: &Config) -> Result<Opened> {
             let folder = FolderBlobs::open(&data_dir::blobs(&config.data_dir))
                 .map_err(|error| coded(Code::DatabaseUnavailable, error))?;
             let backend = Arc::new(store.clone()) as Arc<dyn Backend>;
-            (backend, Some(store), Some(lock), keys, Place::Folder(folder))
+            (
+                backend,
+                Some(store),
+                Some(lock),
+                keys,
+                Place::Folder(folder),
+            )
         }
     };
     let (backend, sqlite, lock, (keeper, keys), place) = opened;
@@ -183,7 +190,11 @@ pub(crate) fn deliveries(config: &Config, opened: &Opened) -> Result<Deliveries>
         files: Arc::new(files),
         clock: Arc::clone(&opened.clock),
     };
-    Ok(Deliveries::new(policy(config), DeliveryOptions::default(), parts)?)
+    Ok(Deliveries::new(
+        policy(config),
+        DeliveryOptions::default(),
+        parts,
+    )?)
 }
 
 /// Returns where callbacks may go.

@@ -12,12 +12,12 @@ use tokio::time::Instant;
 use wellspring_core::connection::{Config, Connection, Next, SecretWrite, Slot, State};
 use wellspring_core::schedule::Schedule;
 use wellspring_core::{
-    Access, Account, AccountId, ConnectionId, IncarnationId, OnQuestionExpired, Reason, Sealed, Shard,
-    TenantId, Timestamp,
+    Access, Account, AccountId, ConnectionId, IncarnationId, OnQuestionExpired, Reason, Sealed,
+    Shard, TenantId, Timestamp,
 };
 use wellspring_engine::{
-    AccountWrite, Batch, Before, Clock, ConnectionWrite, DispatchWrites, Lease, Store,
-    SystemClock, Tasks, Write, random_seed,
+    AccountWrite, Batch, Before, Clock, ConnectionWrite, DispatchWrites, Lease, Store, SystemClock,
+    Tasks, Write, random_seed,
 };
 use wellspring_sandbox::{Control, Sandbox, Source};
 use wellspring_store::{SqliteOptions, SqliteStore};
@@ -62,7 +62,7 @@ pub(crate) async fn run(bench: Connections) -> Result<()> {
     } else {
         Figures::default()
     };
-    let rows: [(&str, &str, fn(&Figures) -> f64); 11] = [
+    let rows: [Row; 11] = [
         ("connections", "connections", |f| f.connections),
         ("ready_s", "start to ready, s", |f| f.ready),
         ("first_s", "start to first fetch, s", |f| f.first),
@@ -70,10 +70,18 @@ pub(crate) async fn run(bench: Connections) -> Result<()> {
         ("fetched_per_second", "fetched/s", |f| f.fetched_rate),
         ("lag_p99_s", "lag p99, s (upper bound)", |f| f.lag_p99),
         ("memory_mib", "server memory, most, MiB", |f| f.memory),
-        ("cpu_seconds_per_1000", "server CPU seconds per 1,000 fetches", |f| f.cpu),
+        (
+            "cpu_seconds_per_1000",
+            "server CPU seconds per 1,000 fetches",
+            |f| f.cpu,
+        ),
         ("took_s", "until none was due, s", |f| f.took),
-        ("most_at_once", "most calls at once at the source", |f| f.at_once),
-        ("most_per_minute", "most logins in any minute", |f| f.in_minute),
+        ("most_at_once", "most calls at once at the source", |f| {
+            f.at_once
+        }),
+        ("most_per_minute", "most logins in any minute", |f| {
+            f.in_minute
+        }),
     ];
     for (name, words, figure) in rows {
         report.row(name, words, &[figure(&steady), figure(&drain)]);
@@ -81,6 +89,9 @@ pub(crate) async fn run(bench: Connections) -> Result<()> {
     report.print(Output { json: bench.json });
     Ok(())
 }
+
+/// A row of the report: its name, its words, and its figure.
+type Row = (&'static str, &'static str, fn(&Figures) -> f64);
 
 /// What one run brought; what it does not measure is not a number.
 struct Figures {
@@ -125,7 +136,9 @@ async fn steady(bench: &Connections) -> Result<Figures> {
     let gap = Duration::from_secs(1) / bench.rate.max(1);
     let due = |n: usize| first_due.after(gap.saturating_mul(u32::try_from(n).unwrap_or(u32::MAX)));
     fill(&place.database(), bench.count, due).await?;
-    let early = first_due.since(SystemClock.now()).saturating_sub(HEAD_START);
+    let early = first_due
+        .since(SystemClock.now())
+        .saturating_sub(HEAD_START);
     tokio::time::sleep(early).await;
 
     let started = Instant::now();
@@ -180,7 +193,9 @@ async fn drain(bench: &Connections) -> Result<Figures> {
         memory: server.memory_mib(true),
         cpu: (server.cpu_seconds() - cpu) * 1_000.0 / all as f64,
         took: took.as_secs_f64(),
-        at_once: f64::from(u32::try_from(place.bank.counts(Source::SandboxBank).max_in_flight).unwrap_or(u32::MAX)),
+        at_once: f64::from(
+            u32::try_from(place.bank.counts(Source::SandboxBank).max_in_flight).unwrap_or(u32::MAX),
+        ),
         in_minute: counts.max_logins_per_minute as f64,
         ..Figures::default()
     };

@@ -17,7 +17,7 @@ use wellspring_connectors::{Connectors, SourceFolder};
 use wellspring_core::{CollectionId, Kind, Shard, SourceName, TenantId};
 use wellspring_delivery::{CallbackOptions, Callbacks, Secrets, SigningSecret};
 use wellspring_engine::{
-    Channel, Clock, Connector, DeliverOrder, FetchOrder, FetchResult, SystemClock, Tasks,
+    Clock, Connector, DeliverOrder, FetchOrder, FetchResult, SystemClock, Tasks,
 };
 use wellspring_outbound::AddressPolicy;
 

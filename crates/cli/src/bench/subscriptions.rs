@@ -19,8 +19,7 @@ use wellspring_engine::{
 use wellspring_sandbox::{Delivery, Receiver};
 use wellspring_server::Access;
 use wellspring_store::{SqliteOptions, SqliteStore};
-use wellspring_vault::MasterKey;
-use wellspring_vault::signing::{SecretKind, SigningSecret, SubscriptionSecrets};
+use wellspring_vault::{MasterKey, SecretKind, SigningSecret, SubscriptionSecrets};
 
 use super::report::Report;
 use crate::child::{self, Server, Start};
@@ -58,14 +57,18 @@ pub(crate) async fn run(bench: Subscriptions) -> Result<()> {
         measure(&bench, bench.count, bench.matching).await?,
     ];
     let mut report = Report::new(&["one", "few", "many"]);
-    let rows: [(&str, &str, fn(&Figures) -> f64); 9] = [
+    let rows: [Row; 9] = [
         ("subscriptions", "subscriptions", |f| f.subscriptions),
         ("matching", "matching each change", |f| f.matching),
         ("changes_per_second", "changes/s", |f| f.changes),
         ("deliveries_per_second", "deliveries/s", |f| f.deliveries),
         ("p50_ms", "call to webhook, p50, ms", |f| f.p50),
         ("p99_ms", "call to webhook, p99, ms", |f| f.p99),
-        ("cpu_seconds_per_1000", "server CPU seconds per 1,000 changes", |f| f.cpu),
+        (
+            "cpu_seconds_per_1000",
+            "server CPU seconds per 1,000 changes",
+            |f| f.cpu,
+        ),
         ("ready_s", "start to ready, s", |f| f.ready),
         ("memory_mib", "server memory, most, MiB", |f| f.memory),
     ];
@@ -75,6 +78,9 @@ pub(crate) async fn run(bench: Subscriptions) -> Result<()> {
     report.print(Output { json: bench.json });
     Ok(())
 }
+
+/// A row of the report: its name, its words, and its figure.
+type Row = (&'static str, &'static str, fn(&Figures) -> f64);
 
 struct Figures {
     subscriptions: f64,
@@ -103,7 +109,12 @@ async fn measure(bench: &Subscriptions, count: usize, matching: usize) -> Result
     let told = Arc::new(Mutex::new(Told::default()));
     let (url, client) = (receive(&told, &tasks)?, child::client()?);
     let others = count.saturating_sub(matching);
-    fill(&folder.path().join("data/wellspring.db"), others, bench.tenants).await?;
+    fill(
+        &folder.path().join("data/wellspring.db"),
+        others,
+        bench.tenants,
+    )
+    .await?;
 
     let mut start = Start::serve(std::env::current_exe()?, folder.path(), None);
     let key = ("WELLSPRING_MASTER_KEY".to_owned(), MASTER_KEY.to_owned());
@@ -128,14 +139,21 @@ async fn measure(bench: &Subscriptions, count: usize, matching: usize) -> Result
     settle(&told).await;
     let seconds = from.elapsed().as_secs_f64();
     let cpu = server.cpu_seconds() - cpu;
-    let told = lock(&told);
+    let (taken, first) = {
+        let told = lock(&told);
+        (told.count - before, told.first.clone())
+    };
     let mut waits: Vec<f64> = sent
         .iter()
-        .filter_map(|(id, at)| told.first.get(id).map(|took| *took - *at))
+        .filter_map(|(id, at)| first.get(id).map(|took| *took - *at))
         .map(|wait| wait.as_secs_f64() * 1_000.0)
         .collect();
     if waits.len() < sent.len() {
-        bail!("{} of {} changes were not told", sent.len() - waits.len(), sent.len());
+        bail!(
+            "{} of {} changes were not told",
+            sent.len() - waits.len(),
+            sent.len()
+        );
     }
     waits.sort_by(f64::total_cmp);
     let at = |share: usize| waits.get(waits.len().saturating_sub(1) * share / 100);
@@ -143,14 +161,13 @@ async fn measure(bench: &Subscriptions, count: usize, matching: usize) -> Result
         subscriptions: count as f64,
         matching: matching as f64,
         changes: sent.len() as f64 / seconds,
-        deliveries: (told.count - before) as f64 / seconds,
+        deliveries: taken as f64 / seconds,
         p50: at(50).copied().unwrap_or(f64::NAN),
         p99: at(99).copied().unwrap_or(f64::NAN),
         cpu: cpu * 1_000.0 / sent.len() as f64,
         ready: ready.as_secs_f64(),
         memory: server.memory_mib(true),
     };
-    drop(told);
     drop(server);
     tasks.stop();
     tasks.ended().await;
@@ -165,7 +182,9 @@ fn receive(told: &Arc<Mutex<Told>>, tasks: &Tasks) -> Result<String> {
         .on_delivery(Arc::new(move |delivery: &Delivery| {
             let now = Instant::now();
             let body: Value = serde_json::from_slice(&delivery.body).unwrap_or(Value::Null);
-            let id = body["data"]["path"].as_str().and_then(|path| path.rsplit('/').next());
+            let id = body["data"]["path"]
+                .as_str()
+                .and_then(|path| path.rsplit('/').next());
             let mut told = lock(&watcher);
             told.count += 1;
             if let Some(id) = id {
@@ -174,7 +193,10 @@ fn receive(told: &Arc<Mutex<Told>>, tasks: &Tasks) -> Result<String> {
         }));
     let url = format!("http://{}/changes", receiver.local_addr());
     let stop = tasks.stop_token().clone();
-    tasks.spawn("receiver", receiver.run(async move { stop.cancelled().await }));
+    tasks.spawn(
+        "receiver",
+        receiver.run(async move { stop.cancelled().await }),
+    );
     Ok(url)
 }
 

@@ -95,7 +95,7 @@ pub(crate) async fn run(config: Config, end_with_stdin: bool) -> Result<()> {
     } else {
         refresh_access(Arc::clone(&opened), node.engine.clone(), &tasks);
     }
-    refresh_subscriptions(subscriptions, &tasks);
+    refresh_subscriptions(Arc::clone(&subscriptions), &tasks);
     let upkeep = tasks.stop_token().clone();
     tasks.spawn(
         "metrics upkeep",

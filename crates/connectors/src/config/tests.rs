@@ -253,8 +253,8 @@ fn a_bank_needs_three_keys_and_takes_what_is_said_of_its_connections() {
 fn what_does_not_fit_a_bank_is_refused_with_key_and_line() {
     for (more, expected) in [
         (
-            "retry: { interval: 1s }",
-            "line 4: `retry` is not a key of sandbox_bank, which has no collections",
+            "retry: { give_up_after: 1h }",
+            "line 4: `retry.give_up_after` is not a key of sandbox_bank, which has `slow_plan`",
         ),
         (
             "deliver: { interval: 1s }",

@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use wellspring_engine::{Tasks, random_seed};
 use wellspring_outbound::Client;
-use wellspring_sandbox::{Control, Delivery, Receiver, Sandbox};
-use wellspring_vault::signing::SigningSecret;
+use wellspring_sandbox::{Control, Delivery, Outage, Receiver, Sandbox};
+use wellspring_vault::SigningSecret;
 
 use super::say;
 use crate::child::{self, Server};
@@ -25,7 +25,7 @@ pub(super) struct Stage {
     shaky: Control,
     hook: String,
     seen: Arc<Seen>,
-    changes: tokio::sync::Mutex<mpsc::UnboundedReceiver<Change>>,
+    changes: tokio::sync::Mutex<mpsc::Receiver<Change>>,
 }
 
 /// What the endpoint checks of each webhook.
@@ -57,13 +57,13 @@ impl Stage {
             std::fs::write(folder.join("sources").join(format!("{name}.yaml")), yaml)?;
         }
         let seen = Arc::new(Seen::default());
-        let (told, changes) = mpsc::unbounded_channel();
+        let (told, changes) = mpsc::channel(MOST_CHANGES);
         let watcher = Arc::clone(&seen);
         let receiver = Receiver::bind(loopback, random_seed())
             .context("cannot start the endpoint")?
             .on_delivery(Arc::new(move |delivery: &Delivery| {
                 if let Some(change) = watcher.read(delivery) {
-                    told.send(change).ok();
+                    told.try_send(change).ok();
                 }
             }));
         let stage = Self {
@@ -142,16 +142,30 @@ pub(super) async fn play(server: &Server, client: &Client, stage: &Stage) -> Res
         bank.code_expires_in = Duration::from_secs(2);
     });
     let source = wellspring_sandbox::Source::SandboxBank;
-    stage.shaky.update(source, |bank| bank.outage = true);
+    stage
+        .shaky
+        .update(source, |bank| bank.outage = Some(Outage::ServerError));
     let body = json!({"url": stage.hook, "patterns": ["* /accounts/**"]});
-    let made = call(client, Method::POST, &server.url("/v1/subscriptions"), &body).await?;
+    let made = call(
+        client,
+        Method::POST,
+        &server.url("/v1/subscriptions"),
+        &body,
+    )
+    .await?;
     let secret = made["secret"].as_str().context("no secret")?.parse()?;
     *stage
         .seen
         .secret
         .lock()
         .unwrap_or_else(PoisonError::into_inner) = Some(secret);
-    let made = call(client, Method::POST, &server.url("/v1/accounts"), &json!({})).await?;
+    let made = call(
+        client,
+        Method::POST,
+        &server.url("/v1/accounts"),
+        &json!({}),
+    )
+    .await?;
     let account = made["id"].as_str().context("no account")?.to_owned();
 
     let bars = MultiProgress::new();
@@ -182,7 +196,7 @@ pub(super) async fn play(server: &Server, client: &Client, stage: &Stage) -> Res
                 scene.seen.push((*state).to_owned());
                 if *state == "retrying" && scene.name == RETRYING {
                     // The bank is mended while the connection waits.
-                    stage.shaky.update(source, |bank| bank.outage = false);
+                    stage.shaky.update(source, |bank| bank.outage = None);
                 }
                 if *state == "error" {
                     uploaded = upload(client, server, &change.path).await?;
@@ -248,7 +262,11 @@ impl Summary {
     pub(super) fn table(&self) -> String {
         let mut table = String::new();
         for scene in &self.scenes {
-            let verdict = if scene.is_good() { "" } else { "   NOT AS EXPECTED" };
+            let verdict = if scene.is_good() {
+                ""
+            } else {
+                "   NOT AS EXPECTED"
+            };
             table.push_str(&format!(
                 "  {:<18}{} ({} documents){verdict}\n",
                 scene.name,
@@ -267,12 +285,11 @@ impl Summary {
 
 /// The person answers, or lets the question pass.
 async fn answer(client: &Client, server: &Server, scene: &Scene, path: &str) -> Result<()> {
-    let interaction = call(client, Method::GET, &server.url(&format!("/v1{path}")), &Value::Null);
-    let interaction = interaction.await?;
+    let url = server.url(&format!("/v1{path}"));
+    let interaction = call(client, Method::GET, &url, &Value::Null).await?;
     let inputs = interaction["parts"].as_array().into_iter().flatten();
-    let inputs = inputs.filter(|part| {
-        matches!(part["kind"].as_str(), Some("text_input" | "choices"))
-    });
+    let inputs =
+        inputs.filter(|part| matches!(part["kind"].as_str(), Some("text_input" | "choices")));
     let mut parts = Vec::new();
     for part in inputs {
         let id = part["id"].as_str().unwrap_or_default();
@@ -394,5 +411,7 @@ const EXPIRED: [&str; 7] = [
     "question",
     "retrying",
 ];
+/// More than all scenes together say.
+const MOST_CHANGES: usize = 1_000;
 /// How long the scenes may take.
 const PATIENCE: Duration = Duration::from_secs(25);
