@@ -242,7 +242,7 @@ impl Queries for SqliteStore {
             decoded_one(connection, sql, (tenant.as_bytes(), key), |row| {
                 let (kind, id) = (row.get(1)?, row.get(2)?);
                 let (fingerprint, at) = (row.get(0)?, row.get(3)?);
-                let id = aggregate(kind, id).ok_or(StoreError::Inconsistent {
+                let id = aggregate(kind, id).ok_or_else(|| StoreError::Inconsistent {
                     table: "idempotency_keys",
                     column: "kind",
                     row: kind.to_string(),
