@@ -218,6 +218,10 @@ impl Bench {
     }
 
     pub(crate) fn account_of(&mut self, tenant: TenantId) -> AccountId {
+        while !self.late.is_empty() {
+            self.hear();
+            self.commit_all();
+        }
         let caller = self.command(Request::CreateAccount {
             id: None,
             tenant,
@@ -267,15 +271,28 @@ impl Bench {
         self.give(Event::Committed(batch.number, Err(error)));
     }
 
+    /// Writes a batch; that it is durable is heard of later.
+    pub(crate) fn commit_late(&mut self) {
+        if let Some(batch) = self.commits.pop_front() {
+            self.model.commit(&batch);
+            self.late.push_back(Event::Committed(batch.number, Ok(())));
+        }
+    }
+
+    /// Has one thing heard of that is late.
+    pub(crate) fn hear(&mut self) {
+        if let Some(event) = self.late.pop_front() {
+            self.give(event);
+        }
+    }
+
     /// Answers what is in flight and commits what follows, until nothing moves.
     pub(crate) fn settle(&mut self, reply: &mut dyn FnMut(&SendOrder) -> Reply) {
         loop {
             self.commit_all();
             let mut hanging = VecDeque::new();
             let mut moved = !self.late.is_empty();
-            if let Some(event) = self.late.pop_front() {
-                self.give(event);
-            }
+            self.hear();
             while let Some((id, order)) = self.sends.pop_front() {
                 match reply(&order) {
                     Some(result) => {
