@@ -168,8 +168,22 @@ impl EngineHandle {
     /// Replaces what subscriptions there are, and returns when everything that becomes durable
     /// from then on is matched against them.
     pub async fn set_subscriptions(&self, subscriptions: Arc<SubscriptionTable>) {
+        self.subscriptions(subscriptions, true).await;
+    }
+
+    /// Takes in these subscriptions besides those that are known, and returns as
+    /// [`Self::set_subscriptions`] does. The cost is that of `subscriptions`, not of all there are.
+    pub async fn put_subscriptions(&self, subscriptions: Arc<SubscriptionTable>) {
+        self.subscriptions(subscriptions, false).await;
+    }
+
+    async fn subscriptions(&self, table: Arc<SubscriptionTable>, whole: bool) {
         let (taken, is_taken) = oneshot::channel();
-        let table = Table::Subscriptions(subscriptions, taken);
+        let table = Table::Subscriptions {
+            table,
+            whole,
+            taken,
+        };
         // An engine that has ended sends nothing.
         drop(self.tables.send(table).await);
         drop(is_taken.await);
@@ -275,8 +289,13 @@ fn promised(
 pub(crate) enum Table {
     Sources(Arc<SourceTable>),
     Tenants(Arc<TenantTable>),
-    /// Who waits hears when it is taken in.
-    Subscriptions(Arc<SubscriptionTable>, oneshot::Sender<()>),
+    Subscriptions {
+        table: Arc<SubscriptionTable>,
+        /// Whether there are no others.
+        whole: bool,
+        /// Tells when they are taken in.
+        taken: oneshot::Sender<()>,
+    },
 }
 
 type Caller = oneshot::Sender<Answer>;
@@ -325,6 +344,8 @@ pub(crate) struct Shell {
     snapshot: Arc<RwLock<Snapshot>>,
     grown: Arc<watch::Sender<u64>>,
     snapshot_at: Timestamp,
+    dispatch: DispatchView,
+    dispatch_at: Timestamp,
     /// Whether something happened that the snapshot does not show yet.
     snapshot_stale: bool,
     latency: metrics::Histogram,
@@ -370,6 +391,8 @@ impl Shell {
             snapshot,
             grown: Arc::new(grown),
             snapshot_at: Timestamp::MIN,
+            dispatch: DispatchView::default(),
+            dispatch_at: Timestamp::MIN,
             snapshot_stale: true,
             latency: metrics::histogram!("wellspring_collection_duration_seconds"),
             lag: metrics::histogram!("wellspring_fetch_lag_seconds"),
@@ -614,8 +637,12 @@ impl Shell {
                 self.parts.tenants = Arc::clone(&table);
                 self.handle(now, Event::Tenants(table));
             }
-            Table::Subscriptions(table, taken) => {
-                self.handle(now, Event::Subscriptions { table, whole: true });
+            Table::Subscriptions {
+                table,
+                whole,
+                taken,
+            } => {
+                self.handle(now, Event::Subscriptions { table, whole });
                 // Whoever waited may have gone.
                 taken.send(()).unwrap_or_default();
             }
@@ -664,6 +691,11 @@ impl Shell {
         if snapshot.ready == ready && snapshot.store_down == store_down && fresh {
             return;
         }
+        // It is counted over all subscriptions, of which there may be very many.
+        if now < self.dispatch_at || now.since(self.dispatch_at) >= DISPATCH_REFRESH {
+            self.dispatch = self.driver.dispatch_view();
+            self.dispatch_at = now;
+        }
         self.snapshot_at = now;
         self.snapshot_stale = false;
         *snapshot = Snapshot {
@@ -675,7 +707,7 @@ impl Shell {
             shards: self.driver.shards().count(),
             counters: self.driver.counters(),
             lanes: self.driver.lanes(),
-            dispatch: self.driver.dispatch_view(),
+            dispatch: self.dispatch,
         };
     }
 }
@@ -742,5 +774,7 @@ const DRAIN_CHUNK: usize = 512;
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long the shell sleeps at most, whatever the wall clock does.
 const LONGEST_SLEEP: Duration = Duration::from_secs(10);
+/// How often subscriptions are counted.
+const DISPATCH_REFRESH: Duration = Duration::from_secs(2);
 /// How often the snapshot is refreshed when nothing but numbers change.
 const REFRESH: Duration = Duration::from_millis(200);

@@ -17,8 +17,10 @@ use super::{Action, Limits};
 use crate::dispatch::{LogEntry, Message, document_of};
 use crate::{Entry, Lease, SubscriptionKind};
 
+mod catchup;
 mod endpoint;
 mod gap;
+mod keep;
 mod outlet;
 mod read;
 mod reread;
@@ -60,6 +62,8 @@ pub(super) struct Dispatcher<T> {
     outlets: BTreeMap<SubscriptionId, Outlet>,
     parts: BTreeMap<Shard, Part>,
     flights: BTreeMap<u64, Flight<T>>,
+    /// Probes in flight.
+    probing: usize,
     /// The number of the last call or read.
     numbers: u64,
     reads: BTreeMap<u64, Want<T>>,
@@ -136,6 +140,7 @@ impl<T> Dispatcher<T> {
             outlets: BTreeMap::new(),
             parts: BTreeMap::new(),
             flights: BTreeMap::new(),
+            probing: 0,
             numbers: 0,
             reads: BTreeMap::new(),
             wants: std::collections::VecDeque::new(),

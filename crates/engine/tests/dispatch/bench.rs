@@ -125,7 +125,7 @@ impl Bench {
                     return Some(Event::Read(number, answer));
                 }
                 self.reads += 1;
-                let answer = answer.filter(|_| self.reads % 7 != 0);
+                let answer = answer.filter(|_| !self.reads.is_multiple_of(7));
                 self.late.push_back(Event::Read(number, answer));
             }
             Action::Load(asked) => {
@@ -218,6 +218,10 @@ impl Bench {
     }
 
     pub(crate) fn account_of(&mut self, tenant: TenantId) -> AccountId {
+        while !self.late.is_empty() {
+            self.hear();
+            self.commit_all();
+        }
         let caller = self.command(Request::CreateAccount {
             id: None,
             tenant,
@@ -267,15 +271,28 @@ impl Bench {
         self.give(Event::Committed(batch.number, Err(error)));
     }
 
+    /// Writes a batch; that it is durable is heard of later.
+    pub(crate) fn commit_late(&mut self) {
+        if let Some(batch) = self.commits.pop_front() {
+            self.model.commit(&batch);
+            self.late.push_back(Event::Committed(batch.number, Ok(())));
+        }
+    }
+
+    /// Has one thing heard of that is late.
+    pub(crate) fn hear(&mut self) {
+        if let Some(event) = self.late.pop_front() {
+            self.give(event);
+        }
+    }
+
     /// Answers what is in flight and commits what follows, until nothing moves.
     pub(crate) fn settle(&mut self, reply: &mut dyn FnMut(&SendOrder) -> Reply) {
         loop {
             self.commit_all();
             let mut hanging = VecDeque::new();
             let mut moved = !self.late.is_empty();
-            if let Some(event) = self.late.pop_front() {
-                self.give(event);
-            }
+            self.hear();
             while let Some((id, order)) = self.sends.pop_front() {
                 match reply(&order) {
                     Some(result) => {
@@ -362,6 +379,7 @@ fn driver(life: u64) -> Driver<u32> {
     )
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "every endpoint has this form")]
 pub(crate) fn ok(_order: &SendOrder) -> Reply {
     Some(SendResult {
         status: Some(200),

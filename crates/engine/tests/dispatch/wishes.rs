@@ -1,6 +1,7 @@
 //! Replays, tests, gaps, and shards that go.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wellspring_core::Shard;
@@ -91,7 +92,7 @@ fn what_retention_has_removed_is_announced_before_what_is_left() {
     bench.model.removed.insert(Shard(0), 20);
     bench.change(id, |row| row.enabled = true);
     assert_eq!(bench.sends.len(), 1, "nothing before the gap");
-    let first = bench.sends[0].1.message.clone();
+    let first = Arc::clone(&bench.sends[0].1.message);
     assert!(first.body.starts_with(br#"{"type":"subscription.gap""#));
     bench.settle(&mut |_| Some(refused(500)));
     assert!(bench.sent.len() > 5, "but its failure holds up nothing");

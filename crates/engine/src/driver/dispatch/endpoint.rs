@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use wellspring_core::{SubscriptionId, Timestamp};
+use wellspring_core::{RetryPolicy, SubscriptionId, Timestamp};
 
 use super::outlet::{Health, Probe, State, Stopped};
 use super::read::Want;
@@ -60,7 +60,8 @@ impl<T> Dispatcher<T> {
     }
 
     pub(super) fn probe_due(&mut self, now: Timestamp, id: SubscriptionId) {
-        let is_full = self.is_full();
+        // Endpoints that fail may not take the slots of those that are well.
+        let is_full = self.is_full() || self.probing >= self.limits.sends.div_ceil(4);
         let Some(outlet) = self.outlets.get_mut(&id) else {
             return;
         };
@@ -72,7 +73,8 @@ impl<T> Dispatcher<T> {
         }
         // What was in flight when it was stopped has to end first, so that no line overtakes itself.
         if outlet.in_flight > 0 || is_full {
-            self.timers.insert((now.after(BUSY), Alarm::Probe(id)));
+            let again = now.after(BUSY.delay(1, &mut self.rng));
+            self.timers.insert((again, Alarm::Probe(id)));
             return;
         }
         let Some(probe) = &mut stopped.probe else {
@@ -100,13 +102,18 @@ impl<T> Dispatcher<T> {
         };
         self.numbers += 1;
         stopped.flight = Some(self.numbers);
+        self.probing += 1;
         outlet.in_flight += 1;
         let subscription = Arc::clone(&outlet.subscription);
         self.send(
             self.numbers,
             subscription,
             message,
-            Flight::Delivery { place, at: now },
+            Flight::Delivery {
+                place,
+                at: now,
+                is_probe: true,
+            },
         );
     }
 
@@ -209,7 +216,13 @@ impl<T> Dispatcher<T> {
 }
 
 /// How soon it is looked again whether an endpoint can be probed.
-const BUSY: Duration = Duration::from_millis(500);
+const BUSY: RetryPolicy = RetryPolicy {
+    base: Duration::from_secs(1),
+    factor: 1.0,
+    cap: Duration::from_secs(2),
+    max_retries: u16::MAX,
+    jitter: true,
+};
 /// How long an endpoint may fail.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(5 * 86_400);
 /// How long an endpoint's own word can put probes off.

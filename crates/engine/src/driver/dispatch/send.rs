@@ -5,15 +5,13 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wellspring_core::{AnyId, Shard, SubscriptionId, Timestamp};
+use wellspring_core::{Shard, SubscriptionId, Timestamp};
 
 use super::outlet::{State, gap_after};
 use super::read::Want;
 use super::track::{Item, Phase, Place, Row, Work};
 use super::{Alarm, Dispatcher};
-use crate::dispatch::{
-    DeliveryAttempt, DeliveryStatus, Message, SendFailure, SendId, SendOrder, SendResult,
-};
+use crate::dispatch::{DeliveryStatus, Message, SendFailure, SendId, SendOrder, SendResult};
 use crate::{Action, DisabledReason};
 
 /// A message in flight.
@@ -25,6 +23,8 @@ pub(super) enum Flight<T> {
         place: Place,
         /// When it was sent.
         at: Timestamp,
+        /// Whether it shows how an endpoint fares that fails.
+        is_probe: bool,
     },
     /// A test, for somebody who waits to hear what comes of it.
     Test(SubscriptionId, T),
@@ -116,10 +116,11 @@ impl<T> Dispatcher<T> {
     pub(super) fn pump(&mut self, now: Timestamp, id: SubscriptionId) {
         loop {
             let is_full = self.is_full();
+            let full_slots = self.slots();
             let Some(outlet) = self.outlets.get_mut(&id) else {
                 return;
             };
-            let slots = outlet.slots(self.limits.subscription_concurrency);
+            let slots = outlet.slots(full_slots);
             if !outlet.is_running() || outlet.in_flight >= slots || outlet.ready.is_empty() {
                 return;
             }
@@ -154,7 +155,11 @@ impl<T> Dispatcher<T> {
                 self.numbers,
                 subscription,
                 message,
-                Flight::Delivery { place, at: now },
+                Flight::Delivery {
+                    place,
+                    at: now,
+                    is_probe: false,
+                },
             );
         }
     }
@@ -177,6 +182,17 @@ impl<T> Dispatcher<T> {
             message,
         };
         self.actions.push(Action::Send(id, order));
+    }
+
+    /// Returns how many sendings one endpoint may have in flight: few where many wait for slow ones,
+    /// so that these do not keep all slots of the node for themselves.
+    fn slots(&self) -> usize {
+        let full = self.limits.subscription_concurrency;
+        if self.flights.len() > self.limits.sends / 2 {
+            full.div_ceil(8)
+        } else {
+            full
+        }
     }
 
     /// Returns whether nothing more may be sent: all slots are taken, or what came of earlier
@@ -215,7 +231,14 @@ impl<T> Dispatcher<T> {
                 self.pump_starved(now);
                 return;
             }
-            Some(Flight::Delivery { place, at }) => (place, at),
+            Some(Flight::Delivery {
+                place,
+                at,
+                is_probe,
+            }) => {
+                self.probing -= usize::from(is_probe);
+                (place, at)
+            }
         };
         self.counted.failed += u64::from(result.failure.is_some());
         let subscription = place.subscription;
@@ -315,56 +338,6 @@ impl<T> Dispatcher<T> {
         self.activate(now, id, shard, seq);
     }
 
-    /// Makes a message that was not taken a row, and what is behind it in its line too.
-    fn hold(&mut self, now: Timestamp, place: Place, row: Row) {
-        let (id, shard, seq) = (place.subscription, place.shard, place.seq);
-        let Some(outlet) = self.outlets.get_mut(&id) else {
-            return;
-        };
-        let Some(track) = outlet.tracks.get_mut(&shard) else {
-            return;
-        };
-        let Some(item) = track.items.get_mut(&seq) else {
-            return;
-        };
-        let line = item.line;
-        outlet.rows += usize::from(item.row.is_none());
-        item.row = Some(row);
-        item.message = None;
-        let is_free = item.is_free();
-        track.fresh.remove(&seq);
-        let behind = if is_free {
-            Vec::new()
-        } else {
-            track.fresh_of(&line)
-        };
-        for seq in &behind {
-            if let Some(item) = track.items.get_mut(seq)
-                && let Some(message) = item.message.take()
-            {
-                item.row = Some(Row::of(&message));
-                item.work = Work::Idle;
-                track.fresh.remove(seq);
-                outlet.rows += 1;
-            }
-        }
-        let is_own = track.own;
-        self.keep_row(now, id, shard, seq, DeliveryStatus::Retrying);
-        for seq in &behind {
-            self.keep_row(now, id, shard, *seq, DeliveryStatus::Waiting);
-        }
-        if let Some(part) = self.parts.get_mut(&shard) {
-            for seq in behind.iter().chain([&seq]) {
-                part.done(*seq, id);
-            }
-        }
-        self.writes.parts.insert(shard);
-        if is_own {
-            self.writes.moved.insert((id, shard));
-        }
-        self.read_on(id, shard);
-    }
-
     /// A message is dealt with: its line goes on.
     pub(super) fn ended(&mut self, now: Timestamp, id: SubscriptionId, shard: Shard, seq: u64) {
         let Some(outlet) = self.outlets.get_mut(&id) else {
@@ -408,80 +381,6 @@ impl<T> Dispatcher<T> {
         for shard in shards {
             self.read_on(id, shard);
         }
-    }
-
-    fn line_of(&self, place: Place) -> AnyId {
-        let outlet = self.outlets.get(&place.subscription);
-        let track = outlet.and_then(|outlet| outlet.tracks.get(&place.shard));
-        track
-            .and_then(|track| track.items.get(&place.seq))
-            .map_or([0; 16], |item| item.line)
-    }
-
-    pub(super) fn keep_attempt(
-        &mut self,
-        place: Place,
-        number: u16,
-        at: Timestamp,
-        result: SendResult,
-    ) {
-        self.writes.attempts.push(DeliveryAttempt {
-            subscription: place.subscription,
-            shard: place.shard,
-            seq: place.seq,
-            number,
-            at,
-            duration: result.duration,
-            status: result.status,
-            snippet: result.snippet,
-            error: result.failure.map(|failure| failure.error),
-        });
-    }
-
-    /// Keeps an open delivery.
-    pub(super) fn keep_row(
-        &mut self,
-        now: Timestamp,
-        id: SubscriptionId,
-        shard: Shard,
-        seq: u64,
-        status: DeliveryStatus,
-    ) {
-        let Some(outlet) = self.outlets.get(&id) else {
-            return;
-        };
-        let track = outlet.tracks.get(&shard);
-        let Some(item) = track.and_then(|track| track.items.get(&seq)) else {
-            return;
-        };
-        let Some(row) = &item.row else { return };
-        let place = Place {
-            subscription: id,
-            shard,
-            seq,
-        };
-        let row = row.open(place, outlet.subscription.tenant, item.line, status);
-        self.writes.deliveries.insert(place, row);
-        self.writes.mark(now);
-    }
-
-    /// Keeps a delivery that has ended.
-    pub(super) fn end_row(
-        &mut self,
-        now: Timestamp,
-        place: Place,
-        line: AnyId,
-        row: &Row,
-        status: DeliveryStatus,
-    ) {
-        let Some(outlet) = self.outlets.get(&place.subscription) else {
-            return;
-        };
-        let mut row = row.open(place, outlet.subscription.tenant, line, status);
-        row.next_attempt_at = None;
-        row.ended_at = Some(now);
-        self.writes.deliveries.insert(place, row);
-        self.writes.mark(now);
     }
 }
 
