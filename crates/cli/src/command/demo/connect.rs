@@ -50,7 +50,7 @@ impl Stage {
         for (name, bank) in [("steady-bank", &steady), ("shaky-bank", &shaky)] {
             let yaml = format!(
                 "name: {name}\nconnector: sandbox_bank\nurl: http://{}/bank\ntimeout: 5s\n\
-                 retry: {{ interval: 200ms, rate: 1.5, max_delay: 1s, max_retries: 2, give_up_after: 1h }}\n\
+                 retry: {{ interval: 200ms, rate: 1.5, max_delay: 1s, max_retries: 2 }}\n\
                  slow_plan: [1s, 1s]\n",
                 bank.local_addr()
             );
@@ -188,7 +188,9 @@ pub(super) async fn play(server: &Server, client: &Client, stage: &Stage) -> Res
             break;
         };
         let segments: Vec<&str> = change.path.split('/').skip(1).collect();
-        let Some(scene) = segments.get(3).and_then(|id| scenes.get_mut(*id)) else {
+        let scene = segments.get(3).and_then(|id| scenes.get_mut(*id));
+        // What a scene does after its end is no part of it.
+        let Some(scene) = scene.filter(|scene| !scene.is_over()) else {
             continue;
         };
         match (&change.verb[..], &segments[4..]) {
