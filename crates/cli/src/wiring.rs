@@ -12,7 +12,7 @@ use wellspring_engine::{
 use wellspring_outbound::{AddressPolicy, ClientOptions};
 use wellspring_server::{Access, AccessError, open_vault};
 use wellspring_store::{FolderBlobs, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore};
-use wellspring_vault::Vault;
+use wellspring_vault::{MasterKey, Vault};
 
 use crate::config::Config;
 use crate::data_dir::{self, Lock};
@@ -110,7 +110,7 @@ pub(crate) fn start(
     tasks: &Tasks,
 ) -> Result<Node> {
     let table = Arc::new(sources.table());
-    let connectors = connectors(sources, &opened.clock)?;
+    let connectors = connectors(sources, &opened.clock, &opened.vault)?;
     let callbacks = callbacks(config, opened)?;
     let parts = EngineParts {
         store: Arc::clone(&opened.backend),
@@ -129,7 +129,11 @@ pub(crate) fn start(
 }
 
 /// Makes the client of sources.
-pub(crate) fn connectors(sources: Sources, clock: &Arc<dyn Clock>) -> Result<Arc<Connectors>> {
+pub(crate) fn connectors(
+    sources: Sources,
+    clock: &Arc<dyn Clock>,
+    vault: &Vault,
+) -> Result<Arc<Connectors>> {
     let options = ClientOptions {
         max_idle_per_host: 512,
         ..ClientOptions::default()
@@ -138,7 +142,13 @@ pub(crate) fn connectors(sources: Sources, clock: &Arc<dyn Clock>) -> Result<Arc
         Arc::new(sources),
         options,
         Arc::clone(clock),
+        vault.clone(),
     )?))
+}
+
+/// Makes a vault for commands that try sources and open nothing that is kept.
+pub(crate) fn passing_vault(clock: &Arc<dyn Clock>) -> Vault {
+    Vault::create(MasterKey::generate(), clock.now().as_millis())
 }
 
 /// Makes the client of callbacks.

@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 use wellspring_core::{
-    AccountId, CollectionId, ConnectionId, ErrorClass, IncarnationId, Shard, Timestamp,
+    AccountId, CollectionId, ConnectionId, DocumentId, ErrorClass, IncarnationId, Shard, Timestamp,
 };
 
 use crate::driver::{
@@ -22,8 +22,8 @@ use crate::driver::{
 };
 use crate::inbox::Inbox;
 use crate::{
-    Aggregate, Backend, Blobs, Channel, Clock, Connector, EffectId, Ended, Report, Reporter,
-    RunOrder, RunResult, Session, SourceTable, StoreError, Tasks, TenantTable,
+    Aggregate, Backend, Blobs, Channel, Clock, Connector, EffectId, Ended, KnownDocuments, Report,
+    Reporter, RunOrder, RunResult, Session, SourceTable, StoreError, Tasks, TenantTable,
 };
 
 /// What an engine is made of.
@@ -524,7 +524,7 @@ impl Shell {
         let session = Session::new(
             order.clone(),
             Arc::new(reporter),
-            Arc::clone(&parts.store),
+            Arc::new(Rows(Arc::clone(&parts.store))),
             Arc::clone(&parts.blobs),
             Arc::clone(&parts.clock),
         );
@@ -633,6 +633,20 @@ impl Reporter for Reports {
                 Ok(_) | Err(_) => Err(Ended),
             }
         })
+    }
+}
+
+/// Knows the documents that have rows.
+struct Rows(Arc<dyn Backend>);
+
+impl KnownDocuments for Rows {
+    fn known_document(
+        &self,
+        connection: ConnectionId,
+        source_id: Option<String>,
+        hash: Option<[u8; 32]>,
+    ) -> BoxFuture<'_, Result<Option<DocumentId>, StoreError>> {
+        self.0.known_document(connection, source_id, hash)
     }
 }
 

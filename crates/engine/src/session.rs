@@ -16,7 +16,7 @@ use wellspring_core::{
     TenantId, Timestamp,
 };
 
-use crate::{Backend, BlobError, Blobs, Clock, StoreError, random_seed};
+use crate::{BlobError, Blobs, Clock, StoreError, random_seed};
 
 /// What a connector has to tell in the middle of an attempt.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,7 +55,7 @@ pub enum Report {
 pub struct Record {
     /// The source's key for it; records of one key replace each other.
     pub key: String,
-    /// SHA-256 of the body, by which an update that changes nothing is known.
+    /// A hash of what was encrypted, by which an update that changes nothing is known.
     pub hash: [u8; 32],
     /// The record, encrypted.
     pub body: Sealed,
@@ -126,6 +126,18 @@ pub trait Reporter: Send + Sync {
     fn report(&self, report: Report) -> BoxFuture<'_, Result<(), Ended>>;
 }
 
+/// Tells which documents are here already.
+pub trait KnownDocuments: Send + Sync {
+    /// Returns the document of a connection that has this id of the source's, or, where none is
+    /// given, these bytes.
+    fn known_document(
+        &self,
+        connection: ConnectionId,
+        source_id: Option<String>,
+        hash: Option<[u8; 32]>,
+    ) -> BoxFuture<'_, Result<Option<DocumentId>, StoreError>>;
+}
+
 /// The fetch is over for this attempt: somebody has ended it, or another node has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the fetch is over")]
@@ -167,7 +179,7 @@ pub struct NewDocument {
 pub struct Session {
     order: RunOrder,
     reporter: Arc<dyn Reporter>,
-    store: Arc<dyn Backend>,
+    known: Arc<dyn KnownDocuments>,
     blobs: Arc<dyn Blobs>,
     clock: Arc<dyn Clock>,
 }
@@ -185,14 +197,14 @@ impl Session {
     pub fn new(
         order: RunOrder,
         reporter: Arc<dyn Reporter>,
-        store: Arc<dyn Backend>,
+        known: Arc<dyn KnownDocuments>,
         blobs: Arc<dyn Blobs>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
             order,
             reporter,
-            store,
+            known,
             blobs,
             clock,
         }
@@ -218,7 +230,7 @@ impl Session {
     pub async fn has_document(&self, source_id: &str) -> Result<bool, StoreError> {
         let connection = self.order.connection;
         let known = self
-            .store
+            .known
             .known_document(connection, Some(source_id.to_owned()), None);
         Ok(known.await?.is_some())
     }
@@ -237,7 +249,7 @@ impl Session {
         let hash: [u8; 32] = Sha256::digest(&body).into();
         let connection = self.order.connection;
         let known = self
-            .store
+            .known
             .known_document(connection, new.source_id.clone(), Some(hash));
         if known.await?.is_some() {
             return Ok(None);

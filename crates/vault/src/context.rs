@@ -32,6 +32,12 @@ pub fn record(connection: &[u8; 16], stream: &str, key: &str) -> Vec<u8> {
     context
 }
 
+/// Returns the context of a keyed hash that tells whether something at the source is still what
+/// it was, such as the account.
+pub fn fingerprint(connection: &[u8; 16]) -> Vec<u8> {
+    slot("fingerprint", connection)
+}
+
 /// Returns the context of the secrets of the subscription with this id.
 pub fn subscription(id: &[u8; 16]) -> Vec<u8> {
     [b"subscription-secrets ".as_slice(), id].concat()
@@ -55,6 +61,8 @@ mod tests {
             credentials(&two),
             resume(&one),
             answer(&one),
+            fingerprint(&one),
+            subscription(&one),
             record(&one, "a", "bc"),
             record(&one, "ab", "c"),
             record(&two, "a", "bc"),
