@@ -43,8 +43,10 @@ pub(crate) async fn ask(
         Ok(Answer::Refused(rejected)) => Err(Refused::State(rejected)),
         Ok(Answer::KeyTaken) => Err(Refused::KeyTaken),
         Ok(Answer::KeyBusy) => Err(Refused::KeyBusy),
-        // The engine leaves such requests for their owner itself, and reports are not made here.
-        Ok(Answer::Elsewhere | Answer::Ended) => Err(Refused::Busy(Busy::NotReady)),
+        // The engine leaves such requests for their owner itself; the others are no answers to these.
+        Ok(Answer::Elsewhere | Answer::Ended | Answer::Dispatched | Answer::Tried(_)) => {
+            Err(Refused::Busy(Busy::NotReady))
+        }
         Ok(Answer::Busy(busy)) => Err(Refused::Busy(busy)),
         Ok(Answer::Unknown) => Err(Refused::Timeout),
         Err(_elapsed) => Err(Refused::Timeout),

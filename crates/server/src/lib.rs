@@ -20,6 +20,7 @@ mod problem;
 mod query;
 mod router;
 mod serve;
+mod subscriptions;
 mod tokens;
 
 pub use access::{Access, AccessError, KeyInfo, Rotated, SecretView};
@@ -29,3 +30,4 @@ pub use keyring::{open_vault, read_keyring, replace_keyring};
 pub use metrics::keep_metrics;
 pub use router::{AppParts, metrics_router, router};
 pub use serve::serve;
+pub use subscriptions::{Subscriptions, SubscriptionsError};

@@ -209,6 +209,11 @@ const fn values(counters: &Counters) -> [u64; COUNTERS.len()] {
         attempts_failed,
         documents,
         questions,
+        lookups,
+        log_reads,
+        sends,
+        sends_failed,
+        sends_exhausted,
     } = *counters;
     [
         accepted,
@@ -229,11 +234,16 @@ const fn values(counters: &Counters) -> [u64; COUNTERS.len()] {
         attempts_failed,
         documents,
         questions,
+        lookups,
+        log_reads,
+        sends,
+        sends_failed,
+        sends_exhausted,
     ]
 }
 
 /// In the order of [`values`].
-const COUNTERS: [&str; 18] = [
+const COUNTERS: [&str; 23] = [
     "wellspring_collections_accepted_total",
     "wellspring_requests_refused_total",
     "wellspring_fetches_total",
@@ -252,6 +262,11 @@ const COUNTERS: [&str; 18] = [
     "wellspring_connection_attempts_failed_total",
     "wellspring_documents_total",
     "wellspring_questions_total",
+    "wellspring_subscription_lookups_total",
+    "wellspring_subscription_log_reads_total",
+    "wellspring_subscription_sends_total",
+    "wellspring_subscription_sends_failed_total",
+    "wellspring_subscription_sends_exhausted_total",
 ];
 
 pub(crate) const PATH: &str = "/metrics";

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use crate::api::{
-    accounts, callback_secret, changes, collect, connections, documents, settings, sources, tokens,
+    accounts, callback_secret, changes, collect, connections, deliveries, documents, settings,
+    sources, stream, subscriptions, tokens,
 };
 use crate::body::bytes;
 use crate::problem::{MEDIA_TYPE, Problem, ProblemBody};
@@ -27,6 +28,7 @@ use crate::{connect, docs, health, metrics};
         collect::retry::retry,
         changes::list,
         changes::head,
+        stream::stream,
         accounts::create::create,
         accounts::list::list,
         accounts::show,
@@ -57,6 +59,17 @@ use crate::{connect, docs, health, metrics};
         callback_secret::show,
         callback_secret::rotate,
         tokens::create,
+        subscriptions::list::list,
+        subscriptions::create::create,
+        subscriptions::show::show,
+        subscriptions::patch::patch,
+        subscriptions::remove::remove,
+        subscriptions::rotate::rotate,
+        subscriptions::replay::replay,
+        subscriptions::test::test,
+        deliveries::list,
+        deliveries::show,
+        deliveries::retry,
         connect::show,
         connect::open,
         health::livez,
@@ -75,6 +88,7 @@ use crate::{connect, docs, health, metrics};
         (name = "documents", description = "Files from sources, or uploaded by hand"),
         (name = "changes", description = "The ordered log of what happened"),
         (name = "settings", description = "What a tenant sets for itself"),
+        (name = "subscriptions", description = "Changes pushed as webhooks, and what became of them"),
         (name = "connect", description = "The page where a person connects a source or repairs a connection"),
         (name = "operation", description = "Open, for operators and their tools"),
     ),

@@ -2,6 +2,7 @@
 
 use std::future::{Ready, ready};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use axum::Router;
@@ -18,12 +19,13 @@ use crate::api::accounts::Naming;
 use crate::api::collect::Links;
 use crate::api::documents::upload::Uploads;
 use crate::api::{
-    accounts, callback_secret, changes, collect, connections, documents, settings, sources, tokens,
+    accounts, callback_secret, changes, collect, connections, deliveries, documents, settings,
+    sources, stream, subscriptions, tokens,
 };
 use crate::auth::Audience;
 use crate::metrics::{Exposition, Meter};
 use crate::problem::Problem;
-use crate::{Access, Caller, Intake, auth, connect, docs, health, metrics, openapi};
+use crate::{Access, Caller, Intake, Subscriptions, auth, connect, docs, health, metrics, openapi};
 
 /// What the API is made of.
 #[derive(Debug, Clone)]
@@ -34,6 +36,8 @@ pub struct AppParts {
     pub backend: Arc<dyn Backend>,
     /// Knows who asks.
     pub access: Arc<Access>,
+    /// Knows what is pushed where.
+    pub subscriptions: Arc<Subscriptions>,
     /// Judges what a collection names.
     pub intake: Arc<dyn Intake>,
     /// What time it is.
@@ -100,6 +104,7 @@ pub(crate) struct App {
     pub(crate) engine: EngineHandle,
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) access: Arc<Access>,
+    pub(crate) subscriptions: Arc<Subscriptions>,
     pub(crate) intake: Arc<dyn Intake>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) blobs: Arc<dyn Blobs>,
@@ -111,6 +116,8 @@ pub(crate) struct App {
     pub(crate) links: Links,
     /// The base of links, as clients reach it, without a slash at its end.
     pub(crate) public_url: String,
+    /// Open streams of changes.
+    pub(crate) streams: Arc<AtomicUsize>,
     pub(crate) exposition: Option<Exposition>,
     pub(crate) openapi: Bytes,
     pub(crate) docs: Bytes,
@@ -131,6 +138,7 @@ impl App {
             engine: parts.engine,
             backend: parts.backend,
             access: parts.access,
+            subscriptions: parts.subscriptions,
             intake: parts.intake,
             clock: parts.clock,
             blobs: parts.blobs,
@@ -139,6 +147,7 @@ impl App {
             telling: tokio::sync::Mutex::default(),
             links: Links::new(public_url),
             public_url: public_url.to_owned(),
+            streams: Arc::default(),
             exposition,
             openapi: document.to_string().into(),
             docs: docs::render(&document).into(),
@@ -185,8 +194,9 @@ fn routes() -> Routes {
         .keyed(GET, "/collect/{requestId}", collect::show::show)
         .keyed(DELETE, "/collect/{requestId}", collect::erase::erase)
         .keyed(POST, "/collect/{requestId}/retry", collect::retry::retry)
-        .keyed(GET, "/v1/changes", changes::list)
-        .keyed(GET, "/v1/changes/head", changes::head)
+        .for_pages(GET, "/v1/changes", changes::list)
+        .for_pages(GET, "/v1/changes/head", changes::head)
+        .for_pages(GET, "/v1/changes/stream", stream::stream)
         .keyed(POST, "/v1/accounts", accounts::create::create)
         .keyed(GET, "/v1/accounts", accounts::list::list)
         .for_clients(GET, "/v1/accounts/{account}", accounts::show)
@@ -221,6 +231,29 @@ fn routes() -> Routes {
         .keyed(GET, "/v1/callback-secret", callback_secret::show)
         .keyed(POST, "/v1/callback-secret/rotate", callback_secret::rotate)
         .keyed(POST, "/v1/accounts/{account}/tokens", tokens::create)
+        .keyed(GET, "/v1/subscriptions", subscriptions::list::list)
+        .keyed(POST, "/v1/subscriptions", subscriptions::create::create)
+        .keyed(GET, SUBSCRIPTION, subscriptions::show::show)
+        .keyed(PATCH, SUBSCRIPTION, subscriptions::patch::patch)
+        .keyed(DELETE, SUBSCRIPTION, subscriptions::remove::remove)
+        .keyed(
+            POST,
+            "/v1/subscriptions/{subscription}/secret/rotate",
+            subscriptions::rotate::rotate,
+        )
+        .keyed(
+            POST,
+            "/v1/subscriptions/{subscription}/replay",
+            subscriptions::replay::replay,
+        )
+        .keyed(
+            POST,
+            "/v1/subscriptions/{subscription}/test",
+            subscriptions::test::test,
+        )
+        .keyed(GET, "/v1/deliveries", deliveries::list)
+        .keyed(GET, "/v1/deliveries/{delivery}", deliveries::show)
+        .keyed(POST, "/v1/deliveries/{delivery}/retry", deliveries::retry)
         .open(GET, "/connect/{token}", connect::show)
         .open(POST, "/connect/{token}/session", connect::open)
         .open(GET, "/livez", health::livez)
@@ -344,6 +377,7 @@ const fn method_name(method: MethodFilter) -> &'static str {
     }
 }
 
+const SUBSCRIPTION: &str = "/v1/subscriptions/{subscription}";
 /// How long a read may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -102,6 +102,12 @@ pub(crate) async fn patch(
         .await;
     let changed = changed.map_err(SettingsError::Access)?;
     app.tell_engine().await;
+    let receiver = changed.document_receiver.as_deref().map(Into::into);
+    let told = app
+        .subscriptions
+        .set_document_receiver(caller.tenant, receiver);
+    told.await
+        .map_err(|error| SettingsError::Answer(error.into()))?;
     answer(changed)
 }
 
