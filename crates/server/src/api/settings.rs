@@ -101,13 +101,8 @@ pub(crate) async fn patch(
         .change_settings(caller.tenant, |settings| patch.apply(settings))
         .await;
     let changed = changed.map_err(SettingsError::Access)?;
-    app.tell_engine().await;
-    let receiver = changed.document_receiver.as_deref().map(Into::into);
-    let told = app
-        .subscriptions
-        .set_document_receiver(caller.tenant, receiver);
-    told.await
-        .map_err(|error| SettingsError::Answer(error.into()))?;
+    let told = app.go_by_settings(caller.tenant).await;
+    told.map_err(|error| SettingsError::Answer(error.into()))?;
     answer(changed)
 }
 

@@ -147,7 +147,7 @@ async fn a_token_reaches_one_account_and_as_far_as_its_kind_goes() {
     for path in [others, &other, &format!("{other}/documents")] {
         get(&client, path).await.problem(404, "not_found");
     }
-    for path in ["/v1/accounts", "/v1/settings", "/v1/changes/head"] {
+    for path in ["/v1/accounts", "/v1/settings", "/v1/subscriptions"] {
         get(&client, path).await.problem(403, "forbidden");
     }
     let source = get(&client, "/v1/sources/bank").await.json();

@@ -51,6 +51,11 @@ fn says(value: &str) -> Value {
     json!({"version": 1, "parts": [{"id": "code", "value": value}]})
 }
 
+/// Has something asked and returns the path of it.
+pub(crate) async fn any(lab: &Lab) -> String {
+    asked(lab, code(None)).await.1
+}
+
 /// A connection whose bank asks, and the path of what it asks.
 async fn asked(lab: &Lab, question: Question) -> (String, String) {
     let path = lab.connect(vec![Act::Ask(question)]).await;

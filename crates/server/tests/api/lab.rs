@@ -20,7 +20,9 @@ use wellspring_engine::{
     SendOrder, SendResult, Session, Source, SourceTable, SystemClock, Tasks, TokenKind,
     TokenRecord,
 };
-use wellspring_server::{Access, AppParts, Intake, Page, SourceInfo, open_vault, router};
+use wellspring_server::{
+    Access, AppParts, Intake, Page, SourceInfo, Subscriptions, open_vault, router,
+};
 use wellspring_store::MemoryBlobs;
 use wellspring_vault::MasterKey;
 
@@ -89,10 +91,18 @@ impl Lab {
             tenants: Arc::new(access.tenant_rules()),
             blobs: Arc::<MemoryBlobs>::clone(&blobs),
         };
+        let engine = Engine::start(engine, &tasks);
+        let subscriptions = Subscriptions::load(
+            Arc::clone(&backend),
+            &access,
+            engine.clone(),
+            Arc::<ShiftedClock>::clone(&clock),
+        );
         let parts = AppParts {
-            engine: Engine::start(engine, &tasks),
+            engine,
             backend,
             access: Arc::clone(&access),
+            subscriptions: Arc::new(subscriptions.await.unwrap()),
             intake: Arc::new(Pretend),
             clock: Arc::<ShiftedClock>::clone(&clock),
             blobs: Arc::<MemoryBlobs>::clone(&blobs),

@@ -3,6 +3,7 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 use wellspring_core::Ask;
+use wellspring_engine::{Directory, Subscription, SubscriptionKind};
 
 use crate::lab::Lab;
 
@@ -118,6 +119,26 @@ async fn what_the_connect_page_and_the_engine_go_by_is_set_and_taken_back() {
         assert_eq!(problem["errors"][0]["pointer"], place, "{patch}");
     }
     assert_eq!(lab.get("/v1/settings").await.json(), defaults);
+}
+
+#[tokio::test]
+async fn a_document_receiver_has_the_documents_pushed_to_it_until_it_is_taken_away() {
+    let lab = Lab::new().await;
+    let receivers = async || {
+        let all = lab.store.subscriptions().await.unwrap();
+        let documents = |row: &Subscription| row.kind == SubscriptionKind::Documents;
+        let urls = all.into_iter().filter(documents);
+        urls.map(|row| row.url.to_string()).collect::<Vec<_>>()
+    };
+    for url in ["https://receiver.test/one", "https://receiver.test/two"] {
+        let patch = json!({"document_receiver": url}).to_string();
+        let reply = lab.call(Method::PATCH, "/v1/settings", patch).await;
+        assert_eq!(reply.json()["document_receiver"], url);
+        assert_eq!(receivers().await, [url]);
+    }
+    let patch = r#"{"document_receiver": null}"#;
+    lab.call(Method::PATCH, "/v1/settings", patch).await;
+    assert_eq!(receivers().await, Vec::<String>::new());
 }
 
 #[tokio::test]
