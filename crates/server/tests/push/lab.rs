@@ -48,7 +48,7 @@ impl Lab {
         let store = MemoryStore::new(Arc::clone(&clock), 4, None);
         let backend: Arc<dyn Backend> = Arc::new(store);
         let masters = [MasterKey::new([7; 32])];
-        let vault = open_vault(backend.as_ref(), &masters, clock.now().as_millis());
+        let vault = open_vault(backend.as_ref(), &masters, clock.now());
         let vault = vault.await.unwrap();
         let access = Access::load(Arc::clone(&backend), vault, Arc::clone(&clock));
         let access = Arc::new(access.await.unwrap());
