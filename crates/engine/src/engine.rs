@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 use wellspring_core::{
-    AccountId, CollectionId, ConnectionId, ErrorClass, IncarnationId, Shard, Timestamp,
+    AccountId, CollectionId, ConnectionId, DocumentId, ErrorClass, IncarnationId, Shard, Timestamp,
 };
 
 use crate::driver::{
@@ -23,8 +23,9 @@ use crate::driver::{
 };
 use crate::inbox::Inbox;
 use crate::{
-    Aggregate, Backend, Blobs, Channel, Clock, Connector, EffectId, Ended, Report, Reporter,
-    RunOrder, RunResult, Session, SourceTable, StoreError, SubscriptionTable, Tasks, TenantTable,
+    Aggregate, Backend, Blobs, Channel, Clock, Connector, EffectId, Ended, KnownDocuments, Report,
+    Reporter, RunOrder, RunResult, Session, SourceTable, StoreError, SubscriptionTable, Tasks,
+    TenantTable,
 };
 
 /// What an engine is made of.
@@ -96,6 +97,7 @@ impl Engine {
             "retention",
             crate::retention::run(
                 Arc::clone(&parts.store),
+                Arc::clone(&parts.blobs),
                 Arc::clone(&parts.clock),
                 tasks.clone(),
             ),
@@ -326,6 +328,7 @@ pub(crate) struct Shell {
     /// Whether something happened that the snapshot does not show yet.
     snapshot_stale: bool,
     latency: metrics::Histogram,
+    lag: metrics::Histogram,
     /// Attempts under way by the number of their effect, and some that have ended.
     runs: BTreeMap<u64, AbortHandle>,
     runs_swept_at: usize,
@@ -369,6 +372,7 @@ impl Shell {
             snapshot_at: Timestamp::MIN,
             snapshot_stale: true,
             latency: metrics::histogram!("wellspring_collection_duration_seconds"),
+            lag: metrics::histogram!("wellspring_fetch_lag_seconds"),
             runs: BTreeMap::new(),
             runs_swept_at: RUNS_SWEPT_FROM,
             stopping: false,
@@ -569,6 +573,7 @@ impl Shell {
     }
 
     fn run_attempt(&mut self, effect: EffectId, order: RunOrder) {
+        self.lag.record(order.lag.as_secs_f64());
         let reporter = Reports {
             effect,
             results: self.results.clone(),
@@ -577,7 +582,7 @@ impl Shell {
         let session = Session::new(
             order.clone(),
             Arc::new(reporter),
-            Arc::clone(&parts.store),
+            Arc::new(Rows(Arc::clone(&parts.store))),
             Arc::clone(&parts.blobs),
             Arc::clone(&parts.clock),
         );
@@ -692,6 +697,20 @@ impl Reporter for Reports {
                 Ok(_) | Err(_) => Err(Ended),
             }
         })
+    }
+}
+
+/// Knows the documents that have rows.
+struct Rows(Arc<dyn Backend>);
+
+impl KnownDocuments for Rows {
+    fn known_document(
+        &self,
+        connection: ConnectionId,
+        source_id: Option<String>,
+        hash: Option<[u8; 32]>,
+    ) -> BoxFuture<'_, Result<Option<DocumentId>, StoreError>> {
+        self.0.known_document(connection, source_id, hash)
     }
 }
 

@@ -48,8 +48,8 @@ pub use ports::store::{
     StoreError, Sweep, Swept,
 };
 pub use session::{
-    DocumentError, Ended, NewDocument, Record, Report, Reporter, RunInputs, RunOrder, RunResult,
-    Session,
+    DocumentError, Ended, KnownDocuments, NewDocument, Record, Report, Reporter, RunInputs,
+    RunOrder, RunResult, Session,
 };
 pub use source::{ConnectionDefaults, Source, SourceTable, TenantRules, TenantTable};
 pub use subscription::{

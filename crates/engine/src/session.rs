@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -16,7 +17,7 @@ use wellspring_core::{
     TenantId, Timestamp,
 };
 
-use crate::{Backend, BlobError, Blobs, Clock, StoreError, random_seed};
+use crate::{BlobError, Blobs, Clock, StoreError, random_seed};
 
 /// What a connector has to tell in the middle of an attempt.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,7 +56,7 @@ pub enum Report {
 pub struct Record {
     /// The source's key for it; records of one key replace each other.
     pub key: String,
-    /// SHA-256 of the body, by which an update that changes nothing is known.
+    /// A hash of what was encrypted, by which an update that changes nothing is known.
     pub hash: [u8; 32],
     /// The record, encrypted.
     pub body: Sealed,
@@ -80,6 +81,8 @@ pub struct RunOrder {
     pub present: bool,
     /// From which day on data is wanted, `YYYY-MM-DD`.
     pub start_date: Option<String>,
+    /// For how long it was due.
+    pub lag: Duration,
 }
 
 /// What the store keeps for the next attempt on a connection.
@@ -126,6 +129,18 @@ pub trait Reporter: Send + Sync {
     fn report(&self, report: Report) -> BoxFuture<'_, Result<(), Ended>>;
 }
 
+/// Tells which documents are here already.
+pub trait KnownDocuments: Send + Sync {
+    /// Returns the document of a connection that has this id of the source's, or, where none is
+    /// given, these bytes.
+    fn known_document(
+        &self,
+        connection: ConnectionId,
+        source_id: Option<String>,
+        hash: Option<[u8; 32]>,
+    ) -> BoxFuture<'_, Result<Option<DocumentId>, StoreError>>;
+}
+
 /// The fetch is over for this attempt: somebody has ended it, or another node has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the fetch is over")]
@@ -167,7 +182,7 @@ pub struct NewDocument {
 pub struct Session {
     order: RunOrder,
     reporter: Arc<dyn Reporter>,
-    store: Arc<dyn Backend>,
+    known: Arc<dyn KnownDocuments>,
     blobs: Arc<dyn Blobs>,
     clock: Arc<dyn Clock>,
 }
@@ -185,14 +200,14 @@ impl Session {
     pub fn new(
         order: RunOrder,
         reporter: Arc<dyn Reporter>,
-        store: Arc<dyn Backend>,
+        known: Arc<dyn KnownDocuments>,
         blobs: Arc<dyn Blobs>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
             order,
             reporter,
-            store,
+            known,
             blobs,
             clock,
         }
@@ -218,7 +233,7 @@ impl Session {
     pub async fn has_document(&self, source_id: &str) -> Result<bool, StoreError> {
         let connection = self.order.connection;
         let known = self
-            .store
+            .known
             .known_document(connection, Some(source_id.to_owned()), None);
         Ok(known.await?.is_some())
     }
@@ -237,7 +252,7 @@ impl Session {
         let hash: [u8; 32] = Sha256::digest(&body).into();
         let connection = self.order.connection;
         let known = self
-            .store
+            .known
             .known_document(connection, new.source_id.clone(), Some(hash));
         if known.await?.is_some() {
             return Ok(None);

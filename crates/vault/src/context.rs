@@ -1,7 +1,7 @@
-//! What the secrets of connections and subscriptions are sealed for: whoever seals one and whoever
-//! opens it, in whichever crate, takes the context from here.
+//! What secrets are sealed for: whoever seals one and whoever opens it, in
+//! whichever crate, takes the context from here.
 //!
-//! Both are named by the sixteen bytes of their ids.
+//! Connections and subscriptions are named by the sixteen bytes of their ids.
 
 /// Returns the context of what a source is logged in to with, wherever it is kept.
 ///
@@ -32,6 +32,12 @@ pub fn record(connection: &[u8; 16], stream: &str, key: &str) -> Vec<u8> {
     context
 }
 
+/// Returns the context of a keyed hash that tells whether something at the source is still what
+/// it was, such as the account.
+pub fn fingerprint(connection: &[u8; 16]) -> Vec<u8> {
+    slot("fingerprint", connection)
+}
+
 /// Returns the context of the secrets of the subscription with this id.
 pub fn subscription(id: &[u8; 16]) -> Vec<u8> {
     [b"subscription-secrets ".as_slice(), id].concat()
@@ -55,6 +61,7 @@ mod tests {
             credentials(&two),
             resume(&one),
             answer(&one),
+            fingerprint(&one),
             record(&one, "a", "bc"),
             record(&one, "ab", "c"),
             record(&two, "a", "bc"),

@@ -71,7 +71,7 @@ pub(crate) async fn run(server: LimitServer) -> Result<()> {
         secrets,
         Arc::clone(&clock),
     )?;
-    let connectors = wiring::connectors(sources, &clock)?;
+    let connectors = wiring::connectors(sources, &clock, &wiring::passing_vault(&clock))?;
     let limit = Arc::new(Limit {
         connectors,
         callbacks,

@@ -68,7 +68,7 @@ fn an_exchange_without_an_answer_is_classified_and_told_without_addresses() {
             "the answer of the source is not valid HTTP",
         ),
     ] {
-        let failed = no_answer(&source, &error);
+        let failed = Failed::no_answer(&source, "fetch", &error);
         assert_eq!(failed.error, expected(class, code, message));
         assert_eq!(failed.retry_at, None);
         assert!(failed.rule.is_some());
@@ -122,7 +122,7 @@ fn an_answer_is_classified_by_its_status_and_told_without_its_body() {
             "the source answered 204 No Content without JSON",
         ),
     ] {
-        let failed = bad_answer(&source, &answer(status, &[], b"personal data"), NOW);
+        let failed = bad_answer(&source, &answer(status, &[], b"personal data"));
         assert_eq!(failed.error, expected(class, code, message));
         assert_eq!((failed.retry_at, failed.detail), (None, None));
     }
@@ -142,7 +142,7 @@ fn retry_after_is_read_from_any_answer() {
     ] {
         let answer = answer(status, &[("retry-after", value)], b"");
         assert_eq!(
-            bad_answer(&source, &answer, NOW).retry_at,
+            bad_answer(&source, &answer).retry_at,
             expected,
             "{status} {value}"
         );
@@ -162,7 +162,7 @@ rules:
     class: item_error
 ",
     );
-    let rule = |answer: &Response| bad_answer(&source, answer, NOW).rule.map(str::to_owned);
+    let rule = |answer: &Response| bad_answer(&source, answer).rule;
 
     let page = b"<p>\xff We are closed\n for the night";
     assert_eq!(rule(&answer(200, &[], page)).as_deref(), Some("closed"));
@@ -174,6 +174,15 @@ rules:
     );
     let locked = answer(403, &[("x-locked", "1")], b"");
     assert_eq!(rule(&locked).as_deref(), Some("locked"));
+}
+
+fn bad_answer(source: &SourceConfig, response: &Response) -> Failed {
+    if response.status.is_success() {
+        let lack = (BODY_NOT_JSON, "without JSON");
+        Failed::unusable(source, "fetch", response, NOW, lack)
+    } else {
+        Failed::refused(source, "fetch", response, NOW, &Said::default())
+    }
 }
 
 fn source(more: &str) -> SourceConfig {
