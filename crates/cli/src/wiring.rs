@@ -5,13 +5,16 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use secrecy::ExposeSecret;
 use wellspring_connectors::{Connectors, SourceFolder, Sources};
-use wellspring_delivery::{CallbackOptions, Callbacks};
+use wellspring_delivery::{Deliveries, DeliveryOptions, DeliveryParts, StoredFiles};
 use wellspring_engine::{
-    Backend, Clock, Engine, EngineHandle, EngineParts, StoreError, SystemClock, Tasks, random_seed,
+    Backend, Blobs, Clock, Engine, EngineHandle, EngineParts, StoreError, SystemClock, Tasks, random_seed,
 };
 use wellspring_outbound::{AddressPolicy, ClientOptions};
 use wellspring_server::{Access, AccessError, open_vault};
-use wellspring_store::{FolderBlobs, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore};
+use wellspring_store::{
+    FolderBlobs, PostgresBlobs, PostgresOptions, PostgresStore, SealedBlobs, SqliteOptions,
+    SqliteStore,
+};
 use wellspring_vault::{MasterKey, Vault};
 
 use crate::config::Config;
@@ -26,6 +29,8 @@ pub(crate) struct Opened {
     pub(crate) sqlite: Option<SqliteStore>,
     /// The documents' bytes, where they are files.
     pub(crate) blob_folder: Option<FolderBlobs>,
+    /// The documents' bytes, sealed on their way.
+    pub(crate) blobs: Arc<dyn Blobs>,
     pub(crate) access: Arc<Access>,
     /// Shared with everything that seals.
     pub(crate) vault: Vault,
@@ -40,7 +45,7 @@ pub(crate) struct Opened {
 /// Opens the configured database, taking the data folder where it is SQLite.
 pub(crate) async fn open(config: &Config) -> Result<Opened> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let (backend, sqlite, lock, keys): (Arc<dyn Backend>, _, _, _) = match &config.database {
+    let opened = match &config.database {
         Some(url) => {
             if config.master_key.is_none() {
                 return Err(coded(
@@ -52,7 +57,8 @@ pub(crate) async fn open(config: &Config) -> Result<Opened> {
             let store =
                 PostgresStore::connect(url.expose_secret(), PostgresOptions::default()).await;
             let store = store.map_err(database_error)?;
-            (Arc::new(store), None, None, keys)
+            let blobs = Place::Database(PostgresBlobs::new(&store));
+            (Arc::new(store) as Arc<dyn Backend>, None, None, keys, blobs)
         }
         None => {
             let lock = data_dir::lock(&config.data_dir)?;
@@ -60,17 +66,13 @@ pub(crate) async fn open(config: &Config) -> Result<Opened> {
             let keys = master_key::read(&config.data_dir, config.master_key.as_ref(), is_new)?;
             let store = SqliteStore::open(&config.sqlite_path(), &SqliteOptions::default())
                 .map_err(database_error)?;
-            (Arc::new(store.clone()), Some(store), Some(lock), keys)
+            let folder = FolderBlobs::open(&data_dir::blobs(&config.data_dir))
+                .map_err(|error| coded(Code::DatabaseUnavailable, error))?;
+            let backend = Arc::new(store.clone()) as Arc<dyn Backend>;
+            (backend, Some(store), Some(lock), keys, Place::Folder(folder))
         }
     };
-    let blob_folder = lock.as_ref().map(|_held| {
-        let path = data_dir::blobs(&config.data_dir);
-        FolderBlobs::open(&path)
-    });
-    let blob_folder = blob_folder
-        .transpose()
-        .map_err(|error| coded(Code::DatabaseUnavailable, error))?;
-    let (keeper, keys) = keys;
+    let (backend, sqlite, lock, (keeper, keys), place) = opened;
     let vault = open_vault(backend.as_ref(), &keys, clock.now()).await;
     let vault = vault.map_err(vault_error)?;
     if let Keeper::Folder(folder) = &keeper {
@@ -82,10 +84,12 @@ pub(crate) async fn open(config: &Config) -> Result<Opened> {
         .await
         .map_err(database_error)?;
     let access = Access::load(Arc::clone(&backend), vault.clone(), Arc::clone(&clock)).await?;
+    let (blobs, blob_folder) = place.sealed(&vault);
     Ok(Opened {
         backend,
         sqlite,
         blob_folder,
+        blobs,
         access: Arc::new(access),
         vault,
         keeper,
@@ -93,6 +97,24 @@ pub(crate) async fn open(config: &Config) -> Result<Opened> {
         clock,
         lock,
     })
+}
+
+/// Where the documents' bytes are.
+enum Place {
+    Folder(FolderBlobs),
+    Database(PostgresBlobs),
+}
+
+impl Place {
+    fn sealed(self, vault: &Vault) -> (Arc<dyn Blobs>, Option<FolderBlobs>) {
+        match self {
+            Self::Folder(folder) => {
+                let blobs = SealedBlobs::new(folder.clone(), vault.clone());
+                (Arc::new(blobs), Some(folder))
+            }
+            Self::Database(blobs) => (Arc::new(SealedBlobs::new(blobs, vault.clone())), None),
+        }
+    }
 }
 
 /// The parts of a running node.
@@ -111,14 +133,15 @@ pub(crate) fn start(
 ) -> Result<Node> {
     let table = Arc::new(sources.table());
     let connectors = connectors(sources, &opened.clock, &opened.vault)?;
-    let callbacks = callbacks(config, opened)?;
     let parts = EngineParts {
         store: Arc::clone(&opened.backend),
         connector: Arc::<Connectors>::clone(&connectors),
-        channel: Arc::new(callbacks),
+        channel: Arc::new(deliveries(config, opened)?),
         clock: Arc::clone(&opened.clock),
         limits: config.limits,
         sources: table,
+        tenants: Arc::new(opened.access.tenant_rules()),
+        blobs: Arc::clone(&opened.blobs),
     };
     let checks = Arc::new(Checks::new(Arc::clone(&connectors), policy(config)));
     Ok(Node {
@@ -151,15 +174,16 @@ pub(crate) fn passing_vault(clock: &Arc<dyn Clock>) -> Vault {
     Vault::create(MasterKey::generate(), clock.now().as_millis())
 }
 
-/// Makes the client of callbacks.
-pub(crate) fn callbacks(config: &Config, opened: &Opened) -> Result<Callbacks> {
-    let secrets = Arc::new(CallbackSecrets::new(Arc::clone(&opened.access)));
-    Ok(Callbacks::new(
-        policy(config),
-        CallbackOptions::default(),
-        secrets,
-        Arc::clone(&opened.clock),
-    )?)
+/// Makes the client of callbacks, webhooks and receivers of documents.
+pub(crate) fn deliveries(config: &Config, opened: &Opened) -> Result<Deliveries> {
+    let files = StoredFiles::new(Arc::clone(&opened.backend) as _, Arc::clone(&opened.blobs));
+    let parts = DeliveryParts {
+        secrets: Arc::new(CallbackSecrets::new(Arc::clone(&opened.access))),
+        vault: opened.vault.clone(),
+        files: Arc::new(files),
+        clock: Arc::clone(&opened.clock),
+    };
+    Ok(Deliveries::new(policy(config), DeliveryOptions::default(), parts)?)
 }
 
 /// Returns where callbacks may go.

@@ -99,8 +99,8 @@ impl SourceConfig {
             file.deliver.as_ref().map(|block| &block.value),
             &mut faults,
         );
-        let connections =
-            connector.and_then(|kind| connections::connections(kind, &file, &mut faults));
+        let connections = connector
+            .and_then(|kind| connections::connections(kind, &file, policy.collect, &mut faults));
         let concurrency = faults.read_or(
             "concurrency",
             file.concurrency.as_ref(),

@@ -9,8 +9,8 @@ use thiserror::Error;
 use crate::interaction::{CredentialField, Question};
 use crate::schedule::{Schedule, SlowPlan};
 use crate::{
-    AccountId, ActivityId, ConnectionId, ErrorClass, FetchId, InteractionId, Lane, SourceName,
-    Stored, TenantId, Timestamp,
+    AccountId, ActivityId, ConnectionId, Disposition, ErrorClass, FetchId, InteractionId, Lane,
+    RetryPolicy, SourceName, Stored, TenantId, Timestamp,
 };
 
 mod draft;
@@ -418,6 +418,21 @@ pub struct Policy {
     pub legacy_waiting: bool,
     /// What the source wants to log in.
     pub credential_fields: Arc<[CredentialField]>,
+    /// How failed attempts inside one fetch are repeated, where the source does not leave that to
+    /// the class of the failure.
+    pub attempts: Option<RetryPolicy>,
+}
+
+impl Policy {
+    /// Returns how attempts that failed with this class are repeated inside one fetch; `None`
+    /// where they are not.
+    pub fn attempts(&self, class: ErrorClass) -> Option<RetryPolicy> {
+        match class.disposition() {
+            Disposition::Retry => self.attempts.or_else(|| class.policy()),
+            Disposition::Wait => class.policy(),
+            Disposition::Stop => None,
+        }
+    }
 }
 
 /// What a connection does next by itself.

@@ -422,6 +422,8 @@ impl Held {
 struct Slot {
     lane: Lane,
     probe: bool,
+    /// Since when the attempt that it is held for was due.
+    due: Timestamp,
 }
 
 /// An attempt that is under way.

@@ -97,6 +97,7 @@ impl Engine {
             "retention",
             crate::retention::run(
                 Arc::clone(&parts.store),
+                Arc::clone(&parts.blobs),
                 Arc::clone(&parts.clock),
                 tasks.clone(),
             ),
@@ -327,6 +328,7 @@ pub(crate) struct Shell {
     /// Whether something happened that the snapshot does not show yet.
     snapshot_stale: bool,
     latency: metrics::Histogram,
+    lag: metrics::Histogram,
     /// Attempts under way by the number of their effect, and some that have ended.
     runs: BTreeMap<u64, AbortHandle>,
     runs_swept_at: usize,
@@ -370,6 +372,7 @@ impl Shell {
             snapshot_at: Timestamp::MIN,
             snapshot_stale: true,
             latency: metrics::histogram!("wellspring_collection_duration_seconds"),
+            lag: metrics::histogram!("wellspring_fetch_lag_seconds"),
             runs: BTreeMap::new(),
             runs_swept_at: RUNS_SWEPT_FROM,
             stopping: false,
@@ -570,6 +573,7 @@ impl Shell {
     }
 
     fn run_attempt(&mut self, effect: EffectId, order: RunOrder) {
+        self.lag.record(order.lag.as_secs_f64());
         let reporter = Reports {
             effect,
             results: self.results.clone(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -80,6 +81,8 @@ pub struct RunOrder {
     pub present: bool,
     /// From which day on data is wanted, `YYYY-MM-DD`.
     pub start_date: Option<String>,
+    /// For how long it was due.
+    pub lag: Duration,
 }
 
 /// What the store keeps for the next attempt on a connection.

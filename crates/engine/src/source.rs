@@ -7,7 +7,7 @@ use std::time::Duration;
 use wellspring_core::connection;
 use wellspring_core::interaction::CredentialField;
 use wellspring_core::schedule::{Schedule, SlowPlan};
-use wellspring_core::{Ask, CollectionPolicy, Lane, SourceName, TenantId};
+use wellspring_core::{Ask, CollectionPolicy, Lane, RetryPolicy, SourceName, TenantId};
 
 /// What the driver needs of one source.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +33,8 @@ pub struct ConnectionDefaults {
     pub slow_plan: SlowPlan,
     /// What the source wants to log in.
     pub credential_fields: Arc<[CredentialField]>,
+    /// How failed attempts inside one fetch are repeated, where that is not left to the class.
+    pub attempts: Option<RetryPolicy>,
 }
 
 /// What tenants have set that a step needs.
@@ -93,18 +95,17 @@ impl SourceTable {
         let defaults = self
             .by_lane(Lane::source(name))
             .and_then(|source| source.connections.as_ref());
-        let (slow_plan, credential_fields) = defaults.map_or_else(Default::default, |defaults| {
-            (
-                defaults.slow_plan.clone(),
-                Arc::clone(&defaults.credential_fields),
-            )
-        });
-        connection::Policy {
-            slow_plan,
+        let mut policy = connection::Policy {
             ask: rules.ask,
             legacy_waiting: rules.legacy_waiting,
-            credential_fields,
+            ..connection::Policy::default()
+        };
+        if let Some(defaults) = defaults {
+            policy.slow_plan = defaults.slow_plan.clone();
+            policy.credential_fields = Arc::clone(&defaults.credential_fields);
+            policy.attempts = defaults.attempts;
         }
+        policy
     }
 
     /// Returns a time after which any stage is given up, whatever its source.

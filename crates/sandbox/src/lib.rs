@@ -13,7 +13,7 @@ mod serve;
 pub use control::{BankCounts, BankSettings, Control, Counts, Outage, RateLimit, Settings};
 pub use providers::Source;
 pub use receiver::{
-    Answer, Behaviour, Delivery, DeliveryRecord, OnDelivery, Receiver, ReceiverCounts,
-    ReceiverHandle,
+    Answer, Behaviour, Delivery, DeliveryRecord, KeyError, OnDelivery, Part, Receiver,
+    ReceiverCounts, ReceiverHandle, VerifyingKey,
 };
 pub use sandbox::Sandbox;

@@ -3,6 +3,7 @@
 mod postgres {
     mod blobs;
     mod chaos;
+    mod connections;
     mod faults;
     pub(crate) mod harness;
     mod nodes;

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
+use wellspring_core::RetryPolicy;
 use wellspring_core::interaction::CredentialField;
 use wellspring_core::schedule::{Schedule, SlowPlan};
 use wellspring_engine::ConnectionDefaults;
@@ -11,9 +12,13 @@ use super::file::{File, ScheduleFile};
 
 /// Builds what holds for the connections of a kind that has some, and refuses the keys that are
 /// for the other kinds.
+///
+/// `attempts` is what the `retry` block says, if there is one: how failed attempts inside one
+/// fetch are repeated, in place of the plans of the classes.
 pub(super) fn connections(
     kind: ConnectorKind,
     file: &File,
+    attempts: RetryPolicy,
     faults: &mut Faults,
 ) -> Option<ConnectionDefaults> {
     let Some(native) = kind.native() else {
@@ -24,11 +29,20 @@ pub(super) fn connections(
         }
         return None;
     };
-    let retry = file.retry.as_ref().map(|value| value.referenced.line());
     let deliver = file.deliver.as_ref().map(|value| value.referenced.line());
-    for (key, line) in [("retry", retry), ("deliver", deliver)] {
-        misplaced(key, line, "which has no collections", kind, faults);
-    }
+    misplaced("deliver", deliver, "which has no collections", kind, faults);
+    let give_up_after = file
+        .retry
+        .as_ref()
+        .and_then(|retry| retry.value.give_up_after.as_ref());
+    let give_up_after = give_up_after.map(|value| value.referenced.line());
+    misplaced(
+        "retry.give_up_after",
+        give_up_after,
+        "which has `slow_plan`",
+        kind,
+        faults,
+    );
     let schedule = file.schedule.as_ref().and_then(|written| {
         let line = written.referenced.line();
         let schedule = schedule(&written.value);
@@ -42,6 +56,7 @@ pub(super) fn connections(
     Some(ConnectionDefaults {
         schedule: schedule.unwrap_or(Schedule::Every(super::DEFAULT_PERIOD)),
         slow_plan: slow_plan.unwrap_or_default(),
+        attempts: file.retry.is_some().then_some(attempts),
         credential_fields: Arc::<[CredentialField]>::from(native.credential_fields()),
     })
 }

@@ -493,8 +493,8 @@ impl Connection {
         }
         // A probe learns whether the source is back; the fetch it borrowed is not charged for it.
         let failures = fetch.failed(class, !probe);
-        let again = class
-            .policy()
+        let again = policy
+            .attempts(class)
             .filter(|plan| plan.allows(failures.max(1)))
             .map(|plan| told_or_planned(now, retry_at, plan.delay(failures.max(1), rng)));
         if let Some(due) = again {
@@ -567,6 +567,8 @@ impl Connection {
             .push(SecretWrite::Put(Slot::Credentials, credentials));
         draft.close(Closed::Superseded, None);
         draft.cancel_fetch();
+        // What was answered under other credentials is nothing to these.
+        draft.forget_answers();
         draft.set_access(Access::Pending, None);
         if !matches!(draft.next.state, State::Disabled) {
             draft.next.state = State::Manual { since: now };

@@ -62,7 +62,7 @@ impl<T> Driver<T> {
         }
         if self.gate(lane).queue.is_empty() && self.has_slot(now, lane) {
             let probe = self.take_slot(now, lane);
-            self.begin(now, connection, Slot { lane, probe });
+            self.begin(now, connection, Slot { lane, probe, due });
         } else {
             self.gate(lane).queue.insert((due, id));
             self.pump(now, lane);
@@ -72,14 +72,6 @@ impl<T> Driver<T> {
     fn is_draining(&self, id: Aggregate) -> bool {
         let owned = self.leases.get(&id.shard());
         owned.is_none_or(|owned| owned.draining)
-    }
-
-    /// Returns whether the lane's call is what the connection needs now.
-    pub(super) fn is_fetch_due(&self, connection: &Connection, now: Timestamp, lane: Lane) -> bool {
-        match connection.next_wakeup() {
-            Some(Wakeup::Call(due, wanted)) => due <= now && wanted == lane,
-            Some(Wakeup::Alarm(_)) | None => false,
-        }
     }
 
     /// Begins an attempt, a slot being taken: after a step where the state changes with it.
@@ -134,6 +126,7 @@ impl<T> Driver<T> {
             attempt: fetch.attempts.saturating_add(1),
             present: fetch.present || connection.repair.is_some(),
             start_date: connection.config.start_date.clone(),
+            lag: now.since(slot.due),
         };
         self.counters.attempts += 1;
         self.flights.insert(effect.number);
@@ -170,9 +163,6 @@ impl<T> Driver<T> {
                 revoked,
             } => {
                 self.counters.attempts_failed += 1;
-                if let (ErrorClass::RateLimitExceeded, Some(until)) = (error.class, retry_at) {
-                    self.pause(now, effect.lane, until);
-                }
                 let call = verdict(error.class);
                 let input = Input::FetchFailed {
                     started,
@@ -575,5 +565,13 @@ const fn is_attempting(connection: &Connection) -> bool {
         | connection::State::Answered { .. }
         | connection::State::Error
         | connection::State::Disabled => false,
+    }
+}
+
+/// Returns since when the lane's call is what the connection needs.
+pub(super) fn due_since(connection: &Connection, now: Timestamp, lane: Lane) -> Option<Timestamp> {
+    match connection.next_wakeup() {
+        Some(Wakeup::Call(due, wanted)) => (due <= now && wanted == lane).then_some(due),
+        Some(Wakeup::Alarm(_)) | None => None,
     }
 }

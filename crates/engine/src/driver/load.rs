@@ -6,7 +6,8 @@ use std::time::Duration;
 use wellspring_core::{Lane, Timestamp};
 
 use super::collection::is_due;
-use super::{Action, Answer, Busy, Driver, Held, LoadFor, Phase, Resident, Timer, Waiting};
+use super::connection::due_since;
+use super::{Action, Answer, Busy, Driver, Held, LoadFor, Phase, Resident, Slot, Timer, Waiting};
 use crate::{Aggregate, Loaded, LoadedCollection};
 
 impl<T> Driver<T> {
@@ -48,9 +49,13 @@ impl<T> Driver<T> {
                 self.start_collection(now, lane, probe, *row);
                 return;
             }
-            Some(Loaded::Connection(connection)) if self.is_fetch_due(&connection, now, lane) => {
-                self.begin(now, connection, super::Slot { lane, probe });
-                return;
+            Some(Loaded::Connection(connection)) => {
+                if let Some(due) = due_since(&connection, now, lane) {
+                    self.begin(now, connection, Slot { lane, probe, due });
+                    return;
+                }
+                self.return_slot(lane, probe);
+                self.reschedule(now, Loaded::Connection(connection));
             }
             row => {
                 self.return_slot(lane, probe);

@@ -2,11 +2,16 @@
 
 use futures_util::future::BoxFuture;
 use tokio_postgres::error::SqlState;
-use wellspring_core::{ApiKeyId, TenantId, Timestamp};
-use wellspring_engine::{Directory, KeyRecord, Settings, StoreError, Tenant};
+use wellspring_core::{ApiKeyId, SubscriptionId, TenantId, Timestamp};
+use wellspring_engine::{
+    Directory, KeyRecord, Settings, StoreError, Subscription, Tenant, TokenRecord,
+};
 
 use super::PostgresStore;
 use super::columns::{Fields, text};
+
+mod subscription;
+mod token;
 
 impl Directory for PostgresStore {
     fn tenants(&self) -> BoxFuture<'_, Result<Vec<Tenant>, StoreError>> {
@@ -97,6 +102,76 @@ impl Directory for PostgresStore {
                 .await?;
             session.keep();
             Ok(())
+        })
+    }
+
+    fn subscriptions(&self) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>> {
+        self.within(async {
+            let session = self.pool().get().await?;
+            let subscriptions = subscription::all(&session).await?;
+            session.keep();
+            Ok(subscriptions)
+        })
+    }
+
+    fn put_subscription(
+        &self,
+        subscription: Subscription,
+        expected: Option<u32>,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let put = match expected {
+                None => subscription::insert(&session, &subscription).await?,
+                Some(version) => subscription::replace(&session, &subscription, version).await?,
+            };
+            session.keep();
+            Ok(put)
+        })
+    }
+
+    fn delete_subscription(
+        &self,
+        tenant: TenantId,
+        id: SubscriptionId,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let deleted = subscription::delete(&session, tenant, id).await?;
+            session.keep();
+            Ok(deleted)
+        })
+    }
+
+    fn put_token(&self, token: TokenRecord) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            token::put(&session, &token).await?;
+            session.keep();
+            Ok(())
+        })
+    }
+
+    fn token(&self, hash: [u8; 32]) -> BoxFuture<'_, Result<Option<TokenRecord>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let token = token::read(&session, hash).await?;
+            session.keep();
+            Ok(token)
+        })
+    }
+
+    fn exchange_token(
+        &self,
+        hash: [u8; 32],
+        now: Timestamp,
+        bearer: TokenRecord,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let exchanged = token::exchange(&session, hash, now, &bearer).await?;
+            session.keep();
+            Ok(exchanged)
         })
     }
 

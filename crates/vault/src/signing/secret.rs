@@ -278,6 +278,34 @@ mod tests {
     }
 
     #[test]
+    fn signatures_are_those_of_other_implementations() {
+        let hmac: SigningSecret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD".parse().unwrap();
+        assert_eq!(
+            hmac.sign(
+                "msg_27UH4WbU6Z5A5EzD8u03UvzRbpk",
+                1_649_367_553,
+                br#"{"email":"test@example.com","username":"test_user"}"#
+            ),
+            "v1,tZ1I4/hDygAJgO5TYxiSd6Sd0kDW6hPenDe+bTa3Kkw="
+        );
+
+        let pair = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==";
+        let pair: SigningSecret = pair.parse().unwrap();
+        assert_eq!(
+            pair.public().unwrap(),
+            "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
+        );
+        assert_eq!(
+            pair.sign(
+                "msg_p5jXN8AQM9LWM0D4loKWxJek",
+                1_614_265_330,
+                br#"{"test": 2432232314}"#
+            ),
+            "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg=="
+        );
+    }
+
+    #[test]
     fn the_signature_covers_id_time_and_body() {
         let secret = SigningSecret::generate([7; 32]);
         let signature = secret.sign("msg_1", 1_700_000_000, b"{}");

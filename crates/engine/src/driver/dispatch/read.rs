@@ -385,10 +385,12 @@ impl<T> Dispatcher<T> {
             }
         }
         self.move_on(id, shard, slice.seen);
-        if is_whole && self.parts.get(&shard).is_some_and(super::Part::is_open) {
-            self.join(now, id, shard, tail);
-        } else {
-            self.read_on(id, shard);
+        let is_open = self.parts.get(&shard).is_some_and(super::Part::is_open);
+        match (is_whole, is_open) {
+            (true, true) => self.join(now, id, shard, tail),
+            // It goes on when its shard is open.
+            (true, false) => {}
+            (false, _) => self.read_on(id, shard),
         }
         self.pump(now, id);
     }
