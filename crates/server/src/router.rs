@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::time::Instant;
+use wellspring_core::TenantId;
 use wellspring_engine::{Backend, Blobs, Clock, EngineHandle, StoreError};
 
 use crate::api::accounts::Naming;
@@ -25,6 +26,7 @@ use crate::api::{
 use crate::auth::Audience;
 use crate::metrics::{Exposition, Meter};
 use crate::problem::Problem;
+use crate::subscriptions::SubscriptionsError;
 use crate::{Access, Caller, Intake, Subscriptions, auth, connect, docs, health, metrics, openapi};
 
 /// What the API is made of.
@@ -124,11 +126,16 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Tells the engine what tenants have set; what is told last is what was read last.
-    pub(crate) async fn tell_engine(&self) {
+    /// Has everybody go by what the tenant has set; what is told last is what was read last.
+    pub(crate) async fn go_by_settings(&self, tenant: TenantId) -> Result<(), SubscriptionsError> {
         let _one_at_a_time = self.telling.lock().await;
         let rules = Arc::new(self.access.tenant_rules());
         self.engine.set_tenants(rules).await;
+        let receiver = self.access.settings(tenant).document_receiver;
+        let receiver = receiver.as_deref().map(Into::into);
+        self.subscriptions
+            .set_document_receiver(tenant, receiver)
+            .await
     }
 
     fn new(parts: AppParts, exposition: Option<Exposition>) -> Self {

@@ -1,7 +1,7 @@
-//! What secrets are sealed for: whoever seals one and whoever opens it, in
-//! whichever crate, takes the context from here.
+//! What the secrets of connections and subscriptions are sealed for: whoever seals one and whoever
+//! opens it, in whichever crate, takes the context from here.
 //!
-//! Connections and subscriptions are named by the sixteen bytes of their ids.
+//! Both are named by the sixteen bytes of their ids.
 
 /// Returns the context of what a source is logged in to with, wherever it is kept.
 ///
@@ -62,6 +62,7 @@ mod tests {
             resume(&one),
             answer(&one),
             fingerprint(&one),
+            subscription(&one),
             record(&one, "a", "bc"),
             record(&one, "ab", "c"),
             record(&two, "a", "bc"),

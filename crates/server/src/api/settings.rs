@@ -101,7 +101,8 @@ pub(crate) async fn patch(
         .change_settings(caller.tenant, |settings| patch.apply(settings))
         .await;
     let changed = changed.map_err(SettingsError::Access)?;
-    app.tell_engine().await;
+    let told = app.go_by_settings(caller.tenant).await;
+    told.map_err(|error| SettingsError::Answer(error.into()))?;
     answer(changed)
 }
 

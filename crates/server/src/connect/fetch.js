@@ -6,6 +6,9 @@ function follow() {
   if (following) return void refresh();
   following = new AbortController();
   watch(following.signal);
+  // Some proxies hold a stream back without ending it.
+  const looking = setInterval(refresh, LOOK_MS);
+  following.signal.addEventListener("abort", () => clearInterval(looking));
 }
 
 function unfollow() {
@@ -187,6 +190,10 @@ function later() {
   finish("pending", "Answer later", h("p", {}, text), leave("pending"));
 }
 
+function unchanged() {
+  finish("failed", "Nothing was changed", h("p", {}, "The connection is as it was before."), leave("failed"));
+}
+
 function removed() {
   finish("failed", "This connection was removed", leave("failed"));
 }
@@ -200,7 +207,7 @@ function soon(when) {
   const minutes = Math.round((when - Date.now()) / 60000);
   if (minutes <= 1) return "in about a minute";
   if (minutes < 90) return `in about ${minutes} minutes`;
-  const options = { weekday: "long", hour: "2-digit", minute: "2-digit" };
+  const options = { weekday: "long", hour: "numeric", minute: "2-digit" };
   return `on ${when.toLocaleString("en", options)}`;
 }
 
@@ -232,4 +239,5 @@ document.addEventListener("visibilitychange", () => {
 });
 
 const POLL_MS = 2000;
+const LOOK_MS = 5000;
 const BUSY = new Set(["created", "manual", "connecting", "uploading", "answered", "completed"]);

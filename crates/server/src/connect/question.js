@@ -30,7 +30,7 @@ function ask(open) {
       const extra = [{ id: part.id, value: part.action }];
       return button(part.label, () => deed(answer(extra, part.action === "defer")));
     });
-  const actions = h("div", { class: "actions" }, h("button", { class: "primary" }, usual), others);
+  const actions = h("div", { class: "actions" }, h("button", { class: "primary" }, usual), others, cancel(open));
   const refused =
     open.code === "credentials" && gaveCredentials
       ? h("p", { class: "alert" }, `${name()} did not accept this login. Please check it and try again.`)
@@ -42,6 +42,17 @@ function ask(open) {
     formOf([...children, timer(open), actions], answer([], false)),
   );
   say(notice ? `A notice from ${name()}` : `${name()} asks you something`);
+}
+
+/** A repair that this page began can be given up: the connection is then put back as it was. */
+function cancel(open) {
+  if (!session.connection || before === null) return null;
+  const giveUp = async () => {
+    unfollow();
+    await call("DELETE", `${place()}/interactions/${open.id}`);
+    unchanged();
+  };
+  return button("Cancel", () => deed(giveUp));
 }
 
 /** Adds what the kind of question says about a field. */

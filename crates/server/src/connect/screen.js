@@ -31,7 +31,7 @@ const button = (label, onclick, primary) =>
   h("button", { type: "button", class: primary ? "primary" : undefined, onclick }, label);
 
 function name() {
-  return (source && (source.title || source.label || source.name)) || connection?.source || "the source";
+  return source?.name || connection?.source || "the source";
 }
 
 /** Shows what went wrong at the top of the screen, in place of what went wrong before. */

@@ -4,7 +4,7 @@ async function start() {
   const opened = await call("POST", `/connect/${link}/session`);
   session = opened;
   const listed = await call("GET", "/v1/sources");
-  sources = listed.data.filter((one) => one.enabled !== false && one.connectable !== false);
+  sources = listed.data.filter((one) => one.enabled && one.takes_connections);
   if (session.connection) return repair();
   source = sources.find((one) => one.name === session.source) || null;
   if (session.source && !source) return gone("This source cannot be connected at present.");
@@ -23,13 +23,13 @@ function pick() {
   const list = h("ul", { class: "sources" });
   const fill = (text) => {
     const wanted = text.trim().toLowerCase();
-    const fits = sources.filter((one) => `${one.title || one.label || ""} ${one.name}`.toLowerCase().includes(wanted));
+    const fits = sources.filter((one) => `${one.name}`.toLowerCase().includes(wanted));
     const lines = fits.map((one) => {
       const chosen = () => {
         source = one;
         credentials();
       };
-      return h("li", {}, button(one.title || one.label || one.name, chosen));
+      return h("li", {}, button(one.name, chosen));
     });
     list.replaceChildren(...lines);
     return fits.length;
@@ -125,7 +125,8 @@ async function send(fields, request) {
     if (!(error instanceof Refusal) || error.status !== 422) throw error;
     const faults = fields.map((one, at) => {
       const ends = [`/credentials/${one.part.id}`, `/parts/${at}/value`];
-      return error.faults.find((fault) => ends.some((end) => (fault.pointer || "").endsWith(end)))?.detail;
+      const fault = error.faults.find((fault) => ends.some((end) => (fault.pointer || "").endsWith(end)));
+      return fault && `This is not accepted: ${fault.detail}.`;
     });
     if (!blameAll(fields, faults)) throw error;
     return undefined;
