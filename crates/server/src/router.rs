@@ -412,5 +412,11 @@ mod tests {
             .map(|(method, path)| (method.to_owned(), path.to_owned()))
             .collect();
         assert_eq!(described, routed);
+        let text = document.to_string();
+        let references = text.split(r##""$ref":"#/components/schemas/"##).skip(1);
+        for name in references.filter_map(|rest| rest.split('"').next()) {
+            let schema = &document["components"]["schemas"][name];
+            assert!(schema.is_object(), "{name} is described nowhere");
+        }
     }
 }

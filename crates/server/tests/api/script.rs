@@ -129,6 +129,7 @@ pub(crate) fn bank() -> ConnectionDefaults {
     ConnectionDefaults {
         schedule: Schedule::every(Duration::from_secs(86_400)).unwrap(),
         slow_plan: SlowPlan::default(),
+        attempts: None,
         credential_fields: Arc::from([
             field("user", false, false),
             field("password", true, false),

@@ -376,6 +376,7 @@ fn defaults(name: &str) -> Option<ConnectionDefaults> {
         optional: false,
     };
     (name != "feed").then(|| ConnectionDefaults {
+        attempts: None,
         schedule: Schedule::Manual,
         slow_plan: SlowPlan::default(),
         credential_fields: [field("user", false), field("password", true)].into(),

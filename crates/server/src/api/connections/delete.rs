@@ -14,9 +14,10 @@ use crate::path::Place;
 use crate::problem::Problem;
 use crate::router::App;
 
-/// Deletes a connection with its credentials, documents and questions.
+/// Deletes a connection with its credentials, its fetches and its questions.
 ///
 /// An open question is closed first, with its change.
+/// The documents stay, for they are the account's and go with it.
 #[utoipa::path(
     delete, path = "/v1/accounts/{account}/connections/{connection}", tag = "connections", operation_id = "deleteConnection",
     params(
