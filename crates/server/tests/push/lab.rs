@@ -378,6 +378,7 @@ fn defaults(name: &str) -> Option<ConnectionDefaults> {
     (name != "feed").then(|| ConnectionDefaults {
         schedule: Schedule::Manual,
         slow_plan: SlowPlan::default(),
+        attempts: None,
         credential_fields: [field("user", false), field("password", true)].into(),
     })
 }
