@@ -171,6 +171,7 @@ async fn changes_are_sent_listed_and_sent_again() {
         202
     );
     sent(2).await;
+    eventually(async || lab.get(&delivery).await.json()["attempts"][1]["number"] == 2).await;
     let replay = format!("/v1/subscriptions/{id}/replay");
     assert_eq!(
         lab.post(&replay, json!({"ids": [change]})).await.status,
@@ -180,8 +181,6 @@ async fn changes_are_sent_listed_and_sent_again() {
     let since = json!({"since": message["data"]["at"]});
     assert_eq!(lab.post(&replay, since).await.status, 202);
     sent(4).await;
-    let shown = lab.get(&delivery).await.json();
-    assert!(shown["attempt_count"].as_u64().unwrap() >= 3, "{shown}");
 
     let foreign = change.replace(&change[30..], "ffffff");
     let bad = lab
