@@ -132,6 +132,8 @@ pub struct Driver<T> {
     gates: BTreeMap<Lane, Gate>,
     gate_wakes: BTreeSet<(Timestamp, Lane)>,
     starved: BTreeSet<Lane>,
+    /// Lanes whose slots were given back without a result.
+    freed: BTreeSet<Lane>,
     last_starved: Lane,
     in_flight: u32,
     calls: u64,
@@ -179,6 +181,7 @@ impl<T> Driver<T> {
             gates: BTreeMap::new(),
             gate_wakes: BTreeSet::new(),
             starved: BTreeSet::new(),
+            freed: BTreeSet::new(),
             last_starved: Lane(0),
             in_flight: 0,
             calls: 0,
@@ -207,7 +210,7 @@ impl<T> Driver<T> {
             Event::Command(command) => self.command(now, command),
             Event::Leased(leases) => self.leased(leases),
             Event::Scanned { rows, done } => self.scanned(now, rows, done),
-            Event::Drain(shards) => self.drain(&shards),
+            Event::Drain(shards) => self.drain(now, &shards),
             Event::Loaded { asked, rows } => self.loaded(now, asked, rows),
             Event::LoadFailed(asked) => self.load_failed(now, asked),
             Event::Committed(number, outcome) => self.committed(now, number, outcome),
@@ -224,6 +227,7 @@ impl<T> Driver<T> {
             }
             Event::Tick => self.tick(now),
         }
+        self.pump_freed(now);
     }
 
     /// Closes the batch if none is under way, and hands over all that is to be done.
@@ -249,7 +253,12 @@ impl<T> Driver<T> {
         let retry = self.retry.as_ref().map(|retry| retry.at);
         let timer = self.wheel.peek().map(|timer| timer.due);
         let gate = self.gate_wakes.first().map(|(at, _)| *at);
-        [retry, timer, gate].into_iter().flatten().min()
+        let patience = self
+            .leases
+            .values()
+            .filter_map(|owned| owned.patience)
+            .min();
+        [retry, timer, gate, patience].into_iter().flatten().min()
     }
 
     /// Returns what happened so far.
@@ -296,6 +305,7 @@ impl<T> Driver<T> {
         {
             self.retry_due();
         }
+        self.end_attempts(now);
         let mut touched = BTreeSet::new();
         while self.wheel.peek().is_some_and(|timer| timer.due <= now) {
             let Some(timer) = self.wheel.pop() else { break };

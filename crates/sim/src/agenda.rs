@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use wellspring_core::{CollectionId, IncarnationId, Shard};
-use wellspring_engine::{Batch, Event, InboxRow, Lease, Live, Membership, StoreError};
+use wellspring_core::{AccountId, ConnectionId, IncarnationId, InteractionId, Shard};
+use wellspring_engine::{
+    Aggregate, Batch, Event, InboxRow, Lease, Live, Membership, RunInputs, StoreError,
+};
 
 use crate::caller::Ask;
 
@@ -25,6 +27,10 @@ pub(crate) enum Occurrence {
     Send(Box<Ask>),
     /// The database gets a request.
     Exec { node: usize, boot: u64, op: StoreOp },
+    /// An attempt goes on.
+    Act(u64),
+    /// A person looks at a question.
+    Look(ConnectionId, InteractionId),
     /// A node hears something.
     Tell { node: usize, boot: u64, news: News },
 }
@@ -35,12 +41,15 @@ pub(crate) enum StoreOp {
     Join(IncarnationId),
     Renew(IncarnationId),
     Acquire(IncarnationId, Vec<Shard>),
-    Scan(IncarnationId, Vec<Shard>, Option<CollectionId>),
+    Scan(IncarnationId, Vec<Shard>, Option<Aggregate>),
     Inbox(IncarnationId, Vec<Shard>),
     Release(IncarnationId, Vec<Shard>),
     Commit(Arc<Batch>),
     Resolve(IncarnationId, u64),
-    Load(IncarnationId, Vec<CollectionId>),
+    Load(IncarnationId, Vec<Aggregate>),
+    /// What an attempt begins with.
+    Inputs(u64),
+    Children(IncarnationId, AccountId),
 }
 
 /// What a node's shell hears.
@@ -54,18 +63,20 @@ pub(crate) enum News {
     Page {
         incarnation: IncarnationId,
         shards: Vec<Shard>,
-        after: Option<CollectionId>,
+        after: Option<Aggregate>,
         rows: Option<Vec<Live>>,
     },
     Inbox(IncarnationId, Option<Vec<InboxRow>>),
     Released(IncarnationId),
     Again(IncarnationId, Again),
+    /// What an attempt begins with; nothing where it could not be read.
+    Inputs(u64, Option<RunInputs>),
 }
 
 /// What is done again after a pause.
 #[derive(Debug)]
 pub(crate) enum Again {
-    Scan(Vec<Shard>, Option<CollectionId>),
+    Scan(Vec<Shard>, Option<Aggregate>),
     Renew,
     Inbox,
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use wellspring_core::{CollectionPolicy, ErrorClass, IncarnationId, Kind, Lane, State, Timestamp};
 use wellspring_engine::{
-    DeliverOrder, DeliverResult, EffectId, Event, FetchOrder, FetchResult, Origin,
+    Aggregate, DeliverOrder, DeliverResult, EffectId, Event, FetchOrder, FetchResult, Origin,
+    Report, RunResult,
 };
 
 use crate::agenda::{News, Occurrence};
@@ -48,7 +49,7 @@ impl World {
         let (result, latency) = provider.answer(self.now, clock, order.id, &mut self.dice);
         let down = provider.down;
         let policy = provider.source.policy;
-        let concurrency = provider.source.concurrency;
+        let (concurrency, per_minute) = (provider.source.concurrency, provider.source.per_minute);
         let (error, payload) = match &result {
             FetchResult::Fetched(payload) => (None, Some(payload.clone())),
             FetchResult::Failed { error, .. } => (Some(error.clone()), None),
@@ -70,7 +71,8 @@ impl World {
         });
         self.begin(node, effect, &policy, None);
         self.check_load(node, effect, concurrency, down);
-        self.model.called(effect.id, effect.version, past);
+        self.check_rate(&effect, per_minute);
+        self.model.called(order.id, effect.version, past);
         self.answer_call(node, latency, || Event::Fetched(effect, result.clone()));
     }
 
@@ -118,7 +120,7 @@ impl World {
         }
         let concurrency = self.limits.receiver_concurrency;
         self.check_load(node, effect, concurrency, down);
-        self.model.called(effect.id, effect.version, past);
+        self.model.called(order.id, effect.version, past);
         self.answer_call(node, latency, || Event::Delivered(effect, result.clone()));
     }
 
@@ -131,10 +133,10 @@ impl World {
         order: Option<&DeliverOrder>,
     ) {
         self.report.calls += 1;
-        let row = match self
-            .model
-            .may_act(effect.incarnation, effect.id, effect.version)
-        {
+        let Aggregate::Collection(id) = effect.id else {
+            return self.broken("a call is what its row wants", format!("{effect:?}"));
+        };
+        let row = match self.model.may_act(effect.incarnation, id, effect.version) {
             Ok(Some(row)) => row,
             Ok(None) => return,
             Err(broken) => return self.broken(broken.0, broken.1),
@@ -175,7 +177,13 @@ impl World {
     }
 
     /// Checks that no more is in flight than allowed, and that an outage costs probes.
-    fn check_load(&mut self, node: usize, effect: EffectId, concurrency: u32, down: Window) {
+    pub(crate) fn check_load(
+        &mut self,
+        node: usize,
+        effect: EffectId,
+        concurrency: u32,
+        down: Window,
+    ) {
         self.flying.push(Call { node, effect });
         let of_driver = |call: &&Call| call.effect.incarnation == effect.incarnation;
         let all = self.flying.iter().filter(of_driver).count();
@@ -273,6 +281,24 @@ impl World {
                 }
                 Event::Command(command)
             }
+            Event::Ran(effect, result) => {
+                let up = match &result {
+                    RunResult::Finished { .. } | RunResult::Asked => true,
+                    RunResult::Failed { error, .. } => !matches!(
+                        error.class,
+                        ErrorClass::ConnectionFailure | ErrorClass::BankMaintenance
+                    ),
+                };
+                let effect = self.mistaken(effect);
+                Event::Ran(self.ended(effect, up), result)
+            }
+            Event::Reported(effect, report, caller) => {
+                let effect = self.mistaken(effect);
+                if matches!(report, Report::Question { .. }) {
+                    self.ended(effect, true);
+                }
+                Event::Reported(effect, report, caller)
+            }
             event @ (Event::Leased(_)
             | Event::Scanned { .. }
             | Event::Drain(_)
@@ -280,7 +306,9 @@ impl World {
             | Event::LoadFailed(_)
             | Event::Committed(..)
             | Event::Resolved(..)
+            | Event::Children(..)
             | Event::Sources(_)
+            | Event::Tenants(_)
             | Event::Tick) => event,
         };
         self.give(node, now, event);

@@ -41,11 +41,17 @@ pub enum Fault {
     LoadFailed,
     /// A node is stopped and started again.
     Restart,
+    /// A connector's report comes minutes late.
+    ReportDelayed,
+    /// Somebody ends an attempt: its connection is disabled, deleted or given other credentials.
+    AttemptEnded,
+    /// A person's answer is left in the inbox of another node.
+    AnswerPosted,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::CrashBeforeCommit,
         Self::CrashAfterCommit,
         Self::CommitUnknownCommitted,
@@ -64,6 +70,9 @@ impl Fault {
         Self::ReceiverGone,
         Self::LoadFailed,
         Self::Restart,
+        Self::ReportDelayed,
+        Self::AttemptEnded,
+        Self::AnswerPosted,
     ];
 
     /// Returns its name.
@@ -87,6 +96,9 @@ impl Fault {
             Self::ReceiverGone => "receiver_gone",
             Self::LoadFailed => "load_failed",
             Self::Restart => "restart",
+            Self::ReportDelayed => "report_delayed",
+            Self::AttemptEnded => "attempt_ended",
+            Self::AnswerPosted => "answer_posted",
         }
     }
 }

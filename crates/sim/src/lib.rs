@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod agenda;
+mod attempt;
+mod bank;
 mod call;
 mod caller;
 mod clock;
@@ -12,6 +14,7 @@ mod fault;
 mod invariant;
 mod model;
 mod node;
+mod people;
 mod plant;
 mod provider;
 mod receiver;
