@@ -20,6 +20,8 @@ mod provider;
 mod receiver;
 mod report;
 mod run;
+#[cfg(test)]
+mod scenario;
 mod world;
 
 pub use fault::Fault;

@@ -66,7 +66,7 @@ impl<T> Driver<T> {
             let Some(owned) = self.leases.get_mut(&id.shard()) else {
                 continue;
             };
-            owned.live += u64::from(matches!(id, crate::Aggregate::Collection(_)));
+            owned.live += u64::from(matches!(id, Aggregate::Collection(_)));
             if due > now || lane == wellspring_core::Lane::ALARM {
                 self.wheel.push(Timer {
                     due,
@@ -135,7 +135,7 @@ impl<T> Driver<T> {
         let busy: BTreeSet<Shard> = self
             .residents
             .iter()
-            .filter(|(_, resident)| resident.phase != super::Phase::Queued)
+            .filter(|(_, resident)| resident.phase != Phase::Queued)
             .map(|(id, _)| id.shard())
             .chain(self.loading.keys().map(|id| id.shard()))
             .chain(self.erasing.iter().map(|id| id.shard()))

@@ -59,7 +59,7 @@ impl World {
     }
 
     /// Compares what the image has of accounts and connections with the model.
-    pub(super) fn audit_links(&mut self) {
+    pub(crate) fn audit_links(&mut self) {
         if let Some(seen) = self.wrong_link() {
             return self.broken("what is durable is kept", seen);
         }

@@ -134,6 +134,11 @@ impl Seen<'_> {
         self.at.ok_or_else(|| "nothing was said".to_owned())
     }
 
+    fn lasted(&self) -> bool {
+        let attempt = self.write.attempt.as_ref();
+        attempt.is_some_and(|attempt| !attempt.duration.is_zero())
+    }
+
     /// Returns what is put into a slot, last.
     fn put(&self, slot: Slot) -> Option<Sealed> {
         let puts = self.write.secrets.iter().rev();
@@ -222,7 +227,7 @@ impl Seen<'_> {
         require(due <= at, "a fetch begins before it is due")?;
         let mended = !matches!(before.access, Access::ReauthRequired | Access::Revoked);
         require(
-            mended || matches!(trigger, Trigger::User),
+            mended || !matches!(trigger, Trigger::Schedule),
             "a fetch begins by itself although only a person can mend it",
         )?;
         require(
@@ -456,7 +461,10 @@ impl Seen<'_> {
             else {
                 return Err("a fetch ended with attempts left".to_owned());
             };
-            wait_fits(*due, at, retry_at, class)?;
+            // A clock that went back meanwhile leaves nothing to tell the time of the step by.
+            if self.at.is_some() || self.lasted() {
+                wait_fits(*due, at, retry_at, class)?;
+            }
             after.connection.state = match &self.before.connection.state {
                 State::Uploading { .. } => State::Uploading { fetch, due: *due },
                 _ => State::Connecting { fetch, due: *due },
