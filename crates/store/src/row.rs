@@ -83,7 +83,7 @@ pub(crate) fn millis(duration: Duration) -> i64 {
 fn error_of(
     text: Option<&str>,
     table: &'static str,
-    row: impl ToString,
+    row: &impl ToString,
 ) -> Result<Option<Error>, StoreError> {
     let error = text.map(serde_json::from_str).transpose();
     error.map_err(|_error| inconsistent(table, "error", row))
@@ -97,7 +97,7 @@ fn text<T: serde::Serialize>(value: &T) -> Result<String, serde_json::Error> {
     serde_json::to_string(value)
 }
 
-fn inconsistent(table: &'static str, column: &'static str, row: impl ToString) -> StoreError {
+fn inconsistent(table: &'static str, column: &'static str, row: &impl ToString) -> StoreError {
     StoreError::Inconsistent {
         table,
         column,

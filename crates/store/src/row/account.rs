@@ -22,7 +22,7 @@ pub(crate) fn account(
         None => None,
         Some(at) => {
             let actor = Actor::from_bytes(&by.unwrap_or_default())
-                .ok_or_else(|| inconsistent("accounts", "erasing_by", account.id))?;
+                .ok_or_else(|| inconsistent("accounts", "erasing_by", &account.id))?;
             Some((Timestamp::from_millis(at), actor))
         }
     };

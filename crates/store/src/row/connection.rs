@@ -115,7 +115,7 @@ pub(crate) fn connection(
     version: u32,
     body: &str,
 ) -> Result<Connection, StoreError> {
-    let broken = |column| inconsistent("connections", column, id);
+    let broken = |column| inconsistent("connections", column, &id);
     let body: Body = serde_json::from_str(body).map_err(|_error| broken("body"))?;
     Ok(Connection {
         id,
@@ -157,10 +157,144 @@ pub(crate) const fn live_account(id: AccountId, at: i64) -> Live {
     }
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the signature is serde's"
-)]
 fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
     *number == T::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use wellspring_core::connection::{Fetch, Next, Trigger};
+    use wellspring_core::schedule::Schedule;
+    use wellspring_core::{
+        ConnectionState, Error, ErrorClass, FetchId, InteractionId, OnQuestionExpired, OutcomeKind,
+        Reason,
+    };
+
+    use super::*;
+
+    #[test]
+    fn every_state_reads_back_from_a_row_that_fits_a_page() {
+        let at = Timestamp::from_millis;
+        let fetch = Fetch {
+            id: FetchId::from_bytes([4; 16]),
+            trigger: Trigger::Schedule,
+            started_at: at(1_790_000_000_001),
+            present: true,
+            running: true,
+            attempts: 7,
+            failures: vec![(ErrorClass::ConnectionFailure, 3)],
+            documents: 12,
+            records: 345,
+        };
+        let due = at(1_790_000_000_123);
+        let next = Next {
+            at: due,
+            reason: Reason::Maintenance,
+        };
+        let states = [
+            State::Created { due },
+            State::Waiting { next: None },
+            State::Waiting { next: Some(next) },
+            State::Retrying { due },
+            State::Manual { since: due },
+            State::Connecting {
+                fetch: fetch.clone(),
+                due,
+            },
+            State::Uploading {
+                fetch: fetch.clone(),
+                due,
+            },
+            State::Question {
+                fetch: fetch.clone(),
+                interaction: InteractionId::from_bytes([5; 16]),
+                credentials: true,
+                expires_at: None,
+            },
+            State::Question {
+                fetch: fetch.clone(),
+                interaction: InteractionId::from_bytes([5; 16]),
+                credentials: false,
+                expires_at: Some(due),
+            },
+            State::Answered { fetch, since: due },
+            State::Error,
+            State::Disabled,
+        ];
+        let outcome = LastOutcome {
+            kind: OutcomeKind::Failed(ErrorClass::AuthenticationError),
+            at: due,
+            error: Some(Error {
+                class: ErrorClass::AuthenticationError,
+                code: "http_401".to_owned(),
+                message: "the source answered 401".to_owned(),
+            }),
+        };
+        let mut seen = std::collections::BTreeSet::new();
+        for state in states {
+            for repair in [false, true] {
+                let repair = repair.then(|| BeforeRepair {
+                    state: State::Waiting { next: Some(next) },
+                    access: Access::ReauthRequired,
+                    outcome: Some(outcome.clone()),
+                    retries: 4,
+                });
+                let full = Connection {
+                    id: ConnectionId::from_bytes([1; 16]),
+                    account: AccountId::from_bytes([2; 16]),
+                    tenant: TenantId::from_bytes([3; 16]),
+                    source: "gas".parse().unwrap(),
+                    created_at: at(1_789_999_999_999),
+                    version: 41,
+                    config: Config {
+                        label: Some("At home".to_owned()),
+                        schedule: Schedule::Every(std::time::Duration::from_secs(86_400)),
+                        slow_plan: None,
+                        on_question_expired: OnQuestionExpired::FallBack,
+                        start_date: Some("2026-01-31".to_owned()),
+                        paused: true,
+                    },
+                    state: state.clone(),
+                    access: Access::Expiring,
+                    outcome: repair.is_none().then(|| outcome.clone()),
+                    retries: if repair.is_some() { 3 } else { 0 },
+                    waits: if repair.is_some() { 0 } else { 2 },
+                    last_success_at: repair.is_some().then_some(due),
+                    repair: repair.map(Box::new),
+                };
+                let row = ConnectionRow::of(&full).unwrap();
+                // SQLite keeps a row of up to about a thousand bytes in its page, and gives a
+                // longer one a page of its own.
+                assert!(row.body.len() < 900, "{}: {}", row.body.len(), row.body);
+                assert_eq!(ConnectionState::from_code(row.state), Some(full.state()));
+                seen.insert(row.state);
+                let live = row.due.zip(row.lane).map(|(due, lane)| {
+                    let live = live_connection(full.id, due, lane);
+                    (live.due, live.lane)
+                });
+                let wakeup = full.next_wakeup().map(|wakeup| match wakeup {
+                    Wakeup::Call(due, lane) => (due, lane),
+                    Wakeup::Alarm(due) => (due, Lane::ALARM),
+                });
+                assert_eq!(live, wakeup);
+                let ids = (full.id, full.account, full.tenant);
+                let back = connection(ids, "gas", row.version, &row.body);
+                assert_eq!(back, Ok(full));
+            }
+        }
+        assert_eq!(
+            seen.len(),
+            ConnectionState::ALL.len() - 1,
+            "completed never stays"
+        );
+        let ids = (
+            ConnectionId::from_bytes([1; 16]),
+            AccountId::from_bytes([2; 16]),
+            TenantId::from_bytes([3; 16]),
+        );
+        for broken in ["", "{}", "{\"at\":1,\"more\":2}"] {
+            let back = connection(ids, "gas", 1, broken);
+            assert!(matches!(back, Err(StoreError::Inconsistent { .. })));
+        }
+    }
 }

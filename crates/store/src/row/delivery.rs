@@ -11,7 +11,7 @@ pub(crate) fn delivery_status(
     code: u8,
 ) -> Result<DeliveryStatus, StoreError> {
     DeliveryStatus::from_code(code)
-        .ok_or_else(|| inconsistent("deliveries", "status", subscription))
+        .ok_or_else(|| inconsistent("deliveries", "status", &subscription))
 }
 
 /// Rebuilds an attempt from its columns.
@@ -31,6 +31,6 @@ pub(crate) fn delivery_attempt(
         duration: duration(duration_ms),
         status,
         snippet,
-        error: error_of(error, "delivery_attempts", subscription)?,
+        error: error_of(error, "delivery_attempts", &subscription)?,
     })
 }

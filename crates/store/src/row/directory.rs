@@ -20,7 +20,7 @@ pub(crate) fn settings_text(tenant: &Tenant) -> String {
 /// Returns the tenant with the settings of their text form.
 pub(crate) fn with_settings(tenant: Tenant, settings: &str) -> Result<Tenant, StoreError> {
     let settings = serde_json::from_str(settings)
-        .map_err(|_error| inconsistent("tenants", "settings", tenant.id))?;
+        .map_err(|_error| inconsistent("tenants", "settings", &tenant.id))?;
     Ok(Tenant { settings, ..tenant })
 }
 
@@ -32,7 +32,7 @@ pub(crate) fn patterns_text(patterns: &[Pattern]) -> Result<String, serde_json::
 
 /// Rebuilds patterns from their text form.
 pub(crate) fn patterns(id: SubscriptionId, text: &str) -> Result<Vec<Pattern>, StoreError> {
-    let broken = || inconsistent("subscriptions", "patterns", id);
+    let broken = || inconsistent("subscriptions", "patterns", &id);
     let patterns: Vec<String> = serde_json::from_str(text).map_err(|_error| broken())?;
     let patterns = patterns.iter().map(|pattern| pattern.parse());
     let patterns: Result<_, wellspring_core::PatternError> = patterns.collect();
@@ -55,7 +55,7 @@ pub(crate) fn subscription_kind(
     match code {
         1 => Ok(SubscriptionKind::Webhook),
         2 => Ok(SubscriptionKind::Documents),
-        _ => Err(inconsistent("subscriptions", "kind", id)),
+        _ => Err(inconsistent("subscriptions", "kind", &id)),
     }
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn disabled(
         (None, None) => return Ok(None),
         (Some(1), Some(_)) => DisabledReason::Gone,
         (Some(2), Some(_)) => DisabledReason::Failing,
-        (_, _) => return Err(inconsistent("subscriptions", "disabled", id)),
+        (_, _) => return Err(inconsistent("subscriptions", "disabled", &id)),
     };
     let at = Timestamp::from_millis(at.unwrap_or_default());
     Ok(Some(Disabled { reason, at }))
@@ -85,7 +85,7 @@ pub(crate) fn disabled(
 
 /// Rebuilds from its number what a token is good for.
 pub(crate) fn token_kind(tenant: TenantId, code: u8) -> Result<TokenKind, StoreError> {
-    TokenKind::from_code(code).ok_or_else(|| inconsistent("tokens", "kind", tenant))
+    TokenKind::from_code(code).ok_or_else(|| inconsistent("tokens", "kind", &tenant))
 }
 
 /// Rebuilds the source that a token is for.
@@ -94,5 +94,5 @@ pub(crate) fn token_source(
     source: Option<&str>,
 ) -> Result<Option<SourceName>, StoreError> {
     let source = source.map(str::parse).transpose();
-    source.map_err(|_error| inconsistent("tokens", "source", tenant))
+    source.map_err(|_error| inconsistent("tokens", "source", &tenant))
 }

@@ -86,7 +86,7 @@ pub(crate) fn document(
     body: &str,
 ) -> Result<Document, StoreError> {
     let body: Body =
-        serde_json::from_str(body).map_err(|_error| inconsistent("documents", "body", id))?;
+        serde_json::from_str(body).map_err(|_error| inconsistent("documents", "body", &id))?;
     Ok(Document {
         id,
         tenant,

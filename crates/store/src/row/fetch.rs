@@ -62,7 +62,7 @@ pub(crate) fn fetch(
     body: &str,
 ) -> Result<FetchRecord, StoreError> {
     let body: Body =
-        serde_json::from_str(body).map_err(|_error| inconsistent("fetches", "body", id))?;
+        serde_json::from_str(body).map_err(|_error| inconsistent("fetches", "body", &id))?;
     Ok(FetchRecord {
         id,
         connection,
@@ -91,6 +91,6 @@ pub(crate) fn fetch_attempt(
         number,
         at: Timestamp::from_millis(at),
         duration: duration(duration_ms),
-        error: error_of(error, "fetch_attempts", fetch)?,
+        error: error_of(error, "fetch_attempts", &fetch)?,
     })
 }

@@ -18,7 +18,7 @@ pub(crate) fn question_text(question: &Question) -> Result<String, serde_json::E
 
 /// Rebuilds a question from its text form.
 pub(crate) fn question(id: InteractionId, text: &str) -> Result<Question, StoreError> {
-    serde_json::from_str(text).map_err(|_error| inconsistent("interactions", "question", id))
+    serde_json::from_str(text).map_err(|_error| inconsistent("interactions", "question", &id))
 }
 
 /// Rebuilds from its columns why and when an interaction was closed.
@@ -31,9 +31,9 @@ pub(crate) fn closed(
         (None, None) => Ok(None),
         (Some(reason), Some(at)) => {
             let reason = Closed::from_code(reason)
-                .ok_or_else(|| inconsistent("interactions", "reason", id))?;
+                .ok_or_else(|| inconsistent("interactions", "reason", &id))?;
             Ok(Some((reason, Timestamp::from_millis(at))))
         }
-        (Some(_), None) | (None, Some(_)) => Err(inconsistent("interactions", "closed_at", id)),
+        (Some(_), None) | (None, Some(_)) => Err(inconsistent("interactions", "closed_at", &id)),
     }
 }

@@ -92,7 +92,7 @@ impl LogRow {
     }
 
     fn broken(&self, column: &'static str) -> StoreError {
-        inconsistent("log", column, format!("{}:{}", self.shard.0, self.seq))
+        inconsistent("log", column, &format!("{}:{}", self.shard.0, self.seq))
     }
 }
 
