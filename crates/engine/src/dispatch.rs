@@ -4,9 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use wellspring_core::{AnyId, DocumentId, Error, Shard, SubscriptionId, TenantId, Timestamp};
+use serde::{Deserialize, Serialize};
+use wellspring_core::{
+    AnyId, DocumentId, Error, IncarnationId, Shard, Subject, SubscriptionId, TenantId, Timestamp,
+    Verb,
+};
 
-use crate::{ChangeView, DisabledReason, Subscription};
+use crate::{ChangeView, DisabledReason, Entry, Store, StoreError, Subscription};
 
 /// One change as it is sent: the same bytes to every subscription that wants it.
 #[derive(Debug, Clone)]
@@ -128,7 +132,8 @@ pub struct DeliveryRow {
     pub created_at: Timestamp,
     /// When it is tried again.
     pub next_attempt_at: Option<Timestamp>,
-    /// When it was delivered or given up.
+    /// When it was delivered or given up. An open one that has this is replayed: nothing waits
+    /// behind it.
     pub ended_at: Option<Timestamp>,
 }
 
@@ -208,6 +213,213 @@ pub struct LogEntry {
     pub message_type: &'static str,
     /// The entry as its readers see it.
     pub view: ChangeView,
+}
+
+/// Names one sending; a result for another life of the driver is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SendId {
+    /// The driver's life that ordered it.
+    pub incarnation: IncarnationId,
+    /// Counts the sendings of that life.
+    pub number: u64,
+}
+
+/// Something that the dispatcher has to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DispatchQuery {
+    /// How far a shard is dispatched; see [`Store::dispatch_state`].
+    Shard(Shard),
+    /// Where one subscription stands in a shard; see [`Store::subscription_state`].
+    Subscription(SubscriptionId, Shard),
+    /// A stretch of a shard's log; see [`Store::log`].
+    Log {
+        /// The shard.
+        shard: Shard,
+        /// The place after which it begins.
+        after: u64,
+        /// Whose entries; none for everybody's.
+        tenant: Option<TenantId>,
+        /// How many at most.
+        limit: usize,
+    },
+    /// The place of the last entry that was written before `at`, or 0.
+    Seek {
+        /// The shard.
+        shard: Shard,
+        /// The moment.
+        at: Timestamp,
+        /// The last place that there is.
+        end: u64,
+    },
+}
+
+/// What was read.
+#[derive(Debug, Clone)]
+pub enum DispatchAnswer {
+    /// For [`DispatchQuery::Shard`].
+    Shard(DispatchState),
+    /// For [`DispatchQuery::Subscription`].
+    Subscription(SubscriptionState),
+    /// For [`DispatchQuery::Log`].
+    Log(LogSlice),
+    /// For [`DispatchQuery::Seek`].
+    Place(u64),
+}
+
+/// What somebody wants of a subscription in one shard.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum SubscriptionWish {
+    /// These messages sent again, whatever became of them.
+    Replay(Vec<Redelivery>),
+    /// Everything from this moment on sent again.
+    ReplaySince(Timestamp),
+    /// A test message sent at once; it is in no log, and the answer tells what came of it.
+    Test,
+}
+
+/// A delivery that is to be made again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redelivery {
+    /// The place of the change.
+    pub seq: u64,
+    /// What it is kept in order by.
+    pub line: AnyId,
+    /// The stable id of the message.
+    pub message_id: String,
+    /// Attempts so far.
+    pub attempts: u16,
+    /// When the change was written.
+    pub created_at: Timestamp,
+}
+
+impl From<&DeliveryRow> for Redelivery {
+    fn from(row: &DeliveryRow) -> Self {
+        Self {
+            seq: row.seq,
+            line: row.line,
+            message_id: row.message_id.clone(),
+            attempts: row.attempts,
+            created_at: row.created_at,
+        }
+    }
+}
+
+impl DispatchQuery {
+    /// Reads it.
+    ///
+    /// # Errors
+    ///
+    /// When the store does not answer.
+    pub async fn read<S: Store + ?Sized>(self, store: &S) -> Result<DispatchAnswer, StoreError> {
+        match self {
+            Self::Shard(shard) => store.dispatch_state(shard).await.map(DispatchAnswer::Shard),
+            Self::Subscription(id, shard) => store
+                .subscription_state(id, shard)
+                .await
+                .map(DispatchAnswer::Subscription),
+            Self::Log {
+                shard,
+                after,
+                tenant,
+                limit,
+            } => store
+                .log(shard, after, tenant, limit)
+                .await
+                .map(DispatchAnswer::Log),
+            Self::Seek { shard, at, end } => {
+                seek(store, shard, at, end).await.map(DispatchAnswer::Place)
+            }
+        }
+    }
+}
+
+/// Halves the log until the place is found: a few dozen reads of one entry.
+async fn seek<S: Store + ?Sized>(
+    store: &S,
+    shard: Shard,
+    at: Timestamp,
+    end: u64,
+) -> Result<u64, StoreError> {
+    let (mut before, mut from) = (0, end.saturating_add(1));
+    while from - before > 1 {
+        let middle = before + (from - before) / 2;
+        let slice = store.log(shard, middle - 1, None, 1).await?;
+        match slice.entries.first() {
+            // What stood in between has been removed, and was older.
+            Some(entry) if entry.view.at < at => before = entry.view.seq.max(middle).min(from - 1),
+            Some(_) | None => from = middle,
+        }
+    }
+    Ok(before)
+}
+
+impl LogEntry {
+    /// Returns an entry that has just become durable as the dispatcher reads it.
+    pub fn of(entry: &Entry) -> Self {
+        Self {
+            tenant: entry.tenant,
+            line: entry.change.subject.line(),
+            document: document_of(entry),
+            message_type: entry.change.subject.message_type(entry.change.verb),
+            view: ChangeView::of(entry),
+        }
+    }
+}
+
+/// Returns the document that came to be with an entry.
+pub(crate) fn document_of(entry: &Entry) -> Option<DocumentId> {
+    match (entry.change.subject, entry.change.verb) {
+        (Subject::Document(_, _, id), Verb::Created) => Some(id),
+        (
+            Subject::Document(..)
+            | Subject::Collection(_)
+            | Subject::CollectionStatus(..)
+            | Subject::Account(_)
+            | Subject::Connection(..)
+            | Subject::ConnectionState(..)
+            | Subject::ConnectionAccess(..)
+            | Subject::Interaction(..),
+            Verb::Created | Verb::Updated | Verb::Deleted,
+        ) => None,
+    }
+}
+
+impl Message {
+    /// Builds what is sent of an entry.
+    pub fn of(entry: &LogEntry) -> Self {
+        let view = &entry.view;
+        let envelope = Envelope {
+            kind: entry.message_type,
+            timestamp: view.at,
+            data: view,
+        };
+        Self {
+            id: view.id(),
+            at: view.at,
+            tenant: entry.tenant,
+            shard: view.shard,
+            seq: view.seq,
+            line: entry.line,
+            document: entry.document,
+            body: envelope.to_bytes(),
+        }
+    }
+}
+
+/// What every webhook about changes looks like.
+#[derive(Debug, Serialize)]
+pub(crate) struct Envelope<D> {
+    #[serde(rename = "type")]
+    pub(crate) kind: &'static str,
+    pub(crate) timestamp: Timestamp,
+    pub(crate) data: D,
+}
+
+impl<D: Serialize> Envelope<D> {
+    /// Returns its JSON; what is sent are plain values, which always have one.
+    pub(crate) fn to_bytes(&self) -> Bytes {
+        serde_json::to_vec(self).unwrap_or_default().into()
+    }
 }
 
 impl DispatchWrites {

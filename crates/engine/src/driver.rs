@@ -10,25 +10,29 @@ use wellspring_core::{
     Account, AccountId, Collection, Connection, IncarnationId, Lane, Shard, TenantId, Timestamp,
 };
 
-use crate::{Aggregate, KeyRow, SourceTable, TenantTable, Write};
+use crate::{Aggregate, Batch, KeyRow, SourceTable, TenantTable, Write};
 
 mod account;
 mod collection;
 mod command;
 mod commit;
 mod connection;
+mod dispatch;
+mod dispatching;
 mod gate;
 mod lease;
 mod load;
 mod order;
 mod wheel;
 
+pub use dispatch::DispatchView;
 pub use gate::LaneView;
 pub use order::{
     Action, Answer, Busy, Command, DeliverOrder, EffectId, Event, FetchOrder, Key, Origin, Request,
     Wish,
 };
 
+use dispatch::Dispatcher;
 use gate::Gate;
 use lease::Owned;
 use wheel::Timer;
@@ -50,6 +54,10 @@ pub struct Limits {
     pub receiver_concurrency: u32,
     /// Aggregates kept in memory while they wait for a slot; the others are read again.
     pub residents: usize,
+    /// Messages to subscriptions in flight.
+    pub sends: usize,
+    /// Messages in flight to one subscription.
+    pub subscription_concurrency: usize,
 }
 
 impl Default for Limits {
@@ -62,6 +70,8 @@ impl Default for Limits {
             in_flight: 4_096,
             receiver_concurrency: 16,
             residents: 8_192,
+            sends: 1_024,
+            subscription_concurrency: 16,
         }
     }
 }
@@ -105,6 +115,16 @@ pub struct Counters {
     pub documents: u64,
     /// Questions that were posed.
     pub questions: u64,
+    /// Changes that were looked up among the subscriptions of their tenant.
+    pub lookups: u64,
+    /// Reads of the log for subscriptions that retry or catch up.
+    pub log_reads: u64,
+    /// Messages sent to subscriptions.
+    pub sends: u64,
+    /// Messages to subscriptions that were not taken.
+    pub sends_failed: u64,
+    /// Deliveries to subscriptions that were given up.
+    pub sends_exhausted: u64,
 }
 
 /// The driver of one incarnation.
@@ -115,6 +135,8 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct Driver<T> {
     incarnation: IncarnationId,
+    /// The moment of the last event.
+    now: Timestamp,
     limits: Limits,
     rng: ChaCha8Rng,
     sources: Arc<SourceTable>,
@@ -151,6 +173,7 @@ pub struct Driver<T> {
     untaken: Vec<i64>,
     actions: Vec<Action<T>>,
     counters: Counters,
+    dispatcher: Dispatcher<T>,
 }
 
 impl<T> Driver<T> {
@@ -164,6 +187,7 @@ impl<T> Driver<T> {
     ) -> Self {
         Self {
             incarnation,
+            now: Timestamp::MIN,
             limits,
             rng: ChaCha8Rng::seed_from_u64(seed),
             sources,
@@ -197,20 +221,28 @@ impl<T> Driver<T> {
             untaken: Vec::new(),
             actions: Vec::new(),
             counters: Counters::default(),
+            dispatcher: Dispatcher::new(incarnation, limits, !seed),
         }
     }
 
     /// Takes in what happened; changes what [`Self::next_wakeup`] says.
     pub fn handle(&mut self, now: Timestamp, event: Event<T>) {
+        self.now = now;
         if self.dead {
             self.refuse_dead(event);
             return;
         }
         match event {
             Event::Command(command) => self.command(now, command),
-            Event::Leased(leases) => self.leased(leases),
+            Event::Leased(leases) => {
+                self.dispatcher.leased(&leases);
+                self.leased(leases);
+            }
             Event::Scanned { rows, done } => self.scanned(now, rows, done),
-            Event::Drain(shards) => self.drain(now, &shards),
+            Event::Drain(shards) => {
+                self.dispatcher.drain(now, &shards);
+                self.drain(now, &shards);
+            }
             Event::Loaded { asked, rows } => self.loaded(now, asked, rows),
             Event::LoadFailed(asked) => self.load_failed(now, asked),
             Event::Committed(number, outcome) => self.committed(now, number, outcome),
@@ -220,6 +252,9 @@ impl<T> Driver<T> {
             Event::Ran(effect, result) => self.ran(now, effect, result),
             Event::Reported(effect, report, caller) => self.reported(now, effect, report, caller),
             Event::Children(account, connections) => self.children(now, account, connections),
+            Event::Sent(id, result) => self.dispatcher.sent(now, id, result),
+            Event::Read(number, answer) => self.dispatcher.read(now, number, answer),
+            Event::Subscriptions { table, whole } => self.subscriptions(now, &table, whole),
             Event::Tenants(tenants) => self.tenants = tenants,
             Event::Sources(sources) => {
                 self.sources = sources;
@@ -232,6 +267,7 @@ impl<T> Driver<T> {
 
     /// Closes the batch if none is under way, and hands over all that is to be done.
     pub fn flush(&mut self, actions: &mut Vec<Action<T>>) {
+        self.settle_dispatched();
         self.close_batch();
         self.release_drained();
         if !self.to_load.is_empty() {
@@ -241,6 +277,7 @@ impl<T> Driver<T> {
             self.to_load.clear();
         }
         actions.append(&mut self.actions);
+        self.dispatcher.actions(actions);
     }
 
     /// Returns the inbox rows that could not be taken in now and are to be handed over again.
@@ -258,12 +295,26 @@ impl<T> Driver<T> {
             .values()
             .filter_map(|owned| owned.patience)
             .min();
-        [retry, timer, gate, patience].into_iter().flatten().min()
+        let dispatch = self.dispatcher.next_wakeup();
+        let is_writable = self.retry.is_none() && self.committing.is_none() && !self.dead;
+        let save = self.dispatcher.save_due().filter(|_| is_writable);
+        [retry, timer, gate, patience, dispatch, save]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Returns what happened so far.
     pub const fn counters(&self) -> Counters {
-        self.counters
+        let dispatched = self.dispatcher.counted;
+        Counters {
+            lookups: dispatched.lookups,
+            log_reads: dispatched.log_reads,
+            sends: dispatched.sent,
+            sends_failed: dispatched.failed,
+            sends_exhausted: dispatched.exhausted,
+            ..self.counters
+        }
     }
 
     /// Returns whether every lease has been scanned and commands are taken.
@@ -297,6 +348,7 @@ impl<T> Driver<T> {
             && self.pending.is_empty()
             && self.committing.is_none()
             && self.loading.is_empty()
+            && self.dispatcher.is_idle()
     }
 
     fn tick(&mut self, now: Timestamp) {
@@ -330,6 +382,7 @@ impl<T> Driver<T> {
         for lane in touched {
             self.pump(now, lane);
         }
+        self.dispatcher.tick(now);
     }
 }
 
@@ -443,6 +496,8 @@ struct Committing<T> {
     number: u64,
     steps: Vec<Step<T>>,
     next_seqs: BTreeMap<Shard, u64>,
+    /// What the store was given.
+    batch: Arc<Batch>,
 }
 
 /// The database does not take commits.

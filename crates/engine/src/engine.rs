@@ -17,12 +17,13 @@ use wellspring_core::{
 };
 
 use crate::driver::{
-    Action, Answer, Busy, Command, Counters, Driver, Event, Key, LaneView, Limits, Origin, Request,
+    Action, Answer, Busy, Command, Counters, DispatchView, Driver, Event, Key, LaneView, Limits,
+    Origin, Request,
 };
 use crate::inbox::Inbox;
 use crate::{
     Aggregate, Backend, Blobs, Channel, Clock, Connector, EffectId, Ended, Report, Reporter,
-    RunOrder, RunResult, Session, SourceTable, StoreError, Tasks, TenantTable,
+    RunOrder, RunResult, Session, SourceTable, StoreError, SubscriptionTable, Tasks, TenantTable,
 };
 
 /// What an engine is made of.
@@ -73,6 +74,8 @@ pub struct Snapshot {
     pub counters: Counters,
     /// The sources' lanes.
     pub lanes: Vec<LaneView>,
+    /// Subscriptions and what is on its way to them.
+    pub dispatch: DispatchView,
 }
 
 /// Starts engines.
@@ -154,6 +157,30 @@ impl EngineHandle {
         drop(self.tables.send(Table::Tenants(tenants)).await);
     }
 
+    /// Replaces what subscriptions there are, and returns when everything that becomes durable
+    /// from then on is matched against them.
+    pub async fn set_subscriptions(&self, subscriptions: Arc<SubscriptionTable>) {
+        self.subscriptions(subscriptions, true).await;
+    }
+
+    /// Takes in these subscriptions besides those that are known, and returns as
+    /// [`Self::set_subscriptions`] does. The cost is that of `subscriptions`, not of all there are.
+    pub async fn put_subscriptions(&self, subscriptions: Arc<SubscriptionTable>) {
+        self.subscriptions(subscriptions, false).await;
+    }
+
+    async fn subscriptions(&self, table: Arc<SubscriptionTable>, whole: bool) {
+        let (taken, is_taken) = oneshot::channel();
+        let table = Table::Subscriptions {
+            table,
+            whole,
+            taken,
+        };
+        // An engine that has ended sends nothing.
+        drop(self.tables.send(table).await);
+        drop(is_taken.await);
+    }
+
     /// Returns what the engine looks like.
     pub fn snapshot(&self) -> Snapshot {
         self.snapshot.read().map_or_else(
@@ -173,7 +200,18 @@ impl EngineHandle {
         let mut rng = ChaCha8Rng::seed_from_u64(random_seed());
         let place = usize::try_from(random_seed()).unwrap_or(0) % shards.len();
         let shard = shards.get(place).copied().unwrap_or(Shard(0));
-        let (id, request) = promised(request, shard, now, &mut rng);
+        if let Request::Subscription { shard, .. } = request {
+            return match self.store.post(shard, request, None).await {
+                Ok(()) => Answer::Dispatched,
+                Err(error) => {
+                    tracing::warn!(%error, "Request could not be left for its owner");
+                    Answer::Busy(Busy::Database)
+                }
+            };
+        }
+        let Some((id, request)) = promised(request, shard, now, &mut rng) else {
+            return Answer::NotFound;
+        };
         let row = key.map(|key| key.row(request.tenant(), id, now));
         match self.store.post(id.shard(), request, row).await {
             Ok(()) => Answer::Done(id),
@@ -195,13 +233,14 @@ pub fn random_seed() -> u64 {
     getrandom::u64().expect("the operating system gives randomness")
 }
 
-/// Returns the request with the id of what it makes, which is promised with the answer.
+/// Returns the request with the id of what it makes or changes, which is promised with the answer;
+/// nothing for what is no aggregate's.
 fn promised(
     mut request: Request,
     shard: Shard,
     now: Timestamp,
     rng: &mut ChaCha8Rng,
-) -> (Aggregate, Request) {
+) -> Option<(Aggregate, Request)> {
     let made = match &mut request {
         Request::Collect { id, .. } => {
             let id = id.get_or_insert_with(|| CollectionId::mint_in(now, shard, rng));
@@ -221,14 +260,22 @@ fn promised(
             Aggregate::Account(*id)
         }
         Request::Connection { id, .. } => Aggregate::Connection(*id),
+        Request::Subscription { .. } => return None,
     };
-    (made, request)
+    Some((made, request))
 }
 
 /// What replaces what the engine knew.
 pub(crate) enum Table {
     Sources(Arc<SourceTable>),
     Tenants(Arc<TenantTable>),
+    Subscriptions {
+        table: Arc<SubscriptionTable>,
+        /// Whether there are no others.
+        whole: bool,
+        /// Tells when they are taken in.
+        taken: oneshot::Sender<()>,
+    },
 }
 
 type Caller = oneshot::Sender<Answer>;
@@ -239,7 +286,10 @@ pub(crate) enum StoreEvent {
     Driver(IncarnationId, Event<Caller>),
     Joined(IncarnationId, Result<(), StoreError>),
     Membership(IncarnationId, Result<crate::Membership, StoreError>),
-    Leased(IncarnationId, Result<Vec<crate::Lease>, StoreError>),
+    Leased(
+        IncarnationId,
+        Result<(Vec<crate::Lease>, SubscriptionTable), StoreError>,
+    ),
     Page {
         incarnation: IncarnationId,
         shards: Vec<Shard>,
@@ -273,6 +323,8 @@ pub(crate) struct Shell {
     actions: Vec<Action<Caller>>,
     snapshot: Arc<RwLock<Snapshot>>,
     snapshot_at: Timestamp,
+    dispatch: DispatchView,
+    dispatch_at: Timestamp,
     /// Whether something happened that the snapshot does not show yet.
     snapshot_stale: bool,
     latency: metrics::Histogram,
@@ -296,7 +348,8 @@ impl Shell {
             parts.limits,
             random_seed(),
         );
-        let capacity = usize::try_from(parts.limits.in_flight).unwrap_or(usize::MAX);
+        let calls = usize::try_from(parts.limits.in_flight).unwrap_or(usize::MAX);
+        let capacity = calls.saturating_add(parts.limits.sends);
         let (results, result_inbox) = mpsc::channel(capacity);
         Self {
             parts,
@@ -310,6 +363,8 @@ impl Shell {
             actions: Vec::new(),
             snapshot,
             snapshot_at: Timestamp::MIN,
+            dispatch: DispatchView::default(),
+            dispatch_at: Timestamp::MIN,
             snapshot_stale: true,
             latency: metrics::histogram!("wellspring_collection_duration_seconds"),
             runs: BTreeMap::new(),
@@ -463,6 +518,27 @@ impl Shell {
                     }));
                 }
                 Action::Deliver(effect, order) => self.deliver(effect, order),
+                Action::Send(id, order) => {
+                    let (channel, results) =
+                        (Arc::clone(&self.parts.channel), self.results.clone());
+                    self.tasks.spawn("send", async move {
+                        let result = channel.send(order).await;
+                        drop(results.send(Event::Sent(id, result)).await);
+                    });
+                }
+                Action::Read(number, query) => {
+                    let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
+                    self.store_events.push(Box::pin(async move {
+                        let answer = match query.read(store.as_ref()).await {
+                            Ok(answer) => Some(answer),
+                            Err(error) => {
+                                tracing::warn!(%error, "Dispatcher could not read, trying again");
+                                None
+                            }
+                        };
+                        StoreEvent::Driver(incarnation, Event::Read(number, answer))
+                    }));
+                }
                 Action::Release(shards) => self.release(shards),
                 Action::Fenced => self.begin_anew(),
             }
@@ -526,6 +602,15 @@ impl Shell {
                 self.parts.tenants = Arc::clone(&table);
                 self.handle(now, Event::Tenants(table));
             }
+            Table::Subscriptions {
+                table,
+                whole,
+                taken,
+            } => {
+                self.handle(now, Event::Subscriptions { table, whole });
+                // Whoever waited may have gone.
+                taken.send(()).unwrap_or_default();
+            }
         }
     }
 
@@ -571,6 +656,11 @@ impl Shell {
         if snapshot.ready == ready && snapshot.store_down == store_down && fresh {
             return;
         }
+        // It is counted over all subscriptions, of which there may be very many.
+        if now < self.dispatch_at || now.since(self.dispatch_at) >= DISPATCH_REFRESH {
+            self.dispatch = self.driver.dispatch_view();
+            self.dispatch_at = now;
+        }
         self.snapshot_at = now;
         self.snapshot_stale = false;
         *snapshot = Snapshot {
@@ -582,6 +672,7 @@ impl Shell {
             shards: self.driver.shards().count(),
             counters: self.driver.counters(),
             lanes: self.driver.lanes(),
+            dispatch: self.dispatch,
         };
     }
 }
@@ -634,5 +725,7 @@ const DRAIN_CHUNK: usize = 512;
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long the shell sleeps at most, whatever the wall clock does.
 const LONGEST_SLEEP: Duration = Duration::from_secs(10);
+/// How often subscriptions are counted.
+const DISPATCH_REFRESH: Duration = Duration::from_secs(2);
 /// How often the snapshot is refreshed when nothing but numbers change.
 const REFRESH: Duration = Duration::from_millis(200);

@@ -24,12 +24,13 @@ pub use batch::{
 };
 pub use clock::{Clock, SystemClock};
 pub use dispatch::{
-    DeliveryAttempt, DeliveryRow, DeliveryStatus, DispatchState, DispatchWrites, LogEntry,
-    LogSlice, Message, Position, SendFailure, SendOrder, SendResult, SubscriptionState,
+    DeliveryAttempt, DeliveryRow, DeliveryStatus, DispatchAnswer, DispatchQuery, DispatchState,
+    DispatchWrites, LogEntry, LogSlice, Message, Position, Redelivery, SendFailure, SendId,
+    SendOrder, SendResult, SubscriptionState, SubscriptionWish,
 };
 pub use driver::{
-    Action, Answer, Busy, Command, Counters, DeliverOrder, Driver, EffectId, Event, FetchOrder,
-    Key, LaneView, Limits, Origin, Request, Wish,
+    Action, Answer, Busy, Command, Counters, DeliverOrder, DispatchView, Driver, EffectId, Event,
+    FetchOrder, Key, LaneView, Limits, Origin, Request, Wish,
 };
 pub use engine::{Engine, EngineHandle, EngineParts, Snapshot, random_seed};
 

@@ -163,7 +163,8 @@ impl<T> Driver<T> {
             | Request::Resume { .. }
             | Request::Erase { .. }
             | Request::CreateAccount { .. }
-            | Request::Connection { .. } => Some(account),
+            | Request::Connection { .. }
+            | Request::Subscription { .. } => Some(account),
         }
     }
 

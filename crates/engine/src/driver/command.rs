@@ -25,6 +25,10 @@ impl<T> Driver<T> {
             self.answer(command.origin, Answer::KeyBusy);
             return;
         }
+        if matches!(command.request, Request::Subscription { .. }) {
+            self.subscription_wish(now, command);
+            return;
+        }
         match command.request.subject() {
             None => match self.pick_shard() {
                 Some(shard) => self.create(now, shard, command),
@@ -242,7 +246,8 @@ impl<T> Driver<T> {
             | Request::PatchAccount { .. }
             | Request::EraseAccount { .. }
             | Request::Connect { .. }
-            | Request::Connection { .. } => return Some(collection),
+            | Request::Connection { .. }
+            | Request::Subscription { .. } => return Some(collection),
         };
         if tenant != command.request.tenant() {
             self.settle(now, command, Answer::NotFound);

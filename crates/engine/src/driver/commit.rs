@@ -9,7 +9,7 @@ use wellspring_core::{Lane, RetryPolicy, Shard, State, Timestamp};
 use super::{
     Action, Answer, Busy, Committing, Driver, Held, Origin, Phase, Retry, Step, Timer, Waiting,
 };
-use crate::{Aggregate, Batch, Before, CommitError, Entry, KeyRow, Write};
+use crate::{Aggregate, Batch, Before, CommitError, DispatchWrites, Entry, KeyRow, Write};
 
 impl<T> Driver<T> {
     /// Hands the gathered steps to the store unless a commit is under way.
@@ -23,12 +23,21 @@ impl<T> Driver<T> {
             None => false,
         };
         // While the database is away an empty batch asks whether it is back.
-        if self.pending.is_empty() && !probing {
+        let is_empty = self.pending.is_empty() && !probing;
+        if is_empty && !self.dispatcher.is_save_due(self.now) {
             return;
         }
-        let mut steps = Vec::with_capacity(self.pending.len().min(self.limits.batch_steps));
-        let mut bytes = 0;
-        while steps.len() < self.limits.batch_steps && bytes < self.limits.batch_bytes {
+        let dispatch = self.dispatcher.take_writes(self.now);
+        if is_empty && dispatch.is_empty() {
+            return;
+        }
+        // What the dispatcher writes counts, but never keeps steps out altogether.
+        let least = self.limits.batch_steps.div_ceil(4);
+        let most = self.limits.batch_steps.saturating_sub(dispatch.len());
+        let most = most.max(least);
+        let mut steps = Vec::with_capacity(self.pending.len().min(most));
+        let mut bytes = dispatch.bytes();
+        while steps.len() < most && (bytes < self.limits.batch_bytes || steps.is_empty()) {
             let Some(step) = self.pending.pop_front() else {
                 break;
             };
@@ -36,16 +45,22 @@ impl<T> Driver<T> {
             steps.push(step);
         }
         self.batch_number += 1;
-        let (batch, next_seqs) = self.batch(&mut steps);
+        let (batch, next_seqs) = self.batch(&mut steps, dispatch);
+        let batch = Arc::new(batch);
         self.committing = Some(Committing {
             number: self.batch_number,
             steps,
             next_seqs,
+            batch: Arc::clone(&batch),
         });
-        self.actions.push(Action::Commit(Arc::new(batch)));
+        self.actions.push(Action::Commit(batch));
     }
 
-    fn batch(&self, steps: &mut [Step<T>]) -> (Batch, BTreeMap<Shard, u64>) {
+    fn batch(
+        &self,
+        steps: &mut [Step<T>],
+        dispatch: DispatchWrites,
+    ) -> (Batch, BTreeMap<Shard, u64>) {
         let mut next_seqs: BTreeMap<Shard, u64> = BTreeMap::new();
         let mut batch = Batch {
             incarnation: self.incarnation,
@@ -55,7 +70,7 @@ impl<T> Driver<T> {
             entries: Vec::with_capacity(steps.len()),
             keys: Vec::new(),
             consumed: Vec::new(),
-            dispatch: crate::DispatchWrites::default(),
+            dispatch,
         };
         for step in steps {
             if let Some(write) = &step.write {
@@ -81,9 +96,11 @@ impl<T> Driver<T> {
             }
         }
         let epoch = |shard: &Shard| self.leases.get(shard).map_or(0, |owned| owned.epoch);
-        batch.epochs = next_seqs
-            .keys()
-            .map(|shard| (*shard, epoch(shard)))
+        let mut touched = batch.dispatch.shards();
+        touched.extend(next_seqs.keys());
+        batch.epochs = touched
+            .into_iter()
+            .map(|shard| (shard, epoch(&shard)))
             .collect();
         (batch, next_seqs)
     }
@@ -111,6 +128,7 @@ impl<T> Driver<T> {
             Err(CommitError::Unknown(reason)) => {
                 tracing::warn!(reason, "Outcome of commit unknown, asking");
                 self.counters.commits_failed += 1;
+                self.dispatcher.stall();
                 self.back_off(now, Some(number));
             }
             Err(CommitError::Fenced) => {
@@ -165,7 +183,10 @@ impl<T> Driver<T> {
             if let Some(key) = &step.key {
                 self.keys.remove(&(key.tenant, key.key));
             }
-            let Some(write) = step.write else { continue };
+            let Some(write) = step.write else {
+                self.dispatched(step.origin);
+                continue;
+            };
             let id = write.id();
             self.count(&write);
             if let Some(origin) = step.origin {
@@ -189,6 +210,7 @@ impl<T> Driver<T> {
             }
             self.resume_waiting(now, id);
         }
+        self.dispatch_committed(now, &batch.batch, true);
         self.pump_starved(now);
     }
 
@@ -244,6 +266,8 @@ impl<T> Driver<T> {
             return;
         };
         self.counters.commits_failed += 1;
+        self.dispatch_committed(now, &batch.batch, false);
+        self.dispatcher.stall();
         for step in batch.steps.into_iter().rev() {
             self.pending.push_front(step);
         }
@@ -276,6 +300,7 @@ impl<T> Driver<T> {
         let Some(batch) = self.committing.take() else {
             return;
         };
+        self.dispatch_committed(now, &batch.batch, false);
         let mut place = 0;
         let mut kept = Vec::new();
         for step in batch.steps {

@@ -150,6 +150,7 @@ impl<T> Driver<T> {
             .leases
             .iter()
             .filter(|(shard, owned)| owned.draining && !busy.contains(shard) && !batched(**shard))
+            .filter(|(shard, _)| !self.is_dispatching(**shard))
             .map(|(shard, _)| *shard)
             .collect();
         if drained.is_empty() {
@@ -157,6 +158,7 @@ impl<T> Driver<T> {
         }
         for shard in &drained {
             self.leases.remove(shard);
+            self.dispatcher.release(*shard);
         }
         let queued = self.queued_residents;
         let leases = &self.leases;
@@ -203,6 +205,7 @@ impl<T> Driver<T> {
                 }
             }
         }
+        self.end_dispatching();
         self.actions.push(Action::Fenced);
     }
 
@@ -226,6 +229,9 @@ impl<T> Driver<T> {
             | Event::Ran(..)
             | Event::Children(..)
             | Event::Sources(_)
+            | Event::Sent(..)
+            | Event::Read(..)
+            | Event::Subscriptions { .. }
             | Event::Tenants(_)
             | Event::Tick => {}
         }

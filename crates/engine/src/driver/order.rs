@@ -7,12 +7,15 @@ use serde::{Deserialize, Serialize};
 use wellspring_core::connection::{self, Config, CredentialsFrom, Patch};
 use wellspring_core::{
     AccountId, Actor, CollectionId, ConnectionId, Document, IncarnationId, InteractionId, Kind,
-    Lane, Rejected, Sealed, Shard, SourceName, TenantId, Timestamp,
+    Lane, Rejected, Sealed, Shard, SourceName, SubscriptionId, TenantId, Timestamp,
 };
 
+use crate::dispatch::{
+    DispatchAnswer, DispatchQuery, SendId, SendOrder, SendResult, SubscriptionWish,
+};
 use crate::{
     Aggregate, Batch, CommitError, DeliverResult, FetchResult, KeyRow, Lease, Live, Loaded, Report,
-    RunOrder, RunResult, SourceTable, TenantTable,
+    RunOrder, RunResult, SourceTable, SubscriptionTable, TenantTable,
 };
 
 /// What somebody wants done.
@@ -108,6 +111,17 @@ pub enum Request {
         /// By what authority.
         actor: Actor,
     },
+    /// Something of a subscription in one shard.
+    Subscription {
+        /// In which shard; any one for a test.
+        shard: Shard,
+        /// Whose it must be.
+        tenant: TenantId,
+        /// Which.
+        subscription: SubscriptionId,
+        /// What.
+        wish: SubscriptionWish,
+    },
 }
 
 /// What somebody wants of a connection.
@@ -179,6 +193,10 @@ pub enum Origin<T> {
 pub enum Answer {
     /// It is done and durable.
     Done(Aggregate),
+    /// The dispatcher has it, durably.
+    Dispatched,
+    /// What came of a test message.
+    Tried(Box<SendResult>),
     /// There is nothing of this id of this tenant.
     NotFound,
     /// The collection's state does not take it.
@@ -304,6 +322,18 @@ pub enum Event<T> {
     Reported(EffectId, Report, T),
     /// Connections of an account that is being erased; `None` when they could not be read.
     Children(AccountId, Option<Vec<ConnectionId>>),
+    /// A message was sent to a subscription, or not.
+    Sent(SendId, SendResult),
+    /// What the dispatcher wanted to know; none when it could not be read.
+    Read(u64, Option<DispatchAnswer>),
+    /// What subscriptions there are. Before leases are handed over, they have to be told as of after
+    /// the leases were taken: whoever had the shards may have caught up with one not known here.
+    Subscriptions {
+        /// Subscriptions.
+        table: Arc<SubscriptionTable>,
+        /// Whether there are no others.
+        whole: bool,
+    },
     /// The configured sources changed.
     Sources(Arc<SourceTable>),
     /// What tenants have set changed.
@@ -331,6 +361,10 @@ pub enum Action<T> {
     Abort(EffectId),
     /// Read connections of an account.
     Children(AccountId),
+    /// Send a message to a subscription.
+    Send(SendId, SendOrder),
+    /// Read something for the dispatcher, under this number.
+    Read(u64, DispatchQuery),
     /// Tell a caller.
     Reply(T, Answer),
     /// Give these shards up: nothing of them is under way.
@@ -351,7 +385,9 @@ impl Request {
             | Self::EraseAccount { id, .. } => Some(Aggregate::Account(*id)),
             Self::Connect { account, .. } => Some(Aggregate::Account(*account)),
             Self::Connection { id, .. } => Some(Aggregate::Connection(*id)),
-            Self::Collect { id: None, .. } | Self::CreateAccount { id: None, .. } => None,
+            Self::Collect { id: None, .. }
+            | Self::CreateAccount { id: None, .. }
+            | Self::Subscription { .. } => None,
         }
     }
 
@@ -365,7 +401,8 @@ impl Request {
             | Self::PatchAccount { tenant, .. }
             | Self::EraseAccount { tenant, .. }
             | Self::Connect { tenant, .. }
-            | Self::Connection { tenant, .. } => *tenant,
+            | Self::Connection { tenant, .. }
+            | Self::Subscription { tenant, .. } => *tenant,
         }
     }
 
@@ -377,7 +414,8 @@ impl Request {
             | Self::Erase { .. }
             | Self::PatchAccount { .. }
             | Self::EraseAccount { .. }
-            | Self::Connection { .. } => false,
+            | Self::Connection { .. }
+            | Self::Subscription { .. } => false,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64_cursor::{decode, encode};
 use futures_util::future::BoxFuture;
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use thiserror::Error;
 use wellspring_core::connection::{self, FetchRecord};
 use wellspring_core::interaction::{Closed, Question};
@@ -17,7 +17,7 @@ use wellspring_core::{
 };
 
 use crate::dispatch::{DeliveryAttempt, DeliveryRow, DeliveryStatus, LogEntry};
-use crate::{KeyRow, StoreError};
+use crate::{Entry, KeyRow, StoreError};
 
 /// A collection as the API shows it.
 #[derive(Debug, Clone)]
@@ -136,6 +136,23 @@ pub struct ChangeView {
 }
 
 impl ChangeView {
+    /// Returns an entry that has just become durable as its readers see it.
+    pub fn of(entry: &Entry) -> Self {
+        let change = &entry.change;
+        Self {
+            shard: entry.shard,
+            seq: entry.seq,
+            at: entry.at,
+            verb: change.verb,
+            path: change.subject.to_string(),
+            event: change.event.map(|event| event.as_str().to_owned()),
+            actor: change.actor.to_string(),
+            cause: change.cause.as_str().to_owned(),
+            // Facts are plain values, which always have a JSON form.
+            body: to_raw_value(&change.body).unwrap_or_default(),
+        }
+    }
+
     /// Returns its id, the same in every delivery: a UUIDv7 whose random part is the entry's
     /// place, which no other entry of this log has.
     pub fn id(&self) -> String {
