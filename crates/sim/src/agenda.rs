@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use wellspring_core::{AccountId, ConnectionId, IncarnationId, InteractionId, Shard};
+use wellspring_core::{
+    AccountId, ConnectionId, IncarnationId, InteractionId, Shard, SubscriptionId,
+};
 use wellspring_engine::{
-    Aggregate, Batch, Event, InboxRow, Lease, Live, Membership, RunInputs, StoreError,
+    Aggregate, Batch, DispatchQuery, Event, InboxRow, Lease, Live, Membership, RunInputs,
+    StoreError, SubscriptionTable,
 };
 
 use crate::caller::Ask;
@@ -29,6 +32,10 @@ pub(crate) enum Occurrence {
     Exec { node: usize, boot: u64, op: StoreOp },
     /// An attempt goes on.
     Act(u64),
+    /// Every node hears what subscriptions there are.
+    Announce,
+    /// A tenant enables a subscription again.
+    Enable(SubscriptionId),
     /// A person looks at a question.
     Look(ConnectionId, InteractionId),
     /// A node hears something.
@@ -50,6 +57,8 @@ pub(crate) enum StoreOp {
     /// What an attempt begins with.
     Inputs(u64),
     Children(IncarnationId, AccountId),
+    /// What the dispatcher wants to know.
+    Read(IncarnationId, u64, DispatchQuery),
 }
 
 /// What a node's shell hears.
@@ -59,7 +68,11 @@ pub(crate) enum News {
     Driver(Option<IncarnationId>, Event<u64>),
     Joined(IncarnationId),
     Membership(IncarnationId, Result<Membership, StoreError>),
-    Leased(IncarnationId, Result<Vec<Lease>, StoreError>),
+    /// With the subscriptions as of after the leases were taken.
+    Leased(
+        IncarnationId,
+        Result<(Vec<Lease>, Arc<SubscriptionTable>), StoreError>,
+    ),
     Page {
         incarnation: IncarnationId,
         shards: Vec<Shard>,

@@ -364,6 +364,8 @@ impl World {
         self.note(|| format!("node {node} ends the attempt on {}", effect.id));
         self.report.strike(Fault::AttemptEnded);
         self.flying.retain(|call| call.effect != effect);
+        // It tells the breaker nothing.
+        self.misled(&effect);
         if let Aggregate::Connection(id) = effect.id {
             self.model
                 .links

@@ -27,6 +27,8 @@ pub(crate) struct Call {
 #[derive(Debug, Default)]
 pub(crate) struct Outage {
     from: i64,
+    /// When the first call met it.
+    first: i64,
     others: u64,
     probes: u64,
     /// Results that spoke for the target nevertheless, or were told twice.
@@ -203,17 +205,19 @@ impl World {
             if outage.from != down.from {
                 *outage = Outage {
                     from: down.from,
+                    first: self.now,
                     ..Outage::default()
                 };
             }
             if effect.probe {
                 outage.probes += 1;
-            } else {
+            } else if self.now > outage.first + 6 * SECOND {
+                // A breaker lets everything through for the five seconds that it is not sure.
                 outage.others += 1;
             }
             let elapsed = u64::try_from(self.now - down.from).unwrap_or(0);
             let probes = 10 + elapsed / 40_000 + outage.misled * 10 + 5 * self.clock_jumps;
-            // Twenty to fill the window, what was in flight, and what the five quiet seconds let through.
+            // Twenty to fill the window, and what was in flight.
             let others = (20 + 2 * u64::from(concurrency)) * (1 + outage.misled);
             if outage.probes > probes || outage.others > others {
                 let seen = format!(
@@ -299,6 +303,10 @@ impl World {
                 }
                 Event::Reported(effect, report, caller)
             }
+            Event::Sent(id, result) => {
+                self.sending.retain(|(flying, _)| *flying != id);
+                Event::Sent(id, result)
+            }
             event @ (Event::Leased(_)
             | Event::Scanned { .. }
             | Event::Drain(_)
@@ -307,6 +315,8 @@ impl World {
             | Event::Committed(..)
             | Event::Resolved(..)
             | Event::Children(..)
+            | Event::Read(..)
+            | Event::Subscriptions { .. }
             | Event::Sources(_)
             | Event::Tenants(_)
             | Event::Tick) => event,
@@ -314,17 +324,21 @@ impl World {
         self.give(node, now, event);
     }
 
+    /// A call of an outage ended without a word against the target.
+    pub(crate) fn misled(&mut self, effect: &EffectId) {
+        let outage = self.outages.get_mut(&(effect.incarnation, effect.lane));
+        if let Some(outage) = outage {
+            outage.misled += 1;
+        }
+    }
+
     fn ended(&mut self, effect: EffectId, up: bool) -> EffectId {
         let place = self.flying.iter().position(|call| call.effect == effect);
-        let lane = effect.lane;
         if let Some(place) = place {
             self.flying.remove(place);
         }
-        if up
-            && place.is_some()
-            && let Some(outage) = self.outages.get_mut(&(effect.incarnation, lane))
-        {
-            outage.misled += 1;
+        if up && place.is_some() {
+            self.misled(&effect);
         }
         let latest = self.flying.iter().filter(|call| {
             call.effect.incarnation == effect.incarnation && call.effect.id == effect.id

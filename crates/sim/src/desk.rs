@@ -65,7 +65,9 @@ impl World {
             Answer::Done(id) => self.done(&ask, *id),
             Answer::NotFound => self.not_found(&ask),
             Answer::Rejected(_) | Answer::Refused(_) => {}
-            Answer::Ended => self.broken("only reports are told of an end", format!("{ask:?}")),
+            Answer::Dispatched | Answer::Tried(_) | Answer::Ended => {
+                self.broken("only reports are told of an end", format!("{ask:?}"))
+            }
             Answer::KeyTaken => self.key_taken(&ask),
             Answer::KeyBusy | Answer::Busy(_) | Answer::Unknown => self.send_again(ask),
             Answer::Elsewhere => self.post(ask),
@@ -238,6 +240,7 @@ impl World {
                 Aggregate::Account(*id)
             }
             Request::Connection { id, .. } => Aggregate::Connection(*id),
+            Request::Subscription { .. } => return,
         };
         let row = ask.key.map(|key| key.row(request.tenant(), id, at));
         self.note(|| format!("left in the inbox of {:?}: {request:?}", id.shard()));
@@ -275,7 +278,9 @@ impl World {
                 }
                 return;
             }
-            Request::Resume { .. } | Request::PatchAccount { .. } => return,
+            Request::Resume { .. }
+            | Request::PatchAccount { .. }
+            | Request::Subscription { .. } => return,
         }
         self.done(ask, id);
     }

@@ -89,6 +89,14 @@ impl World {
                 };
                 News::Driver(Some(incarnation), Event::Children(account, found))
             }
+            StoreOp::Read(incarnation, number, query) => {
+                let answer = if readable {
+                    query.read(&self.store).now_or_never().and_then(Result::ok)
+                } else {
+                    None
+                };
+                News::Driver(Some(incarnation), Event::Read(number, answer))
+            }
             StoreOp::Load(incarnation, asked) => {
                 let rows = if readable {
                     now(self.store.load(asked.clone())).ok()
@@ -129,7 +137,8 @@ impl World {
             }
         }
         self.unsettle();
-        News::Leased(incarnation, leases)
+        let table = self.subscription_table();
+        News::Leased(incarnation, leases.map(|leases| (leases, table)))
     }
 
     fn released(&mut self, incarnation: IncarnationId, shards: Vec<Shard>) -> News {
@@ -209,6 +218,9 @@ impl World {
             if let Err(broken) = self.model.commit(batch, rules) {
                 self.broken(broken.0, broken.1);
             }
+            if let Err(broken) = self.dispatched(batch) {
+                self.broken(broken.0, broken.1);
+            }
             self.questions_posed(batch);
         }
         outcome
@@ -254,6 +266,7 @@ impl World {
                     }
                 }
             }
+            Some(Plant::ForgetRows) => spoilt.dispatch.deliveries.clear(),
             Some(_) | None => return Arc::clone(batch),
         }
         Arc::new(spoilt)

@@ -47,11 +47,15 @@ pub enum Fault {
     AttemptEnded,
     /// A person's answer is left in the inbox of another node.
     AnswerPosted,
+    /// A subscription's endpoint is down for days, or throttles.
+    EndpointDown,
+    /// A subscription's endpoint answers 410, and the subscription is disabled.
+    EndpointGone,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::CrashBeforeCommit,
         Self::CrashAfterCommit,
         Self::CommitUnknownCommitted,
@@ -73,6 +77,8 @@ impl Fault {
         Self::ReportDelayed,
         Self::AttemptEnded,
         Self::AnswerPosted,
+        Self::EndpointDown,
+        Self::EndpointGone,
     ];
 
     /// Returns its name.
@@ -99,6 +105,8 @@ impl Fault {
             Self::ReportDelayed => "report_delayed",
             Self::AttemptEnded => "attempt_ended",
             Self::AnswerPosted => "answer_posted",
+            Self::EndpointDown => "endpoint_down",
+            Self::EndpointGone => "endpoint_gone",
         }
     }
 }

@@ -112,6 +112,14 @@ impl World {
             return self.broken("the owner of a shard empties its inbox", seen);
         }
         self.check_overslept(&healthy, calm);
+        let owners = self.model.owners.clone();
+        let granted_at = self.model.granted_at.clone();
+        let reachable = |shard: Shard| {
+            let owner = owners.get(&shard);
+            owner.is_some_and(|(owner, _)| healthy.contains_key(owner))
+                && granted_at.get(&shard).is_some_and(|at| *at < calm)
+        };
+        self.check_reach(&reachable, calm);
         let overdue = self.model.rows.values().find(|row| {
             let collection = &row.collection;
             let shard = collection.id.shard();

@@ -9,6 +9,7 @@ mod clock;
 mod desk;
 mod dice;
 mod disk;
+mod endpoint;
 mod errors;
 mod fault;
 mod invariant;

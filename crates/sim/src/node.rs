@@ -140,6 +140,8 @@ impl World {
         let before = self.flying.len();
         self.flying.retain(|call| call.node != node);
         self.attempts_lost(|attempt| attempt.node == node);
+        let dead = self.nodes[node].incarnation;
+        self.sending.retain(|(id, _)| id.incarnation != dead);
         if self.flying.len() < before {
             self.report.strike(Fault::ResponseLost);
         }
@@ -224,6 +226,8 @@ impl World {
             | Action::Run(..)
             | Action::Abort(_)
             | Action::Children(_)
+            | Action::Send(..)
+            | Action::Read(..)
             | Action::Release(_) => 0,
             Action::Fenced => u64::MAX,
         });
@@ -254,6 +258,10 @@ impl World {
                 Action::Deliver(effect, order) => self.deliver(node, effect, order),
                 Action::Run(effect, order) => self.run_attempt(node, effect, order),
                 Action::Abort(effect) => self.abort(node, effect),
+                Action::Send(id, order) => self.send_change(node, id, &order),
+                Action::Read(number, query) => {
+                    self.ask_store(node, StoreOp::Read(incarnation, number, query));
+                }
                 Action::Children(account) => {
                     self.ask_store(node, StoreOp::Children(incarnation, account));
                 }

@@ -409,7 +409,8 @@ impl World {
             | Request::Resume { .. }
             | Request::CreateAccount { .. }
             | Request::PatchAccount { .. }
-            | Request::Connect { .. } => false,
+            | Request::Connect { .. }
+            | Request::Subscription { .. } => false,
         };
         erasing
             || self.model.to_erase.contains(&id)

@@ -66,11 +66,15 @@ pub enum Plant {
     IgnoreRate,
     /// The closing of a question is not written.
     LoseClose,
+    /// A message that its endpoint did not get is taken for taken.
+    LoseMessage,
+    /// Deliveries that have to be tried again are not written.
+    ForgetRows,
 }
 
 impl Plant {
     /// Every bug.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::ActBeforeCommit,
         Self::IgnoreStaleVersion,
         Self::ForgetTimersAtRestart,
@@ -100,6 +104,8 @@ impl Plant {
         Self::KeepRepair,
         Self::IgnoreRate,
         Self::LoseClose,
+        Self::LoseMessage,
+        Self::ForgetRows,
     ];
 
     /// Returns the name used at the command line.
@@ -134,6 +140,8 @@ impl Plant {
             Self::KeepRepair => "keep_repair",
             Self::IgnoreRate => "ignore_rate",
             Self::LoseClose => "lose_close",
+            Self::LoseMessage => "lose_message",
+            Self::ForgetRows => "forget_rows",
         }
     }
 }

@@ -76,6 +76,8 @@ pub struct Report {
     pub calls: u64,
     /// Collections accepted, delivered and failed.
     pub collections: [u64; 3],
+    /// Messages sent to subscriptions.
+    pub sends: u64,
     /// Attempts on connections.
     pub attempts: u64,
     /// Accounts erased, connections made, documents and records that came in, questions posed.
@@ -102,6 +104,7 @@ impl Report {
             *sum += more;
         }
         self.attempts += other.attempts;
+        self.sends += other.sends;
         for (sum, more) in self.links.iter_mut().zip(other.links) {
             *sum += more;
         }
@@ -141,6 +144,7 @@ impl fmt::Display for Report {
         writeln!(f, "{:<28}{documents:>12}", "documents")?;
         writeln!(f, "{:<28}{records:>12}", "records")?;
         writeln!(f, "{:<28}{questions:>12}", "questions")?;
+        writeln!(f, "{:<28}{:>12}", "messages to subscriptions", self.sends)?;
         writeln!(f, "rows of the table of connections")?;
         for (row, count) in &self.rows {
             writeln!(f, "  {row:<26}{count:>12}")?;

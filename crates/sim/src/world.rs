@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use wellspring_core::{Ask, ConnectionId, Shard, TenantId};
+use wellspring_core::{Ask, ConnectionId, Shard, SubscriptionId, TenantId};
 use wellspring_engine::{
-    Cursor, Limits, Request, Settings, SourceTable, Store, TenantRules, TenantTable,
+    Cursor, Directory, Limits, Request, SendId, Settings, SourceTable, Store, TenantRules,
+    TenantTable,
 };
 use wellspring_store::MemoryStore;
 
@@ -18,6 +19,7 @@ use crate::caller::Callers;
 use crate::clock::{BEGIN, DAY, SECOND, VirtualClock};
 use crate::dice::Dice;
 use crate::disk::now;
+use crate::endpoint::Endpoint;
 use crate::errors::Errors;
 use crate::model::Model;
 use crate::node::Node;
@@ -53,6 +55,9 @@ pub(crate) struct World {
     pub(crate) providers: Vec<Provider>,
     pub(crate) receivers: Vec<Receiver>,
     pub(crate) callers: Callers,
+    pub(crate) endpoints: Vec<Endpoint>,
+    /// Messages in flight, and to which subscription.
+    pub(crate) sending: Vec<(SendId, SubscriptionId)>,
     pub(crate) keeps: BTreeMap<TenantId, Settings>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) flying: Vec<Call>,
@@ -109,6 +114,8 @@ impl World {
             in_flight: u32::try_from(dice.between(3, 40)).unwrap_or(3),
             receiver_concurrency: u32::try_from(dice.between(1, 5)).unwrap_or(1),
             residents: small(&mut dice, 24) - 1,
+            sends: small(&mut dice, 20),
+            subscription_concurrency: small(&mut dice, 6),
         };
         let slow = u32::try_from(dice.between(10, 250)).unwrap_or(10);
         let begin = wellspring_core::Timestamp::from_millis(BEGIN);
@@ -137,6 +144,10 @@ impl World {
             })
             .collect();
         let nodes = if leased && dice.permille(800) { 2 } else { 1 };
+        let endpoints = Endpoint::all(&mut dice, callers.tenants[0], begin);
+        for endpoint in &endpoints {
+            now(store.put_subscription(endpoint.subscription.clone(), None)).ok();
+        }
         let mut world = Self {
             options,
             plant: options.plant,
@@ -156,6 +167,8 @@ impl World {
             providers,
             receivers: Receiver::all(),
             callers,
+            endpoints,
+            sending: Vec::new(),
             keeps,
             nodes: Vec::new(),
             flying: Vec::new(),
@@ -322,6 +335,8 @@ impl World {
             }
             Occurrence::Send(ask) => self.send(*ask),
             Occurrence::Act(attempt) => self.act(attempt),
+            Occurrence::Announce => self.announce(),
+            Occurrence::Enable(id) => self.enable(id),
             Occurrence::Look(connection, interaction) => self.look(connection, interaction),
             Occurrence::Exec { node, boot, op } => {
                 let state = &self.nodes[node];

@@ -43,7 +43,9 @@ impl World {
                 Err(error) => self.broken("the store answers", error.to_string()),
             },
             News::Leased(incarnation, outcome) if incarnation == current => match outcome {
-                Ok(leases) => {
+                Ok((leases, table)) => {
+                    let event = Event::Subscriptions { table, whole: true };
+                    self.give(node, now, event);
                     let shards: Vec<Shard> = leases.iter().map(|lease| lease.shard).collect();
                     self.give(node, now, Event::Leased(leases));
                     self.ask_store(node, StoreOp::Scan(current, shards, None));

@@ -41,7 +41,9 @@ pub(crate) fn spoilt(plant: Option<Plant>, batch: Arc<Batch>, links: &Links) -> 
         | Plant::ForgetChildren
         | Plant::ForgetQuestions
         | Plant::StaleIsCurrent
-        | Plant::IgnoreRate => return batch,
+        | Plant::IgnoreRate
+        | Plant::LoseMessage
+        | Plant::ForgetRows => return batch,
     };
     let mut spoilt = Batch::clone(&batch);
     for write in &mut spoilt.writes {

@@ -30,6 +30,11 @@ impl World {
             self.start(node);
         }
         self.bank.mended = true;
+        for place in 0..self.endpoints.len() {
+            self.endpoints[place].mend();
+            let id = self.endpoints[place].subscription.id;
+            self.agenda.push(self.now + SECOND, Occurrence::Enable(id));
+        }
         self.end_hanging();
         let open: Vec<_> = self
             .model
@@ -71,6 +76,7 @@ impl World {
                 .values()
                 .all(|one| one.erasing.is_none())
             && self.attempts.is_empty()
+            && self.undelivered().is_none()
             && self
                 .model
                 .links
@@ -115,6 +121,9 @@ impl World {
         }
         if let Some(shard) = self.unowned().first() {
             return self.broken("every shard has an owner", format!("{shard:?}"));
+        }
+        if let Some(seen) = self.undelivered() {
+            return self.broken("every change is delivered", seen);
         }
         let restless = self.model.links.by_id.values();
         let restless = restless.into_iter().find(|link| !rests(&link.connection));

@@ -268,6 +268,29 @@ impl World {
                 self.receivers[place].gone = Window { from, until };
                 self.report.strike(fault);
             }
+            Fault::EndpointDown => {
+                let place = self.dice.below(self.endpoints.len());
+                let most = if self.dice.permille(150) {
+                    7 * DAY
+                } else {
+                    DAY
+                };
+                let until = self.now + self.dice.between(MINUTE, most);
+                let from = self.now;
+                let window = Window { from, until };
+                if self.dice.permille(700) {
+                    self.endpoints[place].down = window;
+                } else {
+                    self.endpoints[place].throttling = window;
+                }
+                self.report.strike(fault);
+            }
+            Fault::EndpointGone => {
+                let place = self.dice.below(self.endpoints.len());
+                let until = self.now + self.dice.between(MINUTE, HOUR);
+                let from = self.now;
+                self.endpoints[place].gone = Window { from, until };
+            }
             Fault::ReportDelayed => {
                 self.armed.insert(fault, 1);
             }
