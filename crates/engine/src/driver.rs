@@ -154,6 +154,8 @@ pub struct Driver<T> {
     gates: BTreeMap<Lane, Gate>,
     gate_wakes: BTreeSet<(Timestamp, Lane)>,
     starved: BTreeSet<Lane>,
+    /// Lanes whose slots were given back without a result.
+    freed: BTreeSet<Lane>,
     last_starved: Lane,
     in_flight: u32,
     calls: u64,
@@ -203,6 +205,7 @@ impl<T> Driver<T> {
             gates: BTreeMap::new(),
             gate_wakes: BTreeSet::new(),
             starved: BTreeSet::new(),
+            freed: BTreeSet::new(),
             last_starved: Lane(0),
             in_flight: 0,
             calls: 0,
@@ -238,7 +241,7 @@ impl<T> Driver<T> {
             Event::Scanned { rows, done } => self.scanned(now, rows, done),
             Event::Drain(shards) => {
                 self.dispatcher.drain(now, &shards);
-                self.drain(&shards);
+                self.drain(now, &shards);
             }
             Event::Loaded { asked, rows } => self.loaded(now, asked, rows),
             Event::LoadFailed(asked) => self.load_failed(now, asked),
@@ -259,6 +262,7 @@ impl<T> Driver<T> {
             }
             Event::Tick => self.tick(now),
         }
+        self.pump_freed(now);
     }
 
     /// Closes the batch if none is under way, and hands over all that is to be done.
@@ -286,10 +290,15 @@ impl<T> Driver<T> {
         let retry = self.retry.as_ref().map(|retry| retry.at);
         let timer = self.wheel.peek().map(|timer| timer.due);
         let gate = self.gate_wakes.first().map(|(at, _)| *at);
+        let patience = self
+            .leases
+            .values()
+            .filter_map(|owned| owned.patience)
+            .min();
         let dispatch = self.dispatcher.next_wakeup();
         let is_writable = self.retry.is_none() && self.committing.is_none() && !self.dead;
         let save = self.dispatcher.save_due().filter(|_| is_writable);
-        [retry, timer, gate, dispatch, save]
+        [retry, timer, gate, patience, dispatch, save]
             .into_iter()
             .flatten()
             .min()
@@ -348,6 +357,7 @@ impl<T> Driver<T> {
         {
             self.retry_due();
         }
+        self.end_attempts(now);
         let mut touched = BTreeSet::new();
         while self.wheel.peek().is_some_and(|timer| timer.due <= now) {
             let Some(timer) = self.wheel.pop() else { break };

@@ -302,6 +302,10 @@ impl Connection {
         let (fetch, credentials) = (fetch.clone(), *credentials);
         let mut draft = Draft::new(self, now, actor, Cause::QuestionAnswered, policy);
         draft.close(Closed::Answered, Some(answer.hash));
+        if answer.action == Action::Stop && draft.next.repair.is_some() {
+            draft.abandon_repair(&fetch);
+            return Some(draft.finish());
+        }
         if answer.action == Action::Stop {
             let outcome = LastOutcome {
                 kind: OutcomeKind::Cancelled,
@@ -484,6 +488,7 @@ impl Connection {
             } else {
                 (Reason::RateLimit, FetchStatus::RateLimited)
             };
+            draft.forget_answers();
             draft.next.state = State::Waiting {
                 next: Some(Next { at, reason }),
             };

@@ -67,6 +67,10 @@ impl<T> Driver<T> {
         connections: Option<Vec<ConnectionId>>,
     ) {
         let id = Aggregate::Account(account);
+        if self.is_draining(id) {
+            // The next owner of the shard goes on with it.
+            self.erasures.remove(&account);
+        }
         let Some(erasure) = self.erasures.get_mut(&account) else {
             return;
         };

@@ -80,7 +80,7 @@ impl<T> Driver<T> {
                     phase: Phase::Flying,
                 },
             );
-            let probe = self.take_slot(now, lane);
+            let probe = self.take_slot(lane);
             self.start(now, lane, id, probe);
             return;
         }
@@ -135,6 +135,7 @@ impl<T> Driver<T> {
                     id: collection.id,
                     tenant: collection.tenant,
                 };
+                self.called(now, lane);
                 self.actions.push(Action::Fetch(effect, order));
             }
             State::Delivering { kind, since, .. } => {

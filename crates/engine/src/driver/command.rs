@@ -34,7 +34,8 @@ impl<T> Driver<T> {
                 Some(shard) => self.create(now, shard, command),
                 None => self.answer(command.origin, Answer::Elsewhere),
             },
-            Some(id) if self.erasing.contains(&id) => self.settle(now, command, Answer::NotFound),
+            // Its end is not durable yet, and may still come to nothing.
+            Some(id) if self.erasing.contains(&id) => self.wait(id, Waiting::Command(command)),
             Some(id)
                 if self
                     .leases
@@ -186,6 +187,7 @@ impl<T> Driver<T> {
                         .map(|held| (held, before));
                 }
                 None if self.residents.contains_key(&id) => self.command_one(now, id, command),
+                None if self.erasing.contains(&id) => self.wait(id, Waiting::Command(command)),
                 None => self.settle(now, command, Answer::NotFound),
             }
         }

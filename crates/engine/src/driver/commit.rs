@@ -349,7 +349,13 @@ impl<T> Driver<T> {
                     lane: Lane::ALARM,
                 });
             }
-            (Before::Live(_), None) => {}
+            // It was to be erased and stays after all.
+            (Before::Live(_), None) => self.wheel.push(Timer {
+                due: now,
+                id,
+                since: now,
+                lane: Lane::ALARM,
+            }),
             (Before::New | Before::Finished(_), _) => {
                 if let (Aggregate::Collection(_), Some(owned)) =
                     (id, self.leases.get_mut(&id.shard()))

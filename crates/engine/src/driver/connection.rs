@@ -61,7 +61,7 @@ impl<T> Driver<T> {
             return;
         }
         if self.gate(lane).queue.is_empty() && self.has_slot(now, lane) {
-            let probe = self.take_slot(now, lane);
+            let probe = self.take_slot(lane);
             self.begin(now, connection, Slot { lane, probe, due });
         } else {
             self.gate(lane).queue.insert((due, id));
@@ -69,7 +69,7 @@ impl<T> Driver<T> {
         }
     }
 
-    fn is_draining(&self, id: Aggregate) -> bool {
+    pub(super) fn is_draining(&self, id: Aggregate) -> bool {
         let owned = self.leases.get(&id.shard());
         owned.is_none_or(|owned| owned.draining)
     }
@@ -129,6 +129,7 @@ impl<T> Driver<T> {
             lag: now.since(slot.due),
         };
         self.counters.attempts += 1;
+        self.called(now, slot.lane);
         self.flights.insert(effect.number);
         let held = Held::Connection {
             connection,
@@ -495,7 +496,7 @@ impl<T> Driver<T> {
     fn abort(&mut self, flight: Flight) {
         let effect = flight.effect;
         if self.flights.remove(&effect.number) {
-            self.return_slot(effect.lane, effect.probe);
+            self.free_slot(effect.lane, effect.probe);
             self.actions.push(Action::Abort(effect));
         }
     }

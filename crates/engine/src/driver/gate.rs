@@ -17,8 +17,10 @@ pub(super) struct Gate {
     /// Set by the far side's own word, or after a failed read.
     pub(super) paused_until: Option<Timestamp>,
     pub(super) wake: Option<Timestamp>,
-    /// When attempts on connections began in the last minute, oldest first.
+    /// When calls began in the last minute, oldest first, where the source limits them.
     pub(super) starts: VecDeque<Timestamp>,
+    /// Slots that are taken for calls which have not begun.
+    pub(super) reserved: u32,
 }
 
 /// What an operator sees of one source's lane.
@@ -103,28 +105,54 @@ impl<T> Driver<T> {
     }
 
     /// Takes a slot; returns whether the call is a probe.
-    pub(super) fn take_slot(&mut self, now: Timestamp, lane: Lane) -> bool {
+    pub(super) fn take_slot(&mut self, lane: Lane) -> bool {
         self.in_flight += 1;
         let limited = self.per_minute(lane).is_some();
         let gate = self.gate(lane);
         gate.in_flight += 1;
-        if limited {
-            gate.starts.push_back(now);
-        }
+        gate.reserved += u32::from(limited);
         let probe = gate.breaker.started();
         self.counters.probes += u64::from(probe);
         probe
     }
 
+    /// Notes that the call of a taken slot goes out: from now on it counts for its minute.
+    pub(super) fn called(&mut self, now: Timestamp, lane: Lane) {
+        if self.per_minute(lane).is_some() {
+            let gate = self.gate(lane);
+            gate.reserved = gate.reserved.saturating_sub(1);
+            gate.starts.push_back(now);
+            self.note_wake(now, lane);
+        }
+    }
+
     /// Gives a slot back without having called anybody.
     pub(super) fn return_slot(&mut self, lane: Lane, probe: bool) {
+        let gate = self.gate(lane);
+        gate.reserved = gate.reserved.saturating_sub(1);
+        self.free_slot(lane, probe);
+    }
+
+    /// Gives a slot back whose call tells nothing any more; others may have waited for it.
+    pub(super) fn free_slot(&mut self, lane: Lane, probe: bool) {
         self.in_flight = self.in_flight.saturating_sub(1);
         let gate = self.gate(lane);
         gate.in_flight = gate.in_flight.saturating_sub(1);
-        gate.starts.pop_back();
         if probe {
             gate.breaker.probe_lost();
         }
+        self.freed.insert(lane);
+    }
+
+    /// Lets those on who wait for slots that were given back without a result.
+    pub(super) fn pump_freed(&mut self, now: Timestamp) {
+        if self.freed.is_empty() {
+            return;
+        }
+        while let Some(lane) = self.freed.pop_first() {
+            self.pump(now, lane);
+        }
+        self.pump_starved(now);
     }
 
     /// Gives a slot back after a call.
@@ -225,13 +253,13 @@ impl<T> Driver<T> {
                     self.give_up(now, id);
                     return;
                 }
-                let probe = self.take_slot(now, lane);
+                let probe = self.take_slot(lane);
                 self.start(now, lane, id, probe);
             }
             // It is being stepped; what comes of that queues it again.
             Some(Phase::Committing | Phase::Flying) => {}
             None => {
-                let probe = self.take_slot(now, lane);
+                let probe = self.take_slot(lane);
                 self.load(id, LoadFor::Start { lane, since, probe });
             }
         }
@@ -316,6 +344,7 @@ impl<T> Driver<T> {
             && gate.queue.is_empty()
             && gate.paused_until.is_none()
             && gate.starts.is_empty()
+            && gate.reserved == 0
             && gate.breaker.is_quiet()
         {
             self.gates.remove(&lane);
@@ -335,8 +364,10 @@ impl Gate {
                 break;
             }
         }
-        per_minute
-            .is_some_and(|most| usize::try_from(most).is_ok_and(|most| self.starts.len() >= most))
+        let taken = u32::try_from(self.starts.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(self.reserved);
+        per_minute.is_some_and(|most| taken >= most)
     }
 }
 
