@@ -1,5 +1,7 @@
 //! The connection machine, row by row of the domain's table of states.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -153,6 +153,7 @@ fn defaults() -> ConnectionDefaults {
         schedule: Schedule::Every(Duration::from_secs(86_400)),
         slow_plan: SlowPlan::default(),
         credential_fields: Arc::from([field]),
+        attempts: None,
     }
 }
 

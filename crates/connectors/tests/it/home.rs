@@ -87,6 +87,7 @@ impl Home {
             attempt: 1,
             present: true,
             start_date: self.start_date.clone(),
+            lag: std::time::Duration::ZERO,
         };
         let inputs = self.rows().inputs.clone();
         let kept = || Arc::clone(&self.kept);

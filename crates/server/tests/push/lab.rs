@@ -379,7 +379,6 @@ fn defaults(name: &str) -> Option<ConnectionDefaults> {
         attempts: None,
         schedule: Schedule::Manual,
         slow_plan: SlowPlan::default(),
-        attempts: None,
         credential_fields: [field("user", false), field("password", true)].into(),
     })
 }
