@@ -18,9 +18,10 @@ impl Application {
     pub(crate) async fn start(tasks: &Tasks) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let router = Router::new()
-            .route("/", get(framing))
-            .route("/done", get(|| async { Html("<!doctype html><h1>Back</h1>") }));
+        let router = Router::new().route("/", get(framing)).route(
+            "/done",
+            get(|| async { Html("<!doctype html><h1>Back</h1>") }),
+        );
         let stop = tasks.stop_token().clone();
         tasks.spawn("application", async move {
             let served = axum::serve(listener, router);

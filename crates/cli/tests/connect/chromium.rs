@@ -101,7 +101,10 @@ impl Browser {
     /// Evaluates an expression in the page.
     pub(crate) async fn eval(&mut self, expression: &str) -> Value {
         let answer = self.evaluated(expression).await;
-        assert!(answer.get("exceptionDetails").is_none(), "{expression}: {answer}");
+        assert!(
+            answer.get("exceptionDetails").is_none(),
+            "{expression}: {answer}"
+        );
         answer["result"]["value"].clone()
     }
 
@@ -112,7 +115,10 @@ impl Browser {
         for _ in 0..10 {
             let answer = self.evaluated(&wait).await;
             if answer.get("exceptionDetails").is_none() && answer.get("error").is_none() {
-                assert_eq!(answer["result"]["value"], true, "it never came to be so: {condition}");
+                assert_eq!(
+                    answer["result"]["value"], true,
+                    "it never came to be so: {condition}"
+                );
                 return;
             }
         }
@@ -122,8 +128,10 @@ impl Browser {
     /// Waits for the screen with this heading, and checks that the focus is on it.
     pub(crate) async fn screen(&mut self, heading: &str) {
         let text = json!(heading);
-        self.until(&format!("document.querySelector('h1')?.textContent.includes({text})"))
-            .await;
+        self.until(&format!(
+            "document.querySelector('h1')?.textContent.includes({text})"
+        ))
+        .await;
         let width = self
             .eval("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             .await;
@@ -136,7 +144,11 @@ impl Browser {
         for _ in 0..MOST_TABS {
             if self.eval(&look).await == true {
                 let seen = "getComputedStyle(document.activeElement).outlineStyle !== 'none'";
-                assert_eq!(self.eval(seen).await, true, "the focus on {is} cannot be seen");
+                assert_eq!(
+                    self.eval(seen).await,
+                    true,
+                    "the focus on {is} cannot be seen"
+                );
                 return;
             }
             self.key("Tab").await;
@@ -184,7 +196,8 @@ impl Browser {
 
     pub(crate) async fn look(&mut self, look: Look) {
         let metrics = json!({"width": look.width, "height": look.height, "deviceScaleFactor": 1, "mobile": look.width < 500});
-        self.call("Emulation.setDeviceMetricsOverride", metrics).await;
+        self.call("Emulation.setDeviceMetricsOverride", metrics)
+            .await;
         let features = json!([
             {"name": "prefers-color-scheme", "value": look.scheme},
             {"name": "prefers-reduced-motion", "value": "reduce"},
@@ -211,7 +224,16 @@ impl Browser {
         let tree = self.call("Accessibility.getFullAXTree", json!({})).await;
         for node in tree["nodes"].as_array().unwrap() {
             let role = node["role"]["value"].as_str().unwrap_or_default();
-            let used = ["button", "link", "textbox", "combobox", "listbox", "radio", "image", "searchbox"];
+            let used = [
+                "button",
+                "link",
+                "textbox",
+                "combobox",
+                "listbox",
+                "radio",
+                "image",
+                "searchbox",
+            ];
             if node["ignored"] == false && used.contains(&role) {
                 let name = node["name"]["value"].as_str().unwrap_or_default();
                 assert!(!name.is_empty(), "a {role} without a name: {node}");
@@ -243,7 +265,10 @@ impl Browser {
         let wait = waiting(condition);
         let asked = json!({"expression": wait, "awaitPromise": true, "returnByValue": true, "contextId": context});
         let answer = self.call("Runtime.evaluate", asked).await;
-        assert_eq!(answer["result"]["value"], true, "it never came to be so: {condition}");
+        assert_eq!(
+            answer["result"]["value"], true,
+            "it never came to be so: {condition}"
+        );
     }
 
     async fn evaluated(&mut self, expression: &str) -> Value {
@@ -276,10 +301,8 @@ impl Browser {
                 let mut message: Value = serde_json::from_slice(&message).unwrap();
                 if message["id"] == self.number {
                     let error = message.get("error").cloned();
-                    return error.map_or_else(
-                        || message["result"].take(),
-                        |error| json!({"error": error}),
-                    );
+                    return error
+                        .map_or_else(|| message["result"].take(), |error| json!({"error": error}));
                 }
                 self.complaints.extend(complaint(&message));
             }

@@ -26,8 +26,8 @@ impl Scene {
     async fn start() -> Self {
         let world = World::start("{ interval: 30ms, rate: 1.5, max_delay: 200ms, max_retries: 3 }");
         let bank = format!(
-            "name: sandbox-bank\nconnector: sandbox_bank\nurl: {}\n",
-            world.bank
+            "name: sandbox-bank\nconnector: sandbox_bank\nurl: {}/bank\n",
+            world.sandbox_url
         );
         let file = world.folder.path().join("sources/sandbox-bank.yaml");
         std::fs::write(file, bank).unwrap();
@@ -51,12 +51,25 @@ impl Scene {
     }
 
     async fn call(&self, method: &str, path: &str, said: Value, status: u16) -> Value {
-        let said = if said.is_null() { String::new() } else { said.to_string() };
+        let said = if said.is_null() {
+            String::new()
+        } else {
+            said.to_string()
+        };
         let (client, url) = (&self.world.client, self.server.url(path));
         let sent = child::send(client, method.parse().unwrap(), &url, None, said.into());
         let response = sent.await.unwrap();
-        assert_eq!(response.status, status, "{method} {path}: {}", String::from_utf8_lossy(&response.body));
-        if response.body.is_empty() { Value::Null } else { body(&response) }
+        assert_eq!(
+            response.status,
+            status,
+            "{method} {path}: {}",
+            String::from_utf8_lossy(&response.body)
+        );
+        if response.body.is_empty() {
+            Value::Null
+        } else {
+            body(&response)
+        }
     }
 
     /// Gives out a link, for the repair of a connection if one is named.
@@ -105,7 +118,9 @@ async fn a_person_connects_answers_and_is_sent_back() {
     let mut scene = Scene::start().await;
     scene.log_in("").await;
     let browser = &mut scene.browser;
-    browser.until("document.activeElement.getAttribute('aria-invalid') === 'true'").await;
+    browser
+        .until("document.activeElement.getAttribute('aria-invalid') === 'true'")
+        .await;
     let told = "document.getElementById(document.activeElement.getAttribute('aria-describedby')).textContent";
     assert_eq!(browser.eval(told).await, "Please fill this in.");
     browser.is_named().await;
@@ -126,12 +141,16 @@ async fn a_person_connects_answers_and_is_sent_back() {
     browser.fill("Code", "000000").await;
     browser.press("Continue").await;
     // A wrong answer is asked again, with the reason.
-    browser.until("document.querySelectorAll('.told').length === 2").await;
+    browser
+        .until("document.querySelectorAll('.told').length === 2")
+        .await;
     browser.picture("3-code-again").await;
     browser.fill("Code", "123 456").await;
     browser.press("Continue").await;
     browser.screen("sandbox-bank is connected").await;
-    browser.until("document.body.innerText.includes('3 documents have been fetched')").await;
+    browser
+        .until("document.body.innerText.includes('3 documents have been fetched')")
+        .await;
     browser.picture("4-connected").await;
     browser.press("Continue").await;
     browser.until("location.pathname === '/done'").await;
@@ -152,11 +171,15 @@ async fn every_kind_of_question_is_answered_by_keyboard() {
     browser.is_named().await;
     browser.picture("5-every-part").await;
     browser.press("Continue").await;
-    browser.until("document.querySelectorAll('[aria-invalid=true]').length > 3").await;
+    browser
+        .until("document.querySelectorAll('[aria-invalid=true]').length > 3")
+        .await;
     browser.picture("6-every-fault").await;
     browser.fill("Your first pet's name", "Rex").await;
     browser.fill("Your favourite colour", "Blue").await;
-    browser.eval("document.querySelector('input[type=date]').value = '2000-01-02'").await;
+    browser
+        .eval("document.querySelector('input[type=date]').value = '2000-01-02'")
+        .await;
     browser.fill("Your postcode", "12345").await;
     browser.press("Continue").await;
     browser.screen("sandbox-bank is connected").await;
@@ -178,13 +201,24 @@ async fn every_kind_of_question_is_answered_by_keyboard() {
             browser.key(" ").await;
         }
         browser.press(button).await;
-        browser.until(&format!("!document.querySelector('h1').textContent.includes({})", json!(heading))).await;
+        browser
+            .until(&format!(
+                "!document.querySelector('h1').textContent.includes({})",
+                json!(heading)
+            ))
+            .await;
     }
 
     scene.log_in("captcha").await;
     scene.browser.screen("Are you a person?").await;
-    scene.browser.until("document.querySelector('img').naturalWidth > 20").await;
-    scene.browser.fill("What does the picture show?", "W4TER").await;
+    scene
+        .browser
+        .until("document.querySelector('img').naturalWidth > 20")
+        .await;
+    scene
+        .browser
+        .fill("What does the picture show?", "W4TER")
+        .await;
     scene.browser.press("Continue").await;
     scene.browser.screen("sandbox-bank is connected").await;
     scene.end().await;
@@ -202,7 +236,10 @@ async fn a_repair_keeps_the_connection_and_one_given_up_changes_nothing() {
     scene.browser.go(&link).await;
     scene.browser.screen("Repair a connection").await;
     scene.browser.press("Start").await;
-    scene.browser.screen("Repair the connection to sandbox-bank").await;
+    scene
+        .browser
+        .screen("Repair the connection to sandbox-bank")
+        .await;
     scene.browser.picture("8-repair").await;
     scene.enter("pinfail", "Log in again").await;
     scene.browser.screen("Your PIN").await;
@@ -217,10 +254,16 @@ async fn a_repair_keeps_the_connection_and_one_given_up_changes_nothing() {
     let link = scene.link(Some(&id)).await;
     scene.browser.go(&link).await;
     scene.browser.press("Start").await;
-    scene.browser.screen("Repair the connection to sandbox-bank").await;
+    scene
+        .browser
+        .screen("Repair the connection to sandbox-bank")
+        .await;
     scene.enter("wrong", "Log in again").await;
     // The source refuses the login, and the page asks for it again.
-    scene.browser.until("document.querySelector('.alert')?.textContent.includes('did not accept')").await;
+    scene
+        .browser
+        .until("document.querySelector('.alert')?.textContent.includes('did not accept')")
+        .await;
     scene.browser.picture("9-refused").await;
     scene.enter("pinfail", "Continue").await;
     scene.browser.screen("Your PIN").await;
@@ -249,7 +292,10 @@ async fn only_the_applications_own_origin_frames_the_page_and_hears_of_it() {
     let stranger = Application::start(&scene.world.tasks).await;
     scene.browser.go(&stranger.framing(&link)).await;
     let frames = scene.browser.frames().await;
-    assert!(!frames.iter().any(|url| url.contains("/connect/")), "{frames:?}");
+    assert!(
+        !frames.iter().any(|url| url.contains("/connect/")),
+        "{frames:?}"
+    );
     // The refusal is what is wanted.
     assert!(!scene.browser.complaints.is_empty());
     scene.browser.complaints.clear();
@@ -263,7 +309,10 @@ async fn only_the_applications_own_origin_frames_the_page_and_hears_of_it() {
     scene.browser.key("Tab").await;
     scene.browser.key("Enter").await;
     for text in ["user", "nodocs"] {
-        scene.browser.framed_until("document.querySelector('h1').textContent.startsWith('Log in')").await;
+        scene
+            .browser
+            .framed_until("document.querySelector('h1').textContent.startsWith('Log in')")
+            .await;
         scene.browser.key("Tab").await;
         scene.browser.insert(text).await;
     }
@@ -271,10 +320,16 @@ async fn only_the_applications_own_origin_frames_the_page_and_hears_of_it() {
     scene.browser.until("window.heard?.length > 0").await;
     let heard = scene.browser.eval("window.heard").await;
     let id = scene.connections().await[0]["id"].clone();
-    assert_eq!(heard, json!([{"type": "wellspring.connect", "status": "connected", "connection": id}]));
+    assert_eq!(
+        heard,
+        json!([{"type": "wellspring.connect", "status": "connected", "connection": id}])
+    );
     scene.end().await;
 }
 
 fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_else(|| panic!("{value}")).to_owned()
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("{value}"))
+        .to_owned()
 }
