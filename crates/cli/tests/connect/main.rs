@@ -1,5 +1,7 @@
 //! The connect page in a real browser, by keyboard alone.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+
 #[path = "../common/mod.rs"]
 mod common;
 
