@@ -1,4 +1,4 @@
-//! A real browser, driven over the `DevTools` protocol on a pipe: no port, no library.
+//! A real browser, driven over its debugging protocol on a pipe: no port, no library.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

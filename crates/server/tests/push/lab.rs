@@ -27,7 +27,6 @@ use wellspring_vault::MasterKey;
 /// A server with one tenant and its key.
 pub(crate) struct Lab {
     pub(crate) router: Router,
-    pub(crate) access: Arc<Access>,
     pub(crate) engine: EngineHandle,
     pub(crate) endpoints: Arc<Endpoints>,
     pub(crate) key: String,
@@ -84,8 +83,8 @@ impl Lab {
         let parts = AppParts {
             engine: engine.clone(),
             backend,
-            access: Arc::clone(&access),
             subscriptions: Arc::new(subscriptions.await.unwrap()),
+            access,
             intake: Arc::new(Pretend),
             clock,
             blobs,
@@ -96,7 +95,6 @@ impl Lab {
         };
         let lab = Self {
             router: router(parts),
-            access,
             engine,
             endpoints,
             key,
@@ -205,7 +203,7 @@ impl Reply {
         let faults = problem["errors"].as_array();
         let faults = faults.into_iter().flatten();
         faults
-            .map(|fault| text(fault.get("pointer").unwrap_or(&fault["parameter"])))
+            .map(|fault| text(fault.get("pointer").unwrap_or_else(|| &fault["parameter"])))
             .collect()
     }
 }
@@ -376,7 +374,6 @@ fn defaults(name: &str) -> Option<ConnectionDefaults> {
         optional: false,
     };
     (name != "feed").then(|| ConnectionDefaults {
-        attempts: None,
         schedule: Schedule::Manual,
         slow_plan: SlowPlan::default(),
         credential_fields: [field("user", false), field("password", true)].into(),
