@@ -95,7 +95,7 @@ impl<T> Driver<T> {
         for shard in shards {
             if let Some(owned) = self.leases.get_mut(shard) {
                 owned.draining = true;
-                owned.patience.get_or_insert(now.after(PATIENCE));
+                owned.patience.get_or_insert_with(|| now.after(PATIENCE));
             }
         }
         self.open_shards = self.minting_shards();
