@@ -315,6 +315,33 @@ fn a_node_that_lost_its_lease_does_nothing_more() {
     assert!(bench.fenced && bench.commits.is_empty() && bench.fetches.is_empty());
 }
 
+#[test]
+fn what_waits_for_an_erasure_that_comes_to_nothing_is_done_after_all() {
+    let mut bench = Bench::new(32);
+    bench.collect(1, URL, None);
+    bench.commit();
+    let id = *bench.stored.keys().next().unwrap();
+    let erase = || Request::Erase {
+        id,
+        tenant: TENANT,
+        actor: Actor::Operator,
+    };
+    for (key, origin) in [(Some(KEY), Origin::Caller(2)), (None, Origin::Inbox(7))] {
+        let request = erase();
+        bench.give(Event::Command(Command {
+            request,
+            key,
+            origin,
+        }));
+    }
+    bench.fail_commit(CommitError::KeysTaken(vec![0]));
+    assert_eq!(bench.replies.last(), Some(&(2, Answer::KeyTaken)));
+
+    let batch = bench.commit();
+    assert_eq!(batch.consumed, [7]);
+    assert_eq!(batch.writes[0].next_version(), None, "it was promised");
+}
+
 /// A driver that owns one shard, and what it wants done.
 struct Bench {
     driver: Driver<u32>,

@@ -179,7 +179,7 @@ impl World {
         let (node, order) = (attempt.node, attempt.order.clone());
         let Some(inputs) = inputs else {
             let away = failed(ErrorClass::UnknownError, "database_unavailable", None);
-            return self.ends(task, away);
+            return self.ends(task, &away);
         };
         let clock = self.node_now(node);
         let Some(provider) = self
@@ -210,12 +210,12 @@ impl World {
             return self.agenda.push(at, Occurrence::Act(task));
         }
         let Some(act) = attempt.script.pop_front() else {
-            return self.ends(task, RunResult::Asked);
+            return self.ends(task, &RunResult::Asked);
         };
         match act {
             Act::Rest(millis) => self.agenda.push(self.now + millis, Occurrence::Act(task)),
             Act::Hang => attempt.hanging = true,
-            Act::End(result) => self.ends(task, result),
+            Act::End(result) => self.ends(task, &result),
             Act::Ask(question, resume) => {
                 attempt.script.clear();
                 self.tell_node(task, Report::Question { question, resume });
@@ -295,8 +295,8 @@ impl World {
     }
 
     /// The attempt is over.
-    fn ends(&mut self, task: u64, result: RunResult) {
-        if result != RunResult::Asked {
+    fn ends(&mut self, task: u64, result: &RunResult) {
+        if *result != RunResult::Asked {
             self.remember(task, Word::Ended(result.clone()));
         }
         let Some(attempt) = self.attempts.remove(&task) else {
@@ -356,7 +356,7 @@ impl World {
             retry_at: None,
             revoked: false,
         };
-        self.ends(task, result);
+        self.ends(task, &result);
     }
 
     /// The node ends an attempt; its task may not notice at once.
@@ -397,7 +397,7 @@ impl World {
         let tasks: Vec<u64> = hanging.map(|(task, _)| *task).collect();
         for task in tasks {
             let result = failed(ErrorClass::ConnectionFailure, "timeout", None);
-            self.ends(task, result);
+            self.ends(task, &result);
         }
     }
 

@@ -365,16 +365,17 @@ impl World {
     /// Looks for changes that do not reach an endpoint that is well.
     pub(crate) fn check_reach(&mut self, healthy: &dyn Fn(Shard) -> bool, calm: i64) {
         let late = self.endpoints.iter().find_map(|endpoint| {
-            let well = endpoint.is_well() && endpoint.down.until < calm - HOUR;
-            let well = well && endpoint.gone.until < calm - HOUR - DAY;
-            let well = well && endpoint.throttling.until < calm - HOUR;
+            // What failed while it was not well waits for its plan, whose last gaps are a day.
+            let windows = [endpoint.down, endpoint.gone, endpoint.throttling];
+            let over = windows.iter().all(|window| window.until < calm - 2 * DAY);
+            let well = endpoint.is_well() && over;
             if !well || endpoint.took_at < calm - 12 * HOUR {
                 return None;
             }
             let late = endpoint
                 .missing
                 .iter()
-                .find(|((shard, _), missing)| missing.since < calm - HOUR && healthy(*shard));
+                .find(|((shard, _), missing)| missing.since < calm - 2 * HOUR && healthy(*shard));
             late.map(|(place, _)| format!("{place:?} to {}", endpoint.subscription.url))
         });
         if let Some(seen) = late {

@@ -181,15 +181,11 @@ impl World {
         if self.dice.permille(20) && !self.calm {
             tenant = self.dice.pick(&self.callers.tenants).unwrap_or(tenant);
         }
-        let wish = match wish {
-            Wish::Upload(document) => Wish::Upload(Box::new(Document {
-                tenant,
-                account,
-                connection: id,
-                ..*document
-            })),
-            wish => wish,
-        };
+        let mut wish = wish;
+        if let Wish::Upload(document) = &mut wish {
+            (document.tenant, document.account) = (tenant, account);
+            document.connection = id;
+        }
         if let Wish::Credentials { credentials, from } = &wish {
             let given = credentials.as_bytes().to_vec();
             self.model.links.replaced.insert(given, *from);

@@ -149,7 +149,7 @@ fn questions_are_answered_in_steps_expire_and_survive_a_crash() {
     stage.run(9 * MINUTE + 30 * SECOND);
     let heard = stage.heard();
     assert_eq!(heard[heard.len() - 2..], ["question deleted", "retrying"]);
-    let outcome = stage.link().connection.outcome.clone();
+    let outcome = stage.link().connection.outcome;
     assert_eq!(
         outcome.map(|outcome| outcome.kind),
         Some(OutcomeKind::UserTooSlow)

@@ -144,8 +144,12 @@ fn throttling_and_maintenance_wait_without_spending_anything() {
             assert_eq!(bench.connection.retries, 0);
         }
         bench.begin();
-        bench.fail(class);
+        let step = bench.fail(class);
         assert!(bench.connection.next().unwrap().at > bench.now);
+        // The next fetch is another: it begins without the answers of this one.
+        for slot in [Slot::Resume, Slot::Answer] {
+            assert!(step.secrets.contains(&SecretWrite::Delete(slot)));
+        }
     }
 }
 
@@ -492,6 +496,22 @@ fn an_abandoned_repair_leaves_everything_as_it_was() {
         ..bench.connection.clone()
     };
     assert_eq!(after, before);
+
+    // The same when the person ends it with a button.
+    bench.step(Input::CredentialsReplaced {
+        credentials: sealed("another"),
+        from: CredentialsFrom::Repair,
+        actor: Actor::Person(before.account),
+    });
+    bench.begin();
+    bench.ask(None);
+    let step = bench.answer(Action::Stop);
+    assert_eq!(bench.connection.state, before.state);
+    assert_eq!(bench.connection.access, before.access);
+    assert!(step.secrets.contains(&SecretWrite::Move(
+        Slot::PreviousCredentials,
+        Slot::Credentials
+    )));
 
     // One that succeeds keeps the new credentials.
     bench.step(Input::CredentialsReplaced {

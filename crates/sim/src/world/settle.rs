@@ -174,4 +174,4 @@ fn is_empty(driver: &Driver<u64>) -> bool {
 }
 
 /// Longer than any gap, pause or clock jump.
-const LONGEST: i64 = 30 * HOUR;
+const LONGEST: i64 = 40 * HOUR;

@@ -83,9 +83,10 @@ pub(super) fn step(
     )?;
     let legacy = rules.tenants.by_id.get(&next.tenant);
     let legacy = legacy.is_some_and(|rules| rules.legacy_waiting);
-    let shown = match next.state() {
-        ConnectionState::Retrying if legacy => ConnectionState::Waiting,
-        state => state,
+    let shown = if legacy && next.state() == ConnectionState::Retrying {
+        ConnectionState::Waiting
+    } else {
+        next.state()
     };
     let good = write.attempt.is_some()
         && next.outcome != was.outcome

@@ -465,9 +465,11 @@ impl Seen<'_> {
             if self.at.is_some() || self.lasted() {
                 wait_fits(*due, at, retry_at, class)?;
             }
-            after.connection.state = match &self.before.connection.state {
-                State::Uploading { .. } => State::Uploading { fetch, due: *due },
-                _ => State::Connecting { fetch, due: *due },
+            let uploading = matches!(self.before.connection.state, State::Uploading { .. });
+            after.connection.state = if uploading {
+                State::Uploading { fetch, due: *due }
+            } else {
+                State::Connecting { fetch, due: *due }
             };
             return Ok(("attempt failed", after));
         }
