@@ -377,6 +377,7 @@ fn defaults(name: &str) -> Option<ConnectionDefaults> {
         schedule: Schedule::Manual,
         slow_plan: SlowPlan::default(),
         credential_fields: [field("user", false), field("password", true)].into(),
+        attempts: None,
     })
 }
 
