@@ -176,7 +176,8 @@ function ended() {
 }
 
 function connected(kind) {
-  const count = documents ?? connection.documents ?? 0;
+  // What the page was told while the fetch went on may lag behind what it reads at its end.
+  const count = connection.documents ?? documents ?? 0;
   const came =
     count === 0
       ? "There are no documents yet. New ones are fetched as they appear."

@@ -17,6 +17,7 @@ use wellspring_engine::{
 use super::Broken;
 
 mod said;
+mod timing;
 mod transition;
 
 /// What a step is judged by besides the state before it.

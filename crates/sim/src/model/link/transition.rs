@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use wellspring_core::connection::{
-    Action, Attempt, BeforeRepair, Connection, CredentialsFrom, Fetch, InteractionWrite, Next,
+    Action, Attempt, BeforeRepair, Connection, CredentialsFrom, Fetch, InteractionWrite,
     SecretWrite, Slot, State, Trigger,
 };
 use wellspring_core::interaction::{Closed, Code, Question};
-use wellspring_core::schedule::{SlowPlan, phase_seed};
+use wellspring_core::schedule::SlowPlan;
 use wellspring_core::{
     Access, Cause, Change, Disposition, ErrorClass, IncarnationId, InteractionId, LastOutcome,
     OnQuestionExpired, OutcomeKind, Reason, Sealed, Timestamp, document,
 };
 use wellspring_engine::{ConnectionWrite, Report, RunResult};
 
+use super::timing::{forget, require, scheduled, wait_fits};
 use super::{Link, Links, Rules, Told, Word};
 
 type Judged = Result<(&'static str, Link), String>;
@@ -750,51 +751,6 @@ impl Told {
             Word::Ended(RunResult::Failed { error, .. }) => Some(error) == attempt.error.as_ref(),
             Word::Report(_) | Word::Ended(RunResult::Asked) => false,
         }
-    }
-}
-
-/// When the schedule wants the next fetch.
-fn scheduled(connection: &Connection, at: Timestamp) -> Option<Next> {
-    let mended = !matches!(connection.access, Access::ReauthRequired | Access::Revoked);
-    if !mended || connection.config.paused {
-        return None;
-    }
-    let seed = phase_seed(connection.id);
-    let due = connection.config.schedule.next(at, at, seed)?;
-    Some(Next {
-        at: due,
-        reason: Reason::Schedule,
-    })
-}
-
-fn forget(after: &mut Link) {
-    after.slots.remove(&Slot::Resume);
-    after.slots.remove(&Slot::Answer);
-}
-
-/// The source's own word counts; else the plan of the class does.
-fn wait_fits(
-    due: Timestamp,
-    at: Timestamp,
-    told: Option<Timestamp>,
-    class: ErrorClass,
-) -> Result<(), String> {
-    let fits = match (told, class.policy()) {
-        (Some(told), _) => due == told.max(at.after(Duration::from_secs(1))),
-        (None, Some(plan)) => {
-            let least = plan.base.min(plan.cap.mul_f64(0.79));
-            at.after(least) <= due && due <= at.after(plan.cap)
-        }
-        (None, None) => false,
-    };
-    require(fits, "it is tried again at another time")
-}
-
-fn require(holds: bool, otherwise: &str) -> Result<(), String> {
-    if holds {
-        Ok(())
-    } else {
-        Err(otherwise.to_owned())
     }
 }
 
