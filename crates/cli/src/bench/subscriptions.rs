@@ -250,6 +250,9 @@ async fn fill(path: &Path, subscriptions: usize, tenants: usize) -> Result<()> {
     let mut owners = Vec::new();
     let backend = Arc::new(store.clone());
     let access = Access::load(backend, vault.clone(), Arc::new(SystemClock)).await?;
+    access
+        .create_tenant(crate::wiring::DEFAULT_TENANT, None)
+        .await?;
     for n in 0..tenants.min(subscriptions) {
         owners.push(access.create_tenant(&format!("tenant {n}"), None).await?);
     }

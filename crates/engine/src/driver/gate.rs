@@ -371,7 +371,8 @@ impl Gate {
     }
 }
 
-/// The window of `per_minute`: a start may be repeated once it has left every minute that holds it.
-const JUST_OVER_A_MINUTE: std::time::Duration = std::time::Duration::from_millis(60_001);
+/// The window of `per_minute`: a minute, and what calls may be late on their way to the source,
+/// so that it counts no more in any minute of its own either.
+const JUST_OVER_A_MINUTE: std::time::Duration = std::time::Duration::from_secs(61);
 /// How long one answer can keep a lane still.
 const LONGEST_PAUSE: std::time::Duration = std::time::Duration::from_secs(3_600);
