@@ -16,8 +16,10 @@ use tokio::net::{UnixListener, UnixStream};
 use wellspring_core::ApiKeyId;
 use wellspring_engine::Tasks;
 
+use crate::backup;
 use crate::config::Config;
 use crate::data_dir;
+use crate::rotation;
 use crate::wiring::{self, Opened};
 
 /// What an operator wants of a database.
@@ -39,6 +41,8 @@ pub(crate) enum Request {
         /// Which.
         id: ApiKeyId,
     },
+    /// Another master key.
+    RotateMaster(rotation::Step),
     /// A consistent copy of the database.
     Backup {
         /// Where to.
@@ -167,13 +171,12 @@ async fn perform(opened: &Opened, request: Request) -> Result<Value> {
             }
             Ok(json!({"id": id}))
         }
+        Request::RotateMaster(step) => rotation::perform(opened, step).await,
         Request::Backup { target } => {
-            let Some(sqlite) = &opened.sqlite else {
+            let (Some(sqlite), Some(blobs)) = (&opened.sqlite, &opened.blob_folder) else {
                 bail!("with PostgreSQL, use pg_dump or the backups of your PostgreSQL service");
             };
-            sqlite.backup(&target).await?;
-            let bytes = std::fs::metadata(&target).map_or(0, |metadata| metadata.len());
-            Ok(json!({"file": target, "bytes": bytes}))
+            backup::write(sqlite, blobs, &target).await
         }
         Request::Check => {
             opened.backend.ping().await?;

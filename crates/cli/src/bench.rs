@@ -6,10 +6,12 @@ use clap::Subcommand;
 mod backlog;
 mod churn;
 mod collect;
+mod connections;
 mod limit;
 mod load;
 mod report;
 mod store;
+mod subscriptions;
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
@@ -22,6 +24,10 @@ pub(crate) enum Bench {
     Churn(churn::Churn),
     /// Disk use and start-up time with many collections waiting for a retry
     Backlog(backlog::Backlog),
+    /// Many connections: fetched as they come due, and drained when they are overdue
+    Connections(connections::Connections),
+    /// Changes on their way to webhooks, with few and with many subscriptions
+    Subscriptions(subscriptions::Subscriptions),
     /// The same three HTTP exchanges without a store; `collect` runs it for comparison
     #[command(hide = true)]
     LimitServer(limit::LimitServer),
@@ -34,6 +40,8 @@ pub(crate) async fn run(bench: Bench) -> Result<()> {
         Bench::Store(bench) => store::run(bench).await,
         Bench::Churn(bench) => churn::run(bench).await,
         Bench::Backlog(bench) => backlog::run(bench).await,
+        Bench::Connections(bench) => connections::run(bench).await,
+        Bench::Subscriptions(bench) => subscriptions::run(bench).await,
         Bench::LimitServer(server) => limit::run(server).await,
     }
 }

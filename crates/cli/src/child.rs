@@ -222,6 +222,32 @@ pub(crate) async fn send(
     Ok(client.send(request).await?)
 }
 
+/// Sends a body of this type with the demo's key.
+pub(crate) async fn send_as(
+    client: &Client,
+    method: http::Method,
+    url: &str,
+    content_type: &str,
+    body: bytes::Bytes,
+) -> Result<Response> {
+    let mut headers = http::HeaderMap::new();
+    headers.insert(
+        http::header::AUTHORIZATION,
+        format!("Bearer {KEY}").parse()?,
+    );
+    headers.insert(http::header::CONTENT_TYPE, content_type.parse()?);
+    let target = Target::parse(url, &AddressPolicy::unrestricted())?;
+    let request = Request {
+        method,
+        target,
+        headers,
+        body,
+        deadline: Duration::from_secs(10),
+        max_body: 16 << 20,
+    };
+    Ok(client.send(request).await?)
+}
+
 fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

@@ -10,7 +10,7 @@ use wellspring_connectors::Connectors;
 use wellspring_core::{SourceName, TenantId};
 use wellspring_delivery::{Secrets, SigningSecret};
 use wellspring_outbound::{AddressPolicy, Target, check_resolves};
-use wellspring_server::{Access, Intake};
+use wellspring_server::{Access, Intake, SourceInfo};
 
 /// Checks what `POST /collect` names.
 #[derive(Debug)]
@@ -67,6 +67,16 @@ impl Intake for Checks {
 
     fn check_url<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<(), String>> {
         Box::pin(self.check(url))
+    }
+
+    fn source(&self, name: &SourceName) -> Option<SourceInfo> {
+        let sources = self.connectors.sources();
+        let source = sources.get(name)?;
+        Some(SourceInfo {
+            name: source.name.clone(),
+            connector: source.connector.as_str(),
+            connections: source.connections.clone(),
+        })
     }
 
     fn source_names(&self) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! The one binary.
 
 mod admin;
+mod backup;
 mod bench;
 mod child;
 mod command;
@@ -9,7 +10,9 @@ mod data_dir;
 mod error;
 mod intake;
 mod logging;
+mod master_key;
 mod output;
+mod rotation;
 mod wiring;
 
 use std::net::SocketAddr;

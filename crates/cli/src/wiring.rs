@@ -5,24 +5,39 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use secrecy::ExposeSecret;
 use wellspring_connectors::{Connectors, SourceFolder, Sources};
-use wellspring_delivery::{CallbackOptions, Callbacks};
+use wellspring_delivery::{Deliveries, DeliveryOptions, DeliveryParts, StoredFiles};
 use wellspring_engine::{
-    Backend, Clock, Engine, EngineHandle, EngineParts, StoreError, SystemClock, Tasks, random_seed,
+    Backend, Blobs, Clock, Engine, EngineHandle, EngineParts, StoreError, SystemClock, Tasks,
+    random_seed,
 };
 use wellspring_outbound::{AddressPolicy, ClientOptions};
-use wellspring_server::{Access, Vault};
-use wellspring_store::{PostgresOptions, PostgresStore, SqliteOptions, SqliteStore};
+use wellspring_server::{Access, AccessError, open_vault};
+use wellspring_store::{
+    FolderBlobs, PostgresBlobs, PostgresOptions, PostgresStore, SealedBlobs, SqliteOptions,
+    SqliteStore,
+};
+use wellspring_vault::{MasterKey, Vault};
 
 use crate::config::Config;
 use crate::data_dir::{self, Lock};
 use crate::error::{Code, coded};
 use crate::intake::{CallbackSecrets, Checks};
+use crate::master_key::{self, Keeper};
 
 /// An opened database with what belongs to it.
 pub(crate) struct Opened {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) sqlite: Option<SqliteStore>,
+    /// The documents' bytes, where they are files.
+    pub(crate) blob_folder: Option<FolderBlobs>,
+    /// The documents' bytes, sealed on their way.
+    pub(crate) blobs: Arc<dyn Blobs>,
     pub(crate) access: Arc<Access>,
+    /// Shared with everything that seals.
+    pub(crate) vault: Vault,
+    pub(crate) keeper: Keeper,
+    /// One rotation of the master key at a time.
+    pub(crate) rotating: tokio::sync::Mutex<()>,
     pub(crate) clock: Arc<dyn Clock>,
     /// Held for as long as the database is used.
     pub(crate) lock: Option<Lock>,
@@ -31,55 +46,82 @@ pub(crate) struct Opened {
 /// Opens the configured database, taking the data folder where it is SQLite.
 pub(crate) async fn open(config: &Config) -> Result<Opened> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let (backend, sqlite, lock, key): (Arc<dyn Backend>, _, _, _) = match &config.database {
+    let opened = match &config.database {
         Some(url) => {
-            let Some(key) = &config.master_key else {
+            if config.master_key.is_none() {
                 return Err(coded(
                     Code::MasterKeyMissing,
                     "with PostgreSQL, WELLSPRING_MASTER_KEY (or WELLSPRING_MASTER_KEY_FILE) must be set",
                 ));
-            };
-            let key = data_dir::master_key(&config.data_dir, Some(key), false)?;
+            }
+            let keys = master_key::read(&config.data_dir, config.master_key.as_ref(), false)?;
             let store =
                 PostgresStore::connect(url.expose_secret(), PostgresOptions::default()).await;
             let store = store.map_err(database_error)?;
-            (Arc::new(store), None, None, key)
+            let blobs = Place::Database(PostgresBlobs::new(&store));
+            (Arc::new(store) as Arc<dyn Backend>, None, None, keys, blobs)
         }
         None => {
             let lock = data_dir::lock(&config.data_dir)?;
-            let key = {
-                let is_new = !config.sqlite_path().exists();
-                data_dir::master_key(&config.data_dir, config.master_key.as_ref(), is_new)?
-            };
+            let is_new = !config.sqlite_path().exists();
+            let keys = master_key::read(&config.data_dir, config.master_key.as_ref(), is_new)?;
             let store = SqliteStore::open(&config.sqlite_path(), &SqliteOptions::default())
                 .map_err(database_error)?;
-            (Arc::new(store.clone()), Some(store), Some(lock), key)
+            let folder = FolderBlobs::open(&data_dir::blobs(&config.data_dir))
+                .map_err(|error| coded(Code::DatabaseUnavailable, error))?;
+            let backend = Arc::new(store.clone()) as Arc<dyn Backend>;
+            (
+                backend,
+                Some(store),
+                Some(lock),
+                keys,
+                Place::Folder(folder),
+            )
         }
     };
-    let vault = Vault::new(&key);
-    let known = backend
-        .put_meta("master_key_fingerprint", vault.fingerprint())
-        .await
-        .map_err(database_error)?;
-    if known != vault.fingerprint() {
-        return Err(coded(
-            Code::MasterKeyMismatch,
-            "the master key is not the one that this database was made with: nothing in it could be decrypted",
-        ));
+    let (backend, sqlite, lock, (keeper, keys), place) = opened;
+    let vault = open_vault(backend.as_ref(), &keys, clock.now()).await;
+    let vault = vault.map_err(vault_error)?;
+    if let Keeper::Folder(folder) = &keeper {
+        master_key::settle(folder, &vault.fingerprint())?;
     }
     let life = random_seed() >> 1;
     backend
         .put_meta("log_life", life.to_string())
         .await
         .map_err(database_error)?;
-    let access = Access::load(Arc::clone(&backend), vault, Arc::clone(&clock)).await?;
+    let access = Access::load(Arc::clone(&backend), vault.clone(), Arc::clone(&clock)).await?;
+    let (blobs, blob_folder) = place.sealed(&vault);
     Ok(Opened {
         backend,
         sqlite,
+        blob_folder,
+        blobs,
         access: Arc::new(access),
+        vault,
+        keeper,
+        rotating: tokio::sync::Mutex::default(),
         clock,
         lock,
     })
+}
+
+/// Where the documents' bytes are.
+enum Place {
+    Folder(FolderBlobs),
+    Database(PostgresBlobs),
+}
+
+impl Place {
+    fn sealed(self, vault: &Vault) -> (Arc<dyn Blobs>, Option<FolderBlobs>) {
+        match self {
+            Self::Folder(folder) => {
+                let blobs = SealedBlobs::new(folder.clone(), vault.clone());
+                (Arc::new(blobs), Some(folder))
+            }
+            Self::Database(blobs) => (Arc::new(SealedBlobs::new(blobs, vault.clone())), None),
+        }
+    }
 }
 
 /// The parts of a running node.
@@ -97,15 +139,16 @@ pub(crate) fn start(
     tasks: &Tasks,
 ) -> Result<Node> {
     let table = Arc::new(sources.table());
-    let connectors = connectors(sources, &opened.clock)?;
-    let callbacks = callbacks(config, opened)?;
+    let connectors = connectors(sources, &opened.clock, &opened.vault)?;
     let parts = EngineParts {
         store: Arc::clone(&opened.backend),
         connector: Arc::<Connectors>::clone(&connectors),
-        channel: Arc::new(callbacks),
+        channel: Arc::new(deliveries(config, opened)?),
         clock: Arc::clone(&opened.clock),
         limits: config.limits,
         sources: table,
+        tenants: Arc::new(opened.access.tenant_rules()),
+        blobs: Arc::clone(&opened.blobs),
     };
     let checks = Arc::new(Checks::new(Arc::clone(&connectors), policy(config)));
     Ok(Node {
@@ -116,7 +159,11 @@ pub(crate) fn start(
 }
 
 /// Makes the client of sources.
-pub(crate) fn connectors(sources: Sources, clock: &Arc<dyn Clock>) -> Result<Arc<Connectors>> {
+pub(crate) fn connectors(
+    sources: Sources,
+    clock: &Arc<dyn Clock>,
+    vault: &Vault,
+) -> Result<Arc<Connectors>> {
     let options = ClientOptions {
         max_idle_per_host: 512,
         ..ClientOptions::default()
@@ -125,17 +172,28 @@ pub(crate) fn connectors(sources: Sources, clock: &Arc<dyn Clock>) -> Result<Arc
         Arc::new(sources),
         options,
         Arc::clone(clock),
+        vault.clone(),
     )?))
 }
 
-/// Makes the client of callbacks.
-pub(crate) fn callbacks(config: &Config, opened: &Opened) -> Result<Callbacks> {
-    let secrets = Arc::new(CallbackSecrets::new(Arc::clone(&opened.access)));
-    Ok(Callbacks::new(
+/// Makes a vault for commands that try sources and open nothing that is kept.
+pub(crate) fn passing_vault(clock: &Arc<dyn Clock>) -> Vault {
+    Vault::create(MasterKey::generate(), clock.now().as_millis())
+}
+
+/// Makes the client of callbacks, webhooks and receivers of documents.
+pub(crate) fn deliveries(config: &Config, opened: &Opened) -> Result<Deliveries> {
+    let files = StoredFiles::new(Arc::clone(&opened.backend) as _, Arc::clone(&opened.blobs));
+    let parts = DeliveryParts {
+        secrets: Arc::new(CallbackSecrets::new(Arc::clone(&opened.access))),
+        vault: opened.vault.clone(),
+        files: Arc::new(files),
+        clock: Arc::clone(&opened.clock),
+    };
+    Ok(Deliveries::new(
         policy(config),
-        CallbackOptions::default(),
-        secrets,
-        Arc::clone(&opened.clock),
+        DeliveryOptions::default(),
+        parts,
     )?)
 }
 
@@ -158,6 +216,25 @@ pub(crate) fn database_error(error: StoreError) -> anyhow::Error {
             coded(Code::DatabaseRefused, error)
         }
         StoreError::Unavailable(_) | StoreError::Fenced => coded(Code::DatabaseUnavailable, error),
+    }
+}
+
+fn vault_error(error: AccessError) -> anyhow::Error {
+    match error {
+        AccessError::Store(error) => database_error(error),
+        AccessError::MasterKey => coded(
+            Code::MasterKeyMismatch,
+            "the master key is not the one that this database was made with: nothing in it could be decrypted",
+        ),
+        AccessError::Keyring(_)
+        | AccessError::Sealed { .. }
+        | AccessError::Decode { .. }
+        | AccessError::UnknownTenant(_)
+        | AccessError::NameTaken(_)
+        | AccessError::Name
+        | AccessError::Secret
+        | AccessError::Key
+        | AccessError::KeyTaken => error.into(),
     }
 }
 

@@ -132,6 +132,51 @@ async fn a_postgresql_that_is_away_refuses_new_work_and_loses_nothing_of_the_old
     database.remove().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_not_restarted_goes_on_through_a_rotation_of_the_master_key() {
+    let database = Database::create().await;
+    let world = World::start("{ interval: 50ms, rate: 1.5, max_delay: 500ms, max_retries: 100 }");
+    let old = Server::start(world.serve(Some(&database.url)))
+        .await
+        .unwrap();
+    let file = world.folder.path().join("made");
+    std::fs::write(&file, "a5".repeat(32)).unwrap();
+    let file = file.display().to_string();
+    let rotate = |key: &str, step: &[&str]| {
+        let mut command = std::process::Command::new(common::program());
+        command.args(["key", "rotate-master"]).args(step);
+        command.env("WELLSPRING_DATABASE_URL", &database.url);
+        command.env("WELLSPRING_MASTER_KEY", key.repeat(32));
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), said)
+    };
+    let (done, said) = rotate("5a", &["--new-key-file", &file]);
+    assert!(done, "{said}");
+
+    let other = World::start("{ interval: 50ms, rate: 1.5, max_delay: 500ms, max_retries: 100 }");
+    let start = |key: &str| {
+        let mut start = other.serve(Some(&database.url));
+        let given = ("WELLSPRING_MASTER_KEY".to_owned(), key.repeat(32));
+        start.environment.push(given);
+        start
+    };
+    let new = Server::start(start("a5")).await.unwrap();
+    let (done, said) = rotate("5a", &["--finish"]);
+    assert!(!done && said.contains("lock out"), "{said}");
+    let (done, said) = rotate("a5", &["--finish"]);
+    assert!(done, "{said}");
+
+    for server in [&old, &new] {
+        let accepted = request_id(&world.post(server, "internet", None).await.unwrap());
+        world.until_status(server, &accepted, "delivered").await;
+    }
+    let refused = rotate("5a", &["--finish"]);
+    assert!(!refused.0 && refused.1.contains("WS0002"), "{}", refused.1);
+    drop((old, new));
+    database.remove().await;
+}
+
 /// A database of this test's own.
 struct Database {
     admin: String,

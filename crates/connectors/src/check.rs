@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use wellspring_core::{Error, SourceName, Timestamp};
 
-use crate::connectors::Asked;
+use crate::http::Asked;
 
 /// How one call to a source went; holds nothing of what the source said.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -30,7 +30,7 @@ pub struct CheckReport {
 }
 
 impl CheckReport {
-    pub(crate) fn new(source: SourceName, asked: &Asked<'_>, duration: Duration) -> Self {
+    pub(crate) fn new(source: SourceName, asked: &Asked, duration: Duration) -> Self {
         let failed = asked.outcome.as_ref().err();
         Self {
             source,
@@ -39,8 +39,8 @@ impl CheckReport {
             bytes: asked.body_bytes,
             duration,
             error: failed.map(|failed| failed.error.clone()),
-            rule: failed.and_then(|failed| failed.rule.map(str::to_owned)),
-            detail: failed.and_then(|failed| failed.detail.clone()),
+            rule: failed.and_then(|failed| failed.rule.as_deref().map(str::to_owned)),
+            detail: failed.and_then(|failed| failed.detail.as_deref().map(str::to_owned)),
             retry_at: failed.and_then(|failed| failed.retry_at),
         }
     }

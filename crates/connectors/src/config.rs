@@ -1,5 +1,6 @@
 //! One source file: what may stand in it, and what that means.
 
+mod connections;
 mod fault;
 mod file;
 mod headers;
@@ -8,9 +9,12 @@ mod retry;
 use std::time::Duration;
 
 use http::HeaderMap;
-use wellspring_core::{CollectionPolicy, RuleTable, SourceName};
-use wellspring_engine::Source;
+use wellspring_core::{CollectionPolicy, Rule, RuleTable, SourceName};
+use wellspring_engine::{ConnectionDefaults, Source};
 use wellspring_outbound::{AddressPolicy, Target};
+
+use crate::Native;
+use crate::sandbox_bank::SandboxBank;
 
 pub use fault::ConfigError;
 use fault::Faults;
@@ -33,11 +37,15 @@ pub struct SourceConfig {
     pub policy: CollectionPolicy,
     /// How many calls to it may be in flight.
     pub concurrency: u32,
+    /// How many fetches may begin in any minute.
+    pub per_minute: Option<u32>,
+    /// What its connections need; none where it only serves collections.
+    pub connections: Option<ConnectionDefaults>,
     /// The largest answer that is taken, in bytes.
     pub max_body: usize,
     /// What every call sends.
     pub headers: HeaderMap,
-    /// Its own rules, then the shipped ones.
+    /// Its own rules, then those of its kind, then the shipped ones.
     pub rules: RuleTable,
 }
 
@@ -46,6 +54,8 @@ pub struct SourceConfig {
 pub enum ConnectorKind {
     /// One `GET`, answered with one JSON document.
     HttpJson,
+    /// The bank of the sandbox.
+    SandboxBank,
 }
 
 impl SourceConfig {
@@ -67,19 +77,39 @@ impl SourceConfig {
         let target = faults.read("url", &file.url, |text| {
             Target::parse(text, &AddressPolicy::unrestricted())
         });
+        if let (Some(kind), Some(target)) = (connector, &target)
+            && kind.native().is_some()
+            && target.uri().query().is_some()
+        {
+            // Paths and queries of its own are put behind it.
+            let line = Some(file.url.referenced.line());
+            faults.add(
+                line,
+                format!("`url` of {} must have no query", kind.as_str()),
+            );
+        }
         let timeout = faults.read_or(
             "timeout",
             file.timeout.as_ref(),
             Self::DEFAULT_TIMEOUT,
             |text| fault::duration(text, Some(MAX_TIMEOUT)),
         );
-        let policy = retry::policy(file.retry.as_ref(), file.deliver.as_ref(), &mut faults);
+        let policy = retry::policy(
+            file.retry.as_ref().map(|block| &block.value),
+            file.deliver.as_ref().map(|block| &block.value),
+            &mut faults,
+        );
+        let connections = connector
+            .and_then(|kind| connections::connections(kind, &file, policy.collect, &mut faults));
         let concurrency = faults.read_or(
             "concurrency",
             file.concurrency.as_ref(),
             Source::DEFAULT_CONCURRENCY,
             |text| fault::number(text, 1, MAX_CONCURRENCY),
         );
+        let per_minute = faults.read_or("per_minute", file.per_minute.as_ref(), None, |text| {
+            fault::number(text, 1, MAX_PER_MINUTE).map(Some)
+        });
         let max_body = faults.read_or(
             "max_body",
             file.max_body.as_ref(),
@@ -87,7 +117,12 @@ impl SourceConfig {
             |text| fault::number(text, 1, MAX_BODY),
         );
         let headers = headers::headers(file.headers.unwrap_or_default(), &mut faults);
-        let rules = rules(file.rules.unwrap_or_default(), &mut faults);
+        let shipped = connector.and_then(ConnectorKind::native).map(Native::rules);
+        let rules = rules(
+            file.rules.unwrap_or_default(),
+            &shipped.unwrap_or_default(),
+            &mut faults,
+        );
         match (name, connector, target, faults.into_errors()) {
             (Some(name), Some(connector), Some(target), errors) if errors.is_empty() => Ok(Self {
                 name,
@@ -96,6 +131,8 @@ impl SourceConfig {
                 timeout,
                 policy,
                 concurrency,
+                per_minute,
+                connections,
                 max_body,
                 headers,
                 rules,
@@ -107,12 +144,21 @@ impl SourceConfig {
 
 impl ConnectorKind {
     /// Every kind there is.
-    pub const ALL: [Self; 1] = [Self::HttpJson];
+    pub const ALL: [Self; 2] = [Self::HttpJson, Self::SandboxBank];
 
     /// Returns the name used in source files.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::HttpJson => "http_json",
+            Self::SandboxBank => "sandbox_bank",
+        }
+    }
+
+    /// Returns what fetches its connections; `None` for a kind that only serves collections.
+    pub fn native(self) -> Option<&'static dyn Native> {
+        match self {
+            Self::HttpJson => None,
+            Self::SandboxBank => Some(&SandboxBank),
         }
     }
 
@@ -127,7 +173,12 @@ fn source_name(text: &str) -> Result<SourceName, &'static str> {
         .map_err(|_unfit| "must be 1 to 64 of a-z, 0-9, `-` and `_`")
 }
 
-fn rules(own: Vec<LinedRule>, faults: &mut Faults) -> RuleTable {
+fn rules(own: Vec<LinedRule>, of_kind: &[Rule], faults: &mut Faults) -> RuleTable {
+    let shipped = || {
+        RuleTable::shipped()
+            .with_first(of_kind.to_vec())
+            .unwrap_or_else(|_untested| RuleTable::shipped())
+    };
     let lines: Vec<_> = own
         .iter()
         .map(|rule| (rule.value.name.clone(), rule.referenced.line()))
@@ -139,7 +190,7 @@ fn rules(own: Vec<LinedRule>, faults: &mut Faults) -> RuleTable {
         rule.matcher.header = header.map(|name| name.to_ascii_lowercase());
         rule
     });
-    match RuleTable::shipped().with_first(own.collect()) {
+    match shipped().with_first(own.collect()) {
         Ok(table) => table,
         Err(error) => {
             let line = lines.iter().find(|(name, _)| *name == error.rule);
@@ -150,13 +201,16 @@ fn rules(own: Vec<LinedRule>, faults: &mut Faults) -> RuleTable {
                 error.rule
             );
             faults.add(line.map(|(_, line)| *line), reason);
-            RuleTable::shipped()
+            shipped()
         }
     }
 }
 
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 const MAX_CONCURRENCY: u32 = 4096;
+const MAX_PER_MINUTE: u32 = 60_000;
+/// How often a connection is fetched when nobody says.
+const DEFAULT_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
 const MAX_BODY: usize = 256 * 1024 * 1024;
 
 #[cfg(test)]

@@ -2,13 +2,18 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::StatusCode;
 use tokio::time::Instant;
-use wellspring_core::{Error, ErrorClass, SourceName, Timestamp};
-use wellspring_engine::{Clock, Connector, FetchOrder, FetchResult};
+use wellspring_core::{Action, Error, ErrorClass, SourceName};
+use wellspring_engine::{
+    Clock, Connector, FetchOrder, FetchResult, RunInputs, RunOrder, RunResult,
+};
 use wellspring_outbound::{AddressPolicy, Client, ClientError, ClientOptions};
+use wellspring_vault::Vault;
 
-use crate::{CheckReport, ConnectorKind, SourceConfig, Sources, http_json};
+use crate::http::Http;
+use crate::{
+    CheckReport, ConnectorKind, Failed, Finished, Session, SourceConfig, Sources, Stop, http_json,
+};
 
 /// Asks the configured sources, each in its own way.
 #[derive(Debug)]
@@ -16,12 +21,14 @@ pub struct Connectors {
     sources: RwLock<Arc<Sources>>,
     client: Client,
     clock: Arc<dyn Clock>,
+    vault: Vault,
 }
 
 impl Connectors {
     /// Begins with `sources`, which may be replaced at any time.
     ///
     /// Every address may be reached, since the operator wrote the URLs.
+    /// The vault opens and seals what connectors keep.
     ///
     /// # Errors
     ///
@@ -30,11 +37,13 @@ impl Connectors {
         sources: Arc<Sources>,
         options: ClientOptions,
         clock: Arc<dyn Clock>,
+        vault: Vault,
     ) -> Result<Self, ClientError> {
         Ok(Self {
             sources: RwLock::new(sources),
             client: Client::new(AddressPolicy::unrestricted(), options)?,
             clock,
+            vault,
         })
     }
 
@@ -51,11 +60,15 @@ impl Connectors {
 
     /// Asks a source once and says how it went; `None` if it is not configured.
     ///
+    /// A source of connections is asked whether it answers at all; nobody is logged in.
     /// It takes no part in budgets, breakers or concurrency.
     pub async fn check(&self, name: &SourceName) -> Option<CheckReport> {
-        let source = self.source(name)?;
+        let http = self.http(self.source(name)?);
         let started = Instant::now();
-        let asked = self.ask(&source).await;
+        let asked = match http.kind().native() {
+            None => http_json::ask(&http).await,
+            Some(_) => http.check().await,
+        };
         Some(CheckReport::new(name.clone(), &asked, started.elapsed()))
     }
 
@@ -64,65 +77,123 @@ impl Connectors {
         sources.get(name).map(Arc::clone)
     }
 
-    async fn ask<'s>(&self, source: &'s SourceConfig) -> Asked<'s> {
+    fn http(&self, source: Arc<SourceConfig>) -> Http {
+        Http::new(self.client.clone(), source, Arc::clone(&self.clock))
+    }
+
+    async fn collected(&self, name: &SourceName) -> Result<Bytes, Failed> {
+        let source = self.source(name).ok_or_else(not_configured)?;
         match source.connector {
-            ConnectorKind::HttpJson => {
-                http_json::ask(&self.client, source, self.clock.as_ref()).await
-            }
+            ConnectorKind::HttpJson => http_json::ask(&self.http(source)).await.outcome,
+            ConnectorKind::SandboxBank => Err(Failed::new(
+                ErrorClass::InvalidRequest,
+                "source_has_no_collections",
+                "the source can only be connected to, not collected from",
+            )),
         }
     }
 
-    async fn fetch(&self, name: &SourceName) -> FetchResult {
-        let Some(source) = self.source(name) else {
-            return FetchResult::Failed {
-                error: Error {
-                    // Its file may be back in a moment, so this ends nothing at once.
-                    class: ErrorClass::ConnectionFailure,
-                    code: "source_not_configured".to_owned(),
-                    message: "the source is not configured".to_owned(),
-                },
-                retry_at: None,
-            };
+    async fn attempt(
+        &self,
+        order: RunOrder,
+        inputs: RunInputs,
+        session: wellspring_engine::Session,
+    ) -> Result<Finished, Stop> {
+        let source = self.source(&order.source).ok_or_else(not_configured)?;
+        let Some(native) = source.connector.native() else {
+            let message = "the source can only be collected from, not connected to";
+            let code = "source_has_no_connections";
+            return Err(Failed::new(ErrorClass::InvalidRequest, code, message).into());
         };
-        match self.ask(&source).await.outcome {
-            Ok(data) => FetchResult::Fetched(data),
-            Err(failed) => {
-                tracing::debug!(
-                    source.name = %name,
-                    rule = failed.rule,
-                    detail = failed.detail,
-                    "Source gave no data"
-                );
-                FetchResult::Failed {
-                    error: failed.error,
-                    retry_at: failed.retry_at,
-                }
-            }
-        }
+        let http = self.http(source);
+        let session = Session::new(session, order, inputs, self.vault.clone(), http);
+        native.run(&session).await
     }
 }
 
 impl Connector for Connectors {
     fn fetch(&self, order: FetchOrder) -> BoxFuture<'_, FetchResult> {
-        Box::pin(async move { Self::fetch(self, &order.source).await })
+        Box::pin(async move {
+            match self.collected(&order.source).await {
+                Ok(data) => FetchResult::Fetched(data),
+                Err(failed) => {
+                    told(&order.source, &failed);
+                    FetchResult::Failed {
+                        error: failed.error,
+                        retry_at: failed.retry_at,
+                    }
+                }
+            }
+        })
+    }
+
+    fn run(
+        &self,
+        order: RunOrder,
+        inputs: RunInputs,
+        session: wellspring_engine::Session,
+    ) -> BoxFuture<'_, RunResult> {
+        Box::pin(async move {
+            let source = order.source.clone();
+            match self.attempt(order, inputs, session).await {
+                Ok(Finished { partial }) => {
+                    if let Some(failed) = &partial {
+                        told(&source, failed);
+                    }
+                    RunResult::Finished {
+                        partial: partial.map(|failed| failed.error),
+                    }
+                }
+                Err(Stop::Failed(failed)) => {
+                    told(&source, &failed);
+                    RunResult::Failed {
+                        retry_at: failed.retry_at,
+                        revoked: is_revoked(failed.action),
+                        error: failed.error,
+                    }
+                }
+                Err(Stop::Asked) => RunResult::Asked,
+                // Nobody waits for it any more.
+                Err(Stop::Ended) => RunResult::Failed {
+                    error: Error {
+                        class: ErrorClass::InternalError,
+                        code: "fetch_over".to_owned(),
+                        message: "the fetch was over before its attempt was".to_owned(),
+                    },
+                    retry_at: None,
+                    revoked: false,
+                },
+            }
+        })
     }
 }
 
-/// What came of one call.
-#[derive(Debug)]
-pub(crate) struct Asked<'s> {
-    pub(crate) status: Option<StatusCode>,
-    pub(crate) body_bytes: usize,
-    pub(crate) outcome: Result<Bytes, Failed<'s>>,
+const fn is_revoked(action: Action) -> bool {
+    match action {
+        Action::Revoke => true,
+        Action::Default
+        | Action::WaitForEvent
+        | Action::RestartStream
+        | Action::NarrowWindow
+        | Action::Unsupported
+        | Action::Notice => false,
+    }
 }
 
-/// Why a call brought no data.
-#[derive(Debug)]
-pub(crate) struct Failed<'s> {
-    pub(crate) error: Error,
-    pub(crate) retry_at: Option<Timestamp>,
-    /// The rule that gave the class.
-    pub(crate) rule: Option<&'s str>,
-    /// What the client said, for operators only.
-    pub(crate) detail: Option<String>,
+fn told(source: &SourceName, failed: &Failed) {
+    tracing::debug!(
+        source.name = %source,
+        rule = failed.rule,
+        detail = failed.detail,
+        "Source gave no data"
+    );
+}
+
+/// Its file may be back in a moment, so this ends nothing at once.
+fn not_configured() -> Failed {
+    Failed::new(
+        ErrorClass::ConnectionFailure,
+        "source_not_configured",
+        "the source is not configured",
+    )
 }

@@ -1,51 +1,30 @@
 //! One `GET`, answered with one JSON document.
 
-mod failure;
-
 use bytes::Bytes;
-use http::Method;
+use http::{HeaderMap, Method};
 use serde::de::IgnoredAny;
-use wellspring_engine::Clock;
-use wellspring_outbound::{Client, Request};
 
-use crate::SourceConfig;
-use crate::connectors::Asked;
+use crate::failure::{BODY_NOT_JSON, Said};
+use crate::http::{Asked, Call, Http};
 
-pub(crate) async fn ask<'s>(
-    client: &Client,
-    source: &'s SourceConfig,
-    clock: &dyn Clock,
-) -> Asked<'s> {
-    let request = Request {
+pub(crate) async fn ask(http: &Http) -> Asked {
+    let call = Call {
+        operation: FETCH,
         method: Method::GET,
-        target: source.target.clone(),
-        headers: source.headers.clone(),
+        target: http.base().clone(),
+        headers: HeaderMap::new(),
         body: Bytes::new(),
-        deadline: source.timeout,
-        max_body: source.max_body,
     };
-    let response = match client.send(request).await {
-        Ok(response) => response,
-        Err(error) => {
-            return Asked {
-                status: None,
-                body_bytes: 0,
-                outcome: Err(failure::no_answer(source, &error)),
-            };
+    http.ask(call, |response| {
+        if !response.status.is_success() {
+            Err(http.refused(FETCH, &response, &Said::default()))
+        } else if is_json(&response.body) {
+            Ok(response.body)
+        } else {
+            Err(http.unusable(FETCH, &response, BODY_NOT_JSON, "without JSON"))
         }
-    };
-    let status = response.status;
-    let body_bytes = response.body.len();
-    let outcome = if status.is_success() && is_json(&response.body) {
-        Ok(response.body)
-    } else {
-        Err(failure::bad_answer(source, &response, clock.now()))
-    };
-    Asked {
-        status: Some(status),
-        body_bytes,
-        outcome,
-    }
+    })
+    .await
 }
 
 /// Returns whether `body` is one JSON document in UTF-8.
@@ -54,6 +33,8 @@ pub(crate) async fn ask<'s>(
 fn is_json(body: &[u8]) -> bool {
     std::str::from_utf8(body).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
+
+const FETCH: &str = "fetch";
 
 #[cfg(test)]
 mod tests {

@@ -49,6 +49,8 @@ impl Sources {
             name: source.name.clone(),
             policy: source.policy,
             concurrency: source.concurrency,
+            per_minute: source.per_minute,
+            connections: source.connections.clone(),
         }))
     }
 }

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ApiKeyId, CollectionId, CollectionStatus, ErrorClass, SourceName, Stage, Timestamp};
+use crate::{
+    Access, AccountId, AnyId, ApiKeyId, CollectionId, CollectionStatus, ConnectionId,
+    ConnectionState, DocumentId, ErrorClass, Facts, InteractionId, SourceName, Stage, Timestamp,
+};
 
 /// What happened to a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -92,10 +95,38 @@ pub enum Cause {
     ResumeRequested,
     /// Everything of it was to go.
     EraseRequested,
+    /// An account was made.
+    AccountAsked,
+    /// Its owner set something of an account.
+    AccountPatched,
+    /// A connection was made.
+    ConnectionAsked,
+    /// A fetch was due.
+    FetchDue,
+    /// Somebody wanted a fetch.
+    FetchAsked,
+    /// An attempt was lost with its node.
+    AttemptLost,
+    /// The source asked something.
+    QuestionAsked,
+    /// A person answered.
+    QuestionAnswered,
+    /// A question's time passed.
+    QuestionExpired,
+    /// Somebody called a question off.
+    QuestionCancelled,
+    /// Items came in.
+    ItemsCame,
+    /// Somebody gave other credentials.
+    CredentialsReplaced,
+    /// Its owner set something.
+    Patched,
+    /// A document was uploaded by hand.
+    DocumentUploaded,
 }
 
 impl Cause {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 22] = [
         Self::CollectRequested,
         Self::Fetched,
         Self::FetchFailed,
@@ -104,6 +135,20 @@ impl Cause {
         Self::GaveUp,
         Self::ResumeRequested,
         Self::EraseRequested,
+        Self::AccountAsked,
+        Self::AccountPatched,
+        Self::ConnectionAsked,
+        Self::FetchDue,
+        Self::FetchAsked,
+        Self::AttemptLost,
+        Self::QuestionAsked,
+        Self::QuestionAnswered,
+        Self::QuestionExpired,
+        Self::QuestionCancelled,
+        Self::ItemsCame,
+        Self::CredentialsReplaced,
+        Self::Patched,
+        Self::DocumentUploaded,
     ];
 
     /// Returns the name used in the log.
@@ -117,6 +162,20 @@ impl Cause {
             Self::GaveUp => "GaveUp",
             Self::ResumeRequested => "ResumeRequested",
             Self::EraseRequested => "EraseRequested",
+            Self::AccountAsked => "AccountAsked",
+            Self::AccountPatched => "AccountPatched",
+            Self::ConnectionAsked => "ConnectionAsked",
+            Self::FetchDue => "FetchDue",
+            Self::FetchAsked => "FetchAsked",
+            Self::AttemptLost => "AttemptLost",
+            Self::QuestionAsked => "QuestionAsked",
+            Self::QuestionAnswered => "QuestionAnswered",
+            Self::QuestionExpired => "QuestionExpired",
+            Self::QuestionCancelled => "QuestionCancelled",
+            Self::ItemsCame => "ItemsCame",
+            Self::CredentialsReplaced => "CredentialsReplaced",
+            Self::Patched => "Patched",
+            Self::DocumentUploaded => "DocumentUploaded",
         }
     }
 }
@@ -180,6 +239,10 @@ pub enum Actor {
     Operator,
     /// The engine itself.
     Engine,
+    /// The person that an account stands for.
+    Person(AccountId),
+    /// A connection's schedule.
+    Schedule,
 }
 
 impl Actor {
@@ -189,6 +252,8 @@ impl Actor {
             Self::Engine => vec![0],
             Self::Operator => vec![1],
             Self::Key(id) => tagged(2, id.as_bytes()).to_vec(),
+            Self::Person(id) => tagged(3, id.as_bytes()).to_vec(),
+            Self::Schedule => vec![4],
         }
     }
 
@@ -198,6 +263,8 @@ impl Actor {
             (0, []) => Some(Self::Engine),
             (1, []) => Some(Self::Operator),
             (2, id) => Some(Self::Key(ApiKeyId::from_bytes(id.try_into().ok()?))),
+            (3, id) => Some(Self::Person(AccountId::from_bytes(id.try_into().ok()?))),
+            (4, []) => Some(Self::Schedule),
             _ => None,
         }
     }
@@ -209,6 +276,8 @@ impl fmt::Display for Actor {
             Self::Key(id) => id.fmt(f),
             Self::Operator => f.write_str("operator"),
             Self::Engine => f.write_str("engine"),
+            Self::Person(id) => id.fmt(f),
+            Self::Schedule => f.write_str("schedule"),
         }
     }
 }
@@ -220,31 +289,196 @@ pub enum Subject {
     Collection(CollectionId),
     /// A collection's property `status`.
     CollectionStatus(CollectionId, CollectionStatus),
+    /// An account.
+    Account(AccountId),
+    /// A connection.
+    Connection(AccountId, ConnectionId),
+    /// A connection's property `state`.
+    ConnectionState(AccountId, ConnectionId, ConnectionState),
+    /// A connection's property `access`.
+    ConnectionAccess(AccountId, ConnectionId, Access),
+    /// A question of a connection.
+    Interaction(AccountId, ConnectionId, InteractionId),
+    /// A document of a connection.
+    Document(AccountId, ConnectionId, DocumentId),
 }
 
 impl Subject {
-    /// Returns the aggregate's kind and id as stored, and the number of the rest of the path.
-    pub fn to_parts(self) -> ([u8; 17], u8) {
-        let (id, property) = match self {
-            Self::Collection(id) => (id, 0),
-            Self::CollectionStatus(id, status) => (id, status.code()),
-        };
-        (tagged(KIND_COLLECTION, id.as_bytes()), property)
+    /// Returns the aggregate's kind and ids as stored, and the number of the rest of the path.
+    pub fn to_parts(self) -> (Vec<u8>, u8) {
+        match self {
+            Self::Collection(id) => (key(KIND_COLLECTION, &[id.as_bytes()]), 0),
+            Self::CollectionStatus(id, status) => {
+                (key(KIND_COLLECTION, &[id.as_bytes()]), status.code())
+            }
+            Self::Account(account) => (key(KIND_ACCOUNT, &[account.as_bytes()]), 0),
+            Self::Connection(account, id) => (
+                key(KIND_CONNECTION, &[account.as_bytes(), id.as_bytes()]),
+                0,
+            ),
+            Self::ConnectionState(account, id, state) => (
+                key(KIND_CONNECTION, &[account.as_bytes(), id.as_bytes()]),
+                state.code(),
+            ),
+            Self::ConnectionAccess(account, id, access) => (
+                key(KIND_CONNECTION, &[account.as_bytes(), id.as_bytes()]),
+                access.code() | ACCESS,
+            ),
+            Self::Interaction(account, connection, id) => (
+                key(
+                    KIND_INTERACTION,
+                    &[account.as_bytes(), connection.as_bytes(), id.as_bytes()],
+                ),
+                0,
+            ),
+            Self::Document(account, connection, id) => (
+                key(
+                    KIND_DOCUMENT,
+                    &[account.as_bytes(), connection.as_bytes(), id.as_bytes()],
+                ),
+                0,
+            ),
+        }
     }
 
-    /// Returns the path that [`Self::to_parts`] stands for; `None` if it is none of ours.
-    pub fn path_of(key: &[u8], property: u8) -> Option<String> {
-        let (kind, id) = key.split_first()?;
-        let id = CollectionId::from_bytes(id.try_into().ok()?);
-        match (*kind, property) {
-            (KIND_COLLECTION, 0) => Some(format!("/collections/{id}")),
-            (KIND_COLLECTION, _) => Some(format!(
-                "/collections/{id}/status/{}",
-                CollectionStatus::from_code(property)?
+    /// Returns what [`Self::to_parts`] stands for; `None` if it is none of ours.
+    pub fn from_parts(key: &[u8], property: u8) -> Option<Self> {
+        let (kind, ids) = key.split_first()?;
+        let (ids, rest) = ids.as_chunks::<16>();
+        if !rest.is_empty() {
+            return None;
+        }
+        match (*kind, ids, property) {
+            (KIND_COLLECTION, [id], 0) => Some(Self::Collection(CollectionId::from_bytes(*id))),
+            (KIND_COLLECTION, [id], _) => Some(Self::CollectionStatus(
+                CollectionId::from_bytes(*id),
+                CollectionStatus::from_code(property)?,
+            )),
+            (KIND_ACCOUNT, [id], 0) => Some(Self::Account(AccountId::from_bytes(*id))),
+            (KIND_CONNECTION, [account, id], _) => {
+                let (account, id) = (
+                    AccountId::from_bytes(*account),
+                    ConnectionId::from_bytes(*id),
+                );
+                Some(if property == 0 {
+                    Self::Connection(account, id)
+                } else if property & ACCESS != 0 {
+                    Self::ConnectionAccess(account, id, Access::from_code(property & !ACCESS)?)
+                } else {
+                    Self::ConnectionState(account, id, ConnectionState::from_code(property)?)
+                })
+            }
+            (KIND_INTERACTION, [account, connection, id], 0) => Some(Self::Interaction(
+                AccountId::from_bytes(*account),
+                ConnectionId::from_bytes(*connection),
+                InteractionId::from_bytes(*id),
+            )),
+            (KIND_DOCUMENT, [account, connection, id], 0) => Some(Self::Document(
+                AccountId::from_bytes(*account),
+                ConnectionId::from_bytes(*connection),
+                DocumentId::from_bytes(*id),
             )),
             _ => None,
         }
     }
+
+    /// Returns the path that [`Self::to_parts`] stands for; `None` if it is none of ours.
+    pub fn path_of(key: &[u8], property: u8) -> Option<String> {
+        Self::from_parts(key, property).map(|subject| subject.to_string())
+    }
+
+    /// Returns the aggregate whose changes are delivered in order: the connection, collection or account.
+    pub const fn line(&self) -> AnyId {
+        match self {
+            Self::Collection(id) | Self::CollectionStatus(id, _) => *id.as_bytes(),
+            Self::Account(id) => *id.as_bytes(),
+            Self::Connection(_, id)
+            | Self::ConnectionState(_, id, _)
+            | Self::ConnectionAccess(_, id, _)
+            | Self::Interaction(_, id, _)
+            | Self::Document(_, id, _) => *id.as_bytes(),
+        }
+    }
+
+    /// Returns the account that it is part of, if any.
+    pub const fn account(&self) -> Option<AccountId> {
+        match self {
+            Self::Collection(_) | Self::CollectionStatus(..) => None,
+            Self::Account(account)
+            | Self::Connection(account, _)
+            | Self::ConnectionState(account, ..)
+            | Self::ConnectionAccess(account, ..)
+            | Self::Interaction(account, ..)
+            | Self::Document(account, ..) => Some(*account),
+        }
+    }
+
+    /// Returns the type of the message about a change of this, such as `connection.state.updated`.
+    pub const fn message_type(&self, verb: Verb) -> &'static str {
+        match (self, verb) {
+            (Self::Collection(_), Verb::Created) => "collection.created",
+            (Self::Collection(_), Verb::Updated) => "collection.updated",
+            (Self::Collection(_), Verb::Deleted) => "collection.deleted",
+            (Self::CollectionStatus(..), Verb::Created | Verb::Updated | Verb::Deleted) => {
+                "collection.status.updated"
+            }
+            (Self::Account(_), Verb::Created) => "account.created",
+            (Self::Account(_), Verb::Updated) => "account.updated",
+            (Self::Account(_), Verb::Deleted) => "account.deleted",
+            (Self::Connection(..), Verb::Created) => "connection.created",
+            (Self::Connection(..), Verb::Updated) => "connection.updated",
+            (Self::Connection(..), Verb::Deleted) => "connection.deleted",
+            (Self::ConnectionState(..), Verb::Created | Verb::Updated | Verb::Deleted) => {
+                "connection.state.updated"
+            }
+            (Self::ConnectionAccess(..), Verb::Created | Verb::Updated | Verb::Deleted) => {
+                "connection.access.updated"
+            }
+            (Self::Interaction(..), Verb::Created) => "interaction.created",
+            (Self::Interaction(..), Verb::Updated) => "interaction.updated",
+            (Self::Interaction(..), Verb::Deleted) => "interaction.deleted",
+            (Self::Document(..), Verb::Created) => "document.created",
+            (Self::Document(..), Verb::Updated) => "document.updated",
+            (Self::Document(..), Verb::Deleted) => "document.deleted",
+        }
+    }
+}
+
+/// The path.
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Collection(id) => write!(f, "/collections/{id}"),
+            Self::CollectionStatus(id, status) => write!(f, "/collections/{id}/status/{status}"),
+            Self::Account(account) => write!(f, "/accounts/{account}"),
+            Self::Connection(account, id) => write!(f, "/accounts/{account}/connections/{id}"),
+            Self::ConnectionState(account, id, state) => {
+                write!(f, "/accounts/{account}/connections/{id}/state/{state}")
+            }
+            Self::ConnectionAccess(account, id, access) => write!(
+                f,
+                "/accounts/{account}/connections/{id}/access/{}",
+                access.as_str()
+            ),
+            Self::Interaction(account, connection, id) => write!(
+                f,
+                "/accounts/{account}/connections/{connection}/interactions/{id}"
+            ),
+            Self::Document(account, connection, id) => write!(
+                f,
+                "/accounts/{account}/connections/{connection}/documents/{id}"
+            ),
+        }
+    }
+}
+
+fn key(kind: u8, ids: &[&AnyId]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(49);
+    key.push(kind);
+    for id in ids {
+        key.extend_from_slice(*id);
+    }
+    key
 }
 
 fn tagged(kind: u8, id: &[u8; 16]) -> [u8; 17] {
@@ -270,10 +504,10 @@ pub struct Change {
     /// Which input caused it.
     pub cause: Cause,
     /// The facts.
-    pub body: Body,
+    pub body: Facts,
 }
 
-/// The facts of a change: ids, states, counts and reasons, never fetched data.
+/// The facts of a change to a collection.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Body {
     /// The source.
@@ -311,6 +545,12 @@ fn millis<S: serde::Serializer>(
 }
 
 const KIND_COLLECTION: u8 = 1;
+const KIND_ACCOUNT: u8 = 2;
+const KIND_CONNECTION: u8 = 3;
+const KIND_INTERACTION: u8 = 4;
+const KIND_DOCUMENT: u8 = 5;
+/// Tells the property `access` from the property `state`.
+const ACCESS: u8 = 32;
 
 #[cfg(test)]
 mod tests {
@@ -319,13 +559,22 @@ mod tests {
     #[test]
     fn stored_parts_give_back_the_path() {
         let id = CollectionId::from_bytes([7; 16]);
+        let account = AccountId::from_bytes([1; 16]);
+        let connection = ConnectionId::from_bytes([2; 16]);
         for subject in [
             Subject::Collection(id),
             Subject::CollectionStatus(id, CollectionStatus::Delivered),
+            Subject::Account(account),
+            Subject::Connection(account, connection),
+            Subject::ConnectionState(account, connection, ConnectionState::Disabled),
+            Subject::ConnectionAccess(account, connection, Access::Revoked),
+            Subject::Interaction(account, connection, InteractionId::from_bytes([3; 16])),
+            Subject::Document(account, connection, DocumentId::from_bytes([4; 16])),
         ] {
             let (key, property) = subject.to_parts();
+            assert_eq!(Subject::from_parts(&key, property), Some(subject));
             let path = Subject::path_of(&key, property).unwrap();
-            assert!(path.starts_with(&format!("/collections/{id}")), "{path}");
+            assert_eq!(path, subject.to_string());
         }
         assert_eq!(Subject::path_of(&[9; 17], 0), None);
         assert_eq!(Subject::path_of(&[1; 3], 0), None);
@@ -334,6 +583,8 @@ mod tests {
             Actor::Engine,
             Actor::Operator,
             Actor::Key(ApiKeyId::from_bytes([3; 16])),
+            Actor::Person(account),
+            Actor::Schedule,
         ] {
             assert_eq!(Actor::from_bytes(&actor.to_bytes()), Some(actor));
         }

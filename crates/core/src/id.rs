@@ -211,6 +211,9 @@ pub struct Lane(pub u64);
 impl Lane {
     const RECEIVER: u64 = 1 << 63;
 
+    /// The lane of steps that make no call; no source and no receiver has it but by a chance of 2^-63.
+    pub const ALARM: Self = Self(0);
+
     /// Returns the lane of calls to `source`.
     pub fn source(source: &SourceName) -> Self {
         Self(fnv1a(source.as_str().as_bytes()) & !Self::RECEIVER)

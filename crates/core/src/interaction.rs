@@ -1,10 +1,18 @@
 //! Interactions: what a source asks a person in the middle of a fetch.
 
+mod answer;
+mod check;
+mod credentials;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Stored, serde_duration};
+
+pub use answer::{AnswerFault, PartValue, Response, Validated};
+pub use check::{PartError, QuestionError};
+pub use credentials::CredentialField;
 
 /// What a source asks, as a connector poses it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -282,6 +290,65 @@ impl Code {
     }
 }
 
+impl Part {
+    /// Returns what names it within the question.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::StaticText { id, .. }
+            | Self::TextInput { id, .. }
+            | Self::Choices { id, .. }
+            | Self::Date { id, .. }
+            | Self::Number { id, .. }
+            | Self::Image { id, .. }
+            | Self::Link { id, .. }
+            | Self::Button { id, .. }
+            | Self::Redirect { id, .. } => id,
+        }
+    }
+
+    /// Returns whether a value is asked for; a button is clicked, which is another thing.
+    pub const fn is_input(&self) -> bool {
+        match self {
+            Self::TextInput { .. }
+            | Self::Choices { .. }
+            | Self::Date { .. }
+            | Self::Number { .. } => true,
+            Self::StaticText { .. }
+            | Self::Image { .. }
+            | Self::Link { .. }
+            | Self::Button { .. }
+            | Self::Redirect { .. } => false,
+        }
+    }
+
+    /// Returns whether what is asked for is a secret.
+    pub const fn is_sensitive(&self) -> bool {
+        match self {
+            Self::TextInput { sensitive, .. } => *sensitive,
+            Self::StaticText { .. }
+            | Self::Choices { .. }
+            | Self::Date { .. }
+            | Self::Number { .. }
+            | Self::Image { .. }
+            | Self::Link { .. }
+            | Self::Button { .. }
+            | Self::Redirect { .. } => false,
+        }
+    }
+}
+
+impl ButtonAction {
+    /// Returns the name used in API and answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Defer => "defer",
+            Self::RespondOnly => "respond_only",
+            Self::RespondAndContinue => "respond_and_continue",
+            Self::RespondAndDeleteConnection => "respond_and_delete_connection",
+        }
+    }
+}
+
 impl Closed {
     /// Every reason, in the order of the documentation.
     pub const ALL: [Self; 5] = [
@@ -334,3 +401,6 @@ mod optional_duration {
         Ok(Option::<Wrapped>::deserialize(deserializer)?.map(|wrapped| wrapped.0))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,32 +7,44 @@
     clippy::panic
 )]
 
+pub mod account;
 mod breaker;
 mod change;
 mod collection;
+pub mod connection;
+pub mod document;
 mod duration;
 mod error_class;
+mod facts;
 mod id;
 pub mod interaction;
 mod pattern;
 mod retry;
 mod rule;
 pub mod schedule;
+mod sealed;
 mod time;
 
+pub use account::Account;
 pub use breaker::{Breaker, CallResult, Phase};
 pub use change::{Actor, Body, Cause, Change, Event, Stored, Subject, Verb};
 pub use collection::{
     Attempt, Collection, CollectionPolicy, CollectionStatus, CollectionStep, Error, Input, Kind,
     Outcome, PayloadChange, Rejected, Stage, State,
 };
+pub use connection::{
+    Access, Ask, Connection, ConnectionState, LastOutcome, OnQuestionExpired, OutcomeKind, Reason,
+};
+pub use document::Document;
 pub use duration::{format_duration, parse_duration, serde_duration};
 pub use error_class::{Disposition, ErrorClass};
+pub use facts::{AccessFacts, DocumentFacts, Facts, InteractionFacts, StateFacts};
 pub use id::{
     AccountId, ActivityId, AnyId, ApiKeyId, CollectionId, ConnectionId, DocumentId, FetchId,
     IdError, IncarnationId, InteractionId, Lane, Shard, SourceName, SubscriptionId, TenantId,
 };
-pub use pattern::{Pattern, PatternError};
+pub use pattern::{Pattern, PatternError, PatternIndex};
 pub use retry::RetryPolicy;
 pub use rule::{Action, Classified, Failure, Matcher, Rule, RuleError, RuleTable, StatusRange};
+pub use sealed::Sealed;
 pub use time::{Timestamp, retry_after};

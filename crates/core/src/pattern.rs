@@ -1,11 +1,15 @@
 //! Path patterns: `VERB /segment/*/a|b/**`.
 
+mod index;
+
 use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
 
 use crate::Verb;
+
+pub use index::PatternIndex;
 
 /// Why a text is not a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -66,10 +66,12 @@ impl Schedule {
         }
     }
 
-    /// Returns when a connection that was fetched at `now` is due again, later than `now` and `after`.
+    /// Returns when a connection that was fetched at `now` is due again, later than `now`.
     ///
     /// `after` is the due time that this fetch served, or `now` if it was asked for.
-    /// It matters only when the clock was set back in between: then one due time, and never more, is passed over.
+    /// It matters only when the clock was set back in between: a time that is not later than it was
+    /// served already and is passed over, but never more than one, so that a clock that was far
+    /// ahead for a while stops nothing.
     ///
     /// The due times of [`Schedule::Every`] lie on a grid whose phase comes from the seed.
     /// The next is the first one later than half a period from `now`.

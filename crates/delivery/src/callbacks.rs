@@ -1,18 +1,17 @@
-//! The channel that posts signed messages to callbacks.
+//! Signed messages to the callbacks of collections.
 
 mod body;
-mod failure;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use wellspring_engine::{Channel, Clock, DeliverOrder, DeliverResult};
+use http::{HeaderMap, HeaderValue, Method};
+use wellspring_engine::{Clock, DeliverOrder, DeliverResult};
 use wellspring_outbound::{AddressPolicy, Client, ClientError, ClientOptions, Request, Target};
+use wellspring_vault::{SigningSecret, signatures};
 
-use crate::{Secrets, SigningSecret};
+use crate::failure::{Failure, Recipient};
+use crate::{Secrets, post};
 
 /// Posts the messages of collections to their callbacks.
 #[derive(Debug)]
@@ -54,26 +53,46 @@ impl Callbacks {
         secrets: Arc<dyn Secrets>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ClientError> {
-        Ok(Self {
-            client: Client::new(policy.clone(), options.client)?,
-            policy,
-            deadline: options.deadline,
-            secrets,
-            clock,
-        })
+        let client = Client::new(policy.clone(), options.client)?;
+        Ok(Self::with(client, policy, options.deadline, secrets, clock))
     }
 
-    async fn send(&self, order: &DeliverOrder) -> DeliverResult {
-        let target = match Target::parse(&order.callback_url, &self.policy) {
-            Ok(target) => target,
-            Err(error) => return failure::bad_url(&error),
-        };
+    pub(crate) const fn with(
+        client: Client,
+        policy: AddressPolicy,
+        deadline: Duration,
+        secrets: Arc<dyn Secrets>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            client,
+            policy,
+            deadline,
+            secrets,
+            clock,
+        }
+    }
+
+    /// Sends the order's message, within the deadline.
+    pub async fn deliver(&self, order: DeliverOrder) -> DeliverResult {
+        match self.send(&order).await {
+            Ok(()) => DeliverResult::Delivered,
+            Err(failure) => failure.into(),
+        }
+    }
+
+    async fn send(&self, order: &DeliverOrder) -> Result<(), Failure> {
+        let to = Recipient::Callback;
+        let target = Target::parse(&order.callback_url, &self.policy);
+        let target = target.map_err(|error| to.bad_url(&error))?;
         let Some(body) = body::of(order) else {
-            return failure::ours("payload_missing", "the fetched data is no longer there");
+            let message = "the fetched data is no longer there";
+            return Err(Failure::of_message("payload_missing", message));
         };
         let secrets = self.secrets.callback(order.tenant).unwrap_or_default();
         if secrets.is_empty() {
-            return failure::ours("no_secret", "the tenant has no callback secret");
+            let message = "the tenant has no callback secret";
+            return Err(Failure::ours("no_secret", message));
         }
         let request = Request {
             method: Method::POST,
@@ -84,42 +103,23 @@ impl Callbacks {
             max_body: MAX_ANSWER,
         };
         match self.client.send_for_status(request).await {
-            Ok(answer) if answer.status.is_success() => DeliverResult::Delivered,
-            Ok(answer) => failure::refused(&answer, self.clock.now()),
+            Ok(answer) if answer.status.is_success() => Ok(()),
+            Ok(answer) => Err(to.refused(&answer, self.clock.now())),
             Err(error) => {
                 tracing::debug!(detail = %error, "Callback gave no answer");
-                failure::no_answer(&error)
+                Err(to.no_answer(&error))
             }
         }
     }
 
     fn headers(&self, order: &DeliverOrder, secrets: &[SigningSecret], body: &[u8]) -> HeaderMap {
         let id = format!("msg_{}_{}", order.id.uuid().simple(), order.message);
-        let unix_seconds = self.clock.now().as_millis().div_euclid(1_000);
-        let signatures: Vec<String> = secrets
-            .iter()
-            .map(|secret| secret.sign(&id, unix_seconds, body))
-            .collect();
-        let mut headers = HeaderMap::with_capacity(4);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(ID, plain(&id));
-        headers.insert(TIMESTAMP, HeaderValue::from(unix_seconds));
-        headers.insert(SIGNATURE, plain(&signatures.join(" ")));
-        headers
+        let seconds = post::unix_seconds(self.clock.now());
+        let signatures = signatures(secrets, &id, seconds, &[body]);
+        let json = HeaderValue::from_static("application/json");
+        post::headers(json, &id, seconds, signatures)
+            .expect("digits, letters and punctuation of ASCII only")
     }
 }
 
-impl Channel for Callbacks {
-    fn deliver(&self, order: DeliverOrder) -> BoxFuture<'_, DeliverResult> {
-        Box::pin(async move { self.send(&order).await })
-    }
-}
-
-fn plain(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).expect("digits, letters and punctuation of ASCII only")
-}
-
-const ID: HeaderName = HeaderName::from_static("webhook-id");
-const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
-const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 const MAX_ANSWER: usize = 64 * 1024;

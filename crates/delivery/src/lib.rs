@@ -2,7 +2,15 @@
 #![deny(missing_docs)]
 
 mod callbacks;
-mod secret;
+mod deliveries;
+mod documents;
+mod failure;
+mod post;
+mod secrets;
+mod webhooks;
 
 pub use callbacks::{CallbackOptions, Callbacks};
-pub use secret::{SecretError, Secrets, SigningSecret};
+pub use deliveries::{Deliveries, DeliveryOptions, DeliveryParts};
+pub use documents::{DocumentFiles, FileError, StoredFiles};
+pub use secrets::Secrets;
+pub use wellspring_vault::{SecretError, SigningSecret};

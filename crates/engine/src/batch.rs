@@ -1,10 +1,15 @@
 //! What one commit writes.
 
 use bytes::Bytes;
+use wellspring_core::connection::{self, Connection, FetchRecord, InteractionWrite, SecretWrite};
 use wellspring_core::{
-    Attempt, Change, Collection, CollectionId, CollectionStatus, Error, IncarnationId, Kind, Shard,
-    Stage, State, TenantId, Timestamp,
+    Account, AccountId, Attempt, Change, Collection, CollectionId, CollectionStatus, ConnectionId,
+    Document, Error, IncarnationId, Kind, Shard, Stage, State, TenantId, Timestamp,
 };
+
+use crate::Aggregate;
+use crate::dispatch::DispatchWrites;
+use crate::session::Record;
 
 /// Steps that become durable together.
 #[derive(Debug, Clone)]
@@ -23,11 +28,60 @@ pub struct Batch {
     pub keys: Vec<KeyRow>,
     /// Inbox rows that are now dealt with.
     pub consumed: Vec<i64>,
+    /// What the dispatcher wants kept.
+    pub dispatch: DispatchWrites,
 }
 
 /// One step of one aggregate.
 #[derive(Debug, Clone)]
-pub struct Write {
+pub enum Write {
+    /// Of a collection.
+    Collection(Box<CollectionWrite>),
+    /// Of an account.
+    Account(AccountWrite),
+    /// Of a connection.
+    Connection(Box<ConnectionWrite>),
+}
+
+/// One step of an account.
+#[derive(Debug, Clone)]
+pub struct AccountWrite {
+    /// Which account.
+    pub id: AccountId,
+    /// What it was: [`Before::New`] or [`Before::Live`].
+    pub before: Before,
+    /// What it is; `None` when it is erased, with all that is left of it.
+    pub next: Option<Account>,
+}
+
+/// One step of a connection.
+#[derive(Debug, Clone)]
+pub struct ConnectionWrite {
+    /// Which connection.
+    pub id: ConnectionId,
+    /// What it was: [`Before::New`] or [`Before::Live`].
+    pub before: Before,
+    /// What it is; `None` when it is deleted, its documents excepted.
+    pub next: Option<Connection>,
+    /// The fetch as it is then, in place of what was.
+    pub fetch: Option<FetchRecord>,
+    /// The attempt that ended.
+    pub attempt: Option<connection::Attempt>,
+    /// What becomes of interactions, in order.
+    pub interactions: Vec<InteractionWrite>,
+    /// What becomes of secrets, in order.
+    pub secrets: Vec<SecretWrite>,
+    /// Documents that came in.
+    pub documents: Vec<Document>,
+    /// Records that came in, by stream.
+    pub records: Vec<(String, Record)>,
+    /// Where streams go on, in place of what was.
+    pub cursors: Vec<(String, String)>,
+}
+
+/// One step of a collection.
+#[derive(Debug, Clone)]
+pub struct CollectionWrite {
     /// Which aggregate.
     pub id: CollectionId,
     /// What it was.
@@ -103,13 +157,13 @@ pub struct KeyRow {
     /// SHA-256 of the operation and the request that it came with.
     pub fingerprint: [u8; 32],
     /// What the request made or changed.
-    pub id: CollectionId,
+    pub id: Aggregate,
     /// When.
     pub at: Timestamp,
 }
 
-impl Write {
-    /// Returns whether the aggregate is in the hot table after the step.
+impl CollectionWrite {
+    /// Returns whether the collection is in the hot table after the step.
     pub fn is_live(&self) -> bool {
         self.next
             .as_ref()
@@ -182,6 +236,48 @@ impl Write {
                 },
                 Before::Live(_),
             ) => OutcomeChange::Keep,
+        }
+    }
+}
+
+impl Write {
+    /// Returns the aggregate.
+    pub const fn id(&self) -> Aggregate {
+        match self {
+            Self::Collection(write) => Aggregate::Collection(write.id),
+            Self::Account(write) => Aggregate::Account(write.id),
+            Self::Connection(write) => Aggregate::Connection(write.id),
+        }
+    }
+
+    /// Returns what it was.
+    pub const fn before(&self) -> Before {
+        match self {
+            Self::Collection(write) => write.before,
+            Self::Account(write) => write.before,
+            Self::Connection(write) => write.before,
+        }
+    }
+
+    /// Returns its version after the step; `None` when it is gone.
+    pub fn next_version(&self) -> Option<u32> {
+        match self {
+            Self::Collection(write) => write.next.as_ref().map(|next| next.version),
+            Self::Account(write) => write.next.as_ref().map(|next| next.version),
+            Self::Connection(write) => write.next.as_ref().map(|next| next.version),
+        }
+    }
+
+    /// Returns roughly how many bytes it adds to its batch, rows of usual size aside.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Collection(write) => write.payload.as_ref().map_or(0, Bytes::len),
+            Self::Account(_) => 0,
+            Self::Connection(write) => write
+                .records
+                .iter()
+                .map(|(_, record)| record.body.as_bytes().len())
+                .sum(),
         }
     }
 }

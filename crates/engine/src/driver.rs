@@ -2,28 +2,37 @@
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
-use wellspring_core::{Collection, CollectionId, IncarnationId, Lane, Shard, TenantId, Timestamp};
+use wellspring_core::{
+    Account, AccountId, Collection, Connection, IncarnationId, Lane, Shard, TenantId, Timestamp,
+};
 
-use crate::{KeyRow, SourceTable, Write};
+use crate::{Aggregate, Batch, KeyRow, SourceTable, TenantTable, Write};
 
+mod account;
+mod collection;
 mod command;
 mod commit;
-mod effect;
+mod connection;
+mod dispatch;
+mod dispatching;
 mod gate;
 mod lease;
+mod load;
 mod order;
 mod wheel;
 
+pub use dispatch::DispatchView;
 pub use gate::LaneView;
 pub use order::{
     Action, Answer, Busy, Command, DeliverOrder, EffectId, Event, FetchOrder, Key, Origin, Request,
+    Wish,
 };
 
+use dispatch::Dispatcher;
 use gate::Gate;
 use lease::Owned;
 use wheel::Timer;
@@ -45,6 +54,10 @@ pub struct Limits {
     pub receiver_concurrency: u32,
     /// Aggregates kept in memory while they wait for a slot; the others are read again.
     pub residents: usize,
+    /// Messages to subscriptions in flight.
+    pub sends: usize,
+    /// Messages in flight to one subscription.
+    pub subscription_concurrency: usize,
 }
 
 impl Default for Limits {
@@ -57,6 +70,8 @@ impl Default for Limits {
             in_flight: 4_096,
             receiver_concurrency: 16,
             residents: 8_192,
+            sends: 1_024,
+            subscription_concurrency: 16,
         }
     }
 }
@@ -92,6 +107,24 @@ pub struct Counters {
     pub commits_failed: u64,
     /// Aggregates read because they were not in memory.
     pub loads: u64,
+    /// Attempts on connections that began.
+    pub attempts: u64,
+    /// Attempts on connections that failed.
+    pub attempts_failed: u64,
+    /// Documents that came in.
+    pub documents: u64,
+    /// Questions that were posed.
+    pub questions: u64,
+    /// Changes that were looked up among the subscriptions of their tenant.
+    pub lookups: u64,
+    /// Reads of the log for subscriptions that retry or catch up.
+    pub log_reads: u64,
+    /// Messages sent to subscriptions.
+    pub sends: u64,
+    /// Messages to subscriptions that were not taken.
+    pub sends_failed: u64,
+    /// Deliveries to subscriptions that were given up.
+    pub sends_exhausted: u64,
 }
 
 /// The driver of one incarnation.
@@ -102,22 +135,27 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct Driver<T> {
     incarnation: IncarnationId,
+    /// The moment of the last event.
+    now: Timestamp,
     limits: Limits,
     rng: ChaCha8Rng,
     sources: Arc<SourceTable>,
+    tenants: Arc<TenantTable>,
     leases: BTreeMap<Shard, Owned>,
     open_shards: Vec<Shard>,
     next_shard: usize,
     ready: bool,
     dead: bool,
-    residents: BTreeMap<CollectionId, Resident>,
+    residents: BTreeMap<Aggregate, Resident>,
     queued_residents: usize,
-    loading: BTreeMap<CollectionId, LoadFor>,
-    to_load: Vec<CollectionId>,
-    waiting: HashMap<CollectionId, Vec<Command<T>>>,
+    loading: BTreeMap<Aggregate, LoadFor>,
+    to_load: Vec<Aggregate>,
+    waiting: HashMap<Aggregate, Vec<Waiting<T>>>,
     gates: BTreeMap<Lane, Gate>,
     gate_wakes: BTreeSet<(Timestamp, Lane)>,
     starved: BTreeSet<Lane>,
+    /// Lanes whose slots were given back without a result.
+    freed: BTreeSet<Lane>,
     last_starved: Lane,
     in_flight: u32,
     calls: u64,
@@ -129,10 +167,13 @@ pub struct Driver<T> {
     batch_number: u64,
     retry: Option<Retry>,
     keys: HashSet<(TenantId, [u8; 32])>,
-    erasing: BTreeSet<CollectionId>,
+    erasing: BTreeSet<Aggregate>,
+    /// Accounts that are being erased, their connections first.
+    erasures: BTreeMap<AccountId, account::Erasure>,
     untaken: Vec<i64>,
     actions: Vec<Action<T>>,
     counters: Counters,
+    dispatcher: Dispatcher<T>,
 }
 
 impl<T> Driver<T> {
@@ -140,14 +181,17 @@ impl<T> Driver<T> {
     pub fn new(
         incarnation: IncarnationId,
         sources: Arc<SourceTable>,
+        tenants: Arc<TenantTable>,
         limits: Limits,
         seed: u64,
     ) -> Self {
         Self {
             incarnation,
+            now: Timestamp::MIN,
             limits,
             rng: ChaCha8Rng::seed_from_u64(seed),
             sources,
+            tenants,
             leases: BTreeMap::new(),
             open_shards: Vec::new(),
             next_shard: 0,
@@ -161,6 +205,7 @@ impl<T> Driver<T> {
             gates: BTreeMap::new(),
             gate_wakes: BTreeSet::new(),
             starved: BTreeSet::new(),
+            freed: BTreeSet::new(),
             last_starved: Lane(0),
             in_flight: 0,
             calls: 0,
@@ -172,39 +217,57 @@ impl<T> Driver<T> {
             retry: None,
             keys: HashSet::new(),
             erasing: BTreeSet::new(),
+            erasures: BTreeMap::new(),
             untaken: Vec::new(),
             actions: Vec::new(),
             counters: Counters::default(),
+            dispatcher: Dispatcher::new(incarnation, limits, !seed),
         }
     }
 
     /// Takes in what happened; changes what [`Self::next_wakeup`] says.
     pub fn handle(&mut self, now: Timestamp, event: Event<T>) {
+        self.now = now;
         if self.dead {
             self.refuse_dead(event);
             return;
         }
         match event {
             Event::Command(command) => self.command(now, command),
-            Event::Leased(leases) => self.leased(leases),
+            Event::Leased(leases) => {
+                self.dispatcher.leased(&leases);
+                self.leased(leases);
+            }
             Event::Scanned { rows, done } => self.scanned(now, rows, done),
-            Event::Drain(shards) => self.drain(&shards),
+            Event::Drain(shards) => {
+                self.dispatcher.drain(now, &shards);
+                self.drain(now, &shards);
+            }
             Event::Loaded { asked, rows } => self.loaded(now, asked, rows),
             Event::LoadFailed(asked) => self.load_failed(now, asked),
             Event::Committed(number, outcome) => self.committed(now, number, outcome),
             Event::Resolved(number, outcome) => self.resolved(now, number, outcome),
             Event::Fetched(effect, result) => self.fetched(now, effect, result),
             Event::Delivered(effect, result) => self.delivered(now, effect, result),
+            Event::Ran(effect, result) => self.ran(now, effect, result),
+            Event::Reported(effect, report, caller) => self.reported(now, effect, report, caller),
+            Event::Children(account, connections) => self.children(now, account, connections),
+            Event::Sent(id, result) => self.dispatcher.sent(now, id, result),
+            Event::Read(number, answer) => self.dispatcher.read(now, number, answer),
+            Event::Subscriptions { table, whole } => self.subscriptions(now, &table, whole),
+            Event::Tenants(tenants) => self.tenants = tenants,
             Event::Sources(sources) => {
                 self.sources = sources;
                 self.pump_all(now);
             }
             Event::Tick => self.tick(now),
         }
+        self.pump_freed(now);
     }
 
     /// Closes the batch if none is under way, and hands over all that is to be done.
     pub fn flush(&mut self, actions: &mut Vec<Action<T>>) {
+        self.settle_dispatched();
         self.close_batch();
         self.release_drained();
         if !self.to_load.is_empty() {
@@ -214,6 +277,7 @@ impl<T> Driver<T> {
             self.to_load.clear();
         }
         actions.append(&mut self.actions);
+        self.dispatcher.actions(actions);
     }
 
     /// Returns the inbox rows that could not be taken in now and are to be handed over again.
@@ -226,12 +290,31 @@ impl<T> Driver<T> {
         let retry = self.retry.as_ref().map(|retry| retry.at);
         let timer = self.wheel.peek().map(|timer| timer.due);
         let gate = self.gate_wakes.first().map(|(at, _)| *at);
-        [retry, timer, gate].into_iter().flatten().min()
+        let patience = self
+            .leases
+            .values()
+            .filter_map(|owned| owned.patience)
+            .min();
+        let dispatch = self.dispatcher.next_wakeup();
+        let is_writable = self.retry.is_none() && self.committing.is_none() && !self.dead;
+        let save = self.dispatcher.save_due().filter(|_| is_writable);
+        [retry, timer, gate, patience, dispatch, save]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Returns what happened so far.
     pub const fn counters(&self) -> Counters {
-        self.counters
+        let dispatched = self.dispatcher.counted;
+        Counters {
+            lookups: dispatched.lookups,
+            log_reads: dispatched.log_reads,
+            sends: dispatched.sent,
+            sends_failed: dispatched.failed,
+            sends_exhausted: dispatched.exhausted,
+            ..self.counters
+        }
     }
 
     /// Returns whether every lease has been scanned and commands are taken.
@@ -265,6 +348,7 @@ impl<T> Driver<T> {
             && self.pending.is_empty()
             && self.committing.is_none()
             && self.loading.is_empty()
+            && self.dispatcher.is_idle()
     }
 
     fn tick(&mut self, now: Timestamp) {
@@ -273,10 +357,16 @@ impl<T> Driver<T> {
         {
             self.retry_due();
         }
+        self.end_attempts(now);
         let mut touched = BTreeSet::new();
         while self.wheel.peek().is_some_and(|timer| timer.due <= now) {
             let Some(timer) = self.wheel.pop() else { break };
-            if self.leases.contains_key(&timer.id.shard()) {
+            if !self.leases.contains_key(&timer.id.shard()) {
+                continue;
+            }
+            if timer.lane == Lane::ALARM {
+                self.alarm(now, timer.id);
+            } else {
                 self.gate(timer.lane).queue.insert((timer.since, timer.id));
                 touched.insert(timer.lane);
             }
@@ -292,15 +382,64 @@ impl<T> Driver<T> {
         for lane in touched {
             self.pump(now, lane);
         }
+        self.dispatcher.tick(now);
     }
 }
 
 /// An aggregate in memory.
 #[derive(Debug)]
 struct Resident {
-    collection: Collection,
-    payload: Option<Bytes>,
+    held: Held,
     phase: Phase,
+}
+
+/// What is in memory of an aggregate.
+#[derive(Debug, Clone)]
+enum Held {
+    Collection {
+        collection: Collection,
+        payload: Option<Bytes>,
+    },
+    Account(Account),
+    Connection {
+        connection: Box<Connection>,
+        /// The attempt that is under way, also while a step is being written.
+        flight: Option<Flight>,
+        /// The slot that is held for the attempt that begins when its step is durable.
+        slot: Option<Slot>,
+    },
+}
+
+impl Held {
+    const fn version(&self) -> u32 {
+        match self {
+            Self::Collection { collection, .. } => collection.version,
+            Self::Account(account) => account.version,
+            Self::Connection { connection, .. } => connection.version,
+        }
+    }
+
+    const fn collection(&self) -> Option<&Collection> {
+        match self {
+            Self::Collection { collection, .. } => Some(collection),
+            Self::Account(_) | Self::Connection { .. } => None,
+        }
+    }
+}
+
+/// A slot of a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Slot {
+    lane: Lane,
+    probe: bool,
+    /// Since when the attempt that it is held for was due.
+    due: Timestamp,
+}
+
+/// An attempt that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Flight {
+    effect: EffectId,
 }
 
 /// What is going on with an aggregate in memory.
@@ -314,6 +453,16 @@ enum Phase {
     Queued,
 }
 
+/// What waits for a step of the same aggregate to become durable, or for the aggregate to be read.
+#[derive(Debug)]
+enum Waiting<T> {
+    Command(Command<T>),
+    /// An attempt that ended.
+    Ran(EffectId, crate::RunResult),
+    /// What an attempt reports.
+    Reported(EffectId, crate::Report, T),
+}
+
 /// Why an aggregate is being read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LoadFor {
@@ -325,6 +474,8 @@ enum LoadFor {
     },
     /// Its give-up time has passed.
     GiveUp { lane: Lane, since: Timestamp },
+    /// Its alarm has gone off.
+    Alarm,
     /// Commands wait for it.
     Command,
 }
@@ -336,7 +487,7 @@ struct Step<T> {
     write: Option<Write>,
     tenant: TenantId,
     at: Timestamp,
-    change: Option<wellspring_core::Change>,
+    changes: Vec<wellspring_core::Change>,
     key: Option<KeyRow>,
     origin: Option<Origin<T>>,
 }
@@ -347,6 +498,8 @@ struct Committing<T> {
     number: u64,
     steps: Vec<Step<T>>,
     next_seqs: BTreeMap<Shard, u64>,
+    /// What the store was given.
+    batch: Arc<Batch>,
 }
 
 /// The database does not take commits.
@@ -362,5 +515,3 @@ struct Retry {
 
 /// Aggregates read by one request to the store.
 const LOAD_CHUNK: usize = 256;
-/// How long a lane waits after a read failed.
-const LOAD_PAUSE: Duration = Duration::from_millis(500);

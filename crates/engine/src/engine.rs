@@ -1,5 +1,6 @@
 //! The asynchronous shell: it performs the driver's actions and feeds back what comes of them.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -8,15 +9,24 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep};
-use wellspring_core::{CollectionId, IncarnationId, Shard, Timestamp};
+use tokio_util::sync::CancellationToken;
+use wellspring_core::{
+    AccountId, CollectionId, ConnectionId, DocumentId, ErrorClass, IncarnationId, Shard, Timestamp,
+};
 
 use crate::driver::{
-    Action, Answer, Busy, Command, Counters, Driver, Event, Key, LaneView, Limits, Origin, Request,
+    Action, Answer, Busy, Command, Counters, DispatchView, Driver, Event, Key, LaneView, Limits,
+    Origin, Request,
 };
 use crate::inbox::Inbox;
-use crate::{Backend, Channel, Clock, Connector, SourceTable, StoreError, Tasks};
+use crate::{
+    Aggregate, Backend, Blobs, Channel, Clock, Connector, EffectId, Ended, KnownDocuments, Report,
+    Reporter, RunOrder, RunResult, Session, SourceTable, StoreError, SubscriptionTable, Tasks,
+    TenantTable,
+};
 
 /// What an engine is made of.
 #[derive(Clone)]
@@ -33,6 +43,10 @@ pub struct EngineParts {
     pub limits: Limits,
     /// The configured sources.
     pub sources: Arc<SourceTable>,
+    /// What tenants have set.
+    pub tenants: Arc<TenantTable>,
+    /// Where the bytes of documents are kept.
+    pub blobs: Arc<dyn Blobs>,
 }
 
 impl std::fmt::Debug for EngineParts {
@@ -62,6 +76,8 @@ pub struct Snapshot {
     pub counters: Counters,
     /// The sources' lanes.
     pub lanes: Vec<LaneView>,
+    /// Subscriptions and what is on its way to them.
+    pub dispatch: DispatchView,
 }
 
 /// Starts engines.
@@ -72,22 +88,26 @@ impl Engine {
     /// Starts an engine; it is ready once [`Snapshot::ready`] says so.
     pub fn start(parts: EngineParts, tasks: &Tasks) -> EngineHandle {
         let (commands, command_inbox) = mpsc::channel(parts.limits.commands);
-        let (sources, source_inbox) = mpsc::channel(1);
+        let (tables, table_inbox) = mpsc::channel(4);
         let snapshot = Arc::new(RwLock::new(Snapshot::default()));
-        let shell = Shell::new(parts.clone(), tasks.clone(), Arc::clone(&snapshot));
-        tasks.spawn("engine", shell.run(command_inbox, source_inbox));
+        let (grown, log) = watch::channel(0);
+        let shell = Shell::new(parts.clone(), tasks.clone(), Arc::clone(&snapshot), grown);
+        tasks.spawn("engine", shell.run(command_inbox, table_inbox));
         tasks.spawn(
             "retention",
             crate::retention::run(
                 Arc::clone(&parts.store),
+                Arc::clone(&parts.blobs),
                 Arc::clone(&parts.clock),
                 tasks.clone(),
             ),
         );
         EngineHandle {
             commands,
-            sources,
+            tables,
             snapshot,
+            log,
+            stop: tasks.stop_token().clone(),
             store: parts.store,
             clock: parts.clock,
         }
@@ -98,8 +118,10 @@ impl Engine {
 #[derive(Clone)]
 pub struct EngineHandle {
     commands: mpsc::Sender<Command<Caller>>,
-    sources: mpsc::Sender<Arc<SourceTable>>,
+    tables: mpsc::Sender<Table>,
     snapshot: Arc<RwLock<Snapshot>>,
+    log: watch::Receiver<u64>,
+    stop: CancellationToken,
     store: Arc<dyn Backend>,
     clock: Arc<dyn Clock>,
 }
@@ -135,7 +157,36 @@ impl EngineHandle {
     /// Replaces the configured sources.
     pub async fn set_sources(&self, sources: Arc<SourceTable>) {
         // An engine that has ended needs no sources.
-        drop(self.sources.send(sources).await);
+        drop(self.tables.send(Table::Sources(sources)).await);
+    }
+
+    /// Replaces what tenants have set.
+    pub async fn set_tenants(&self, tenants: Arc<TenantTable>) {
+        drop(self.tables.send(Table::Tenants(tenants)).await);
+    }
+
+    /// Replaces what subscriptions there are, and returns when everything that becomes durable
+    /// from then on is matched against them.
+    pub async fn set_subscriptions(&self, subscriptions: Arc<SubscriptionTable>) {
+        self.subscriptions(subscriptions, true).await;
+    }
+
+    /// Takes in these subscriptions besides those that are known, and returns as
+    /// [`Self::set_subscriptions`] does. The cost is that of `subscriptions`, not of all there are.
+    pub async fn put_subscriptions(&self, subscriptions: Arc<SubscriptionTable>) {
+        self.subscriptions(subscriptions, false).await;
+    }
+
+    async fn subscriptions(&self, table: Arc<SubscriptionTable>, whole: bool) {
+        let (taken, is_taken) = oneshot::channel();
+        let table = Table::Subscriptions {
+            table,
+            whole,
+            taken,
+        };
+        // An engine that has ended sends nothing.
+        drop(self.tables.send(table).await);
+        drop(is_taken.await);
     }
 
     /// Returns what the engine looks like.
@@ -146,6 +197,18 @@ impl EngineHandle {
         )
     }
 
+    /// Returns a number that changes whenever this node has added to the log.
+    ///
+    /// Other nodes add to it as well, of which this tells nothing.
+    pub fn log_grew(&self) -> watch::Receiver<u64> {
+        self.log.clone()
+    }
+
+    /// Waits until the engine is asked to stop.
+    pub async fn stopping(&self) {
+        self.stop.cancelled().await;
+    }
+
     /// Leaves the request in the inbox of the shard's owner.
     async fn post(&self, request: Request, key: Option<Key>) -> Answer {
         let shards = self.store.shards();
@@ -154,32 +217,20 @@ impl EngineHandle {
             return Answer::Busy(Busy::NotReady);
         }
         let now = self.clock.now();
-        let (id, request) = match request {
-            Request::Collect {
-                id: None,
-                tenant,
-                source,
-                callback_url,
-                actor,
-            } => {
-                let mut rng = ChaCha8Rng::seed_from_u64(random_seed());
-                let place = usize::try_from(random_seed()).unwrap_or(0) % shards.len();
-                let shard = shards.get(place).copied().unwrap_or(Shard(0));
-                let id = CollectionId::mint_in(now, shard, &mut rng);
-                (
-                    id,
-                    Request::Collect {
-                        id: Some(id),
-                        tenant,
-                        source,
-                        callback_url,
-                        actor,
-                    },
-                )
-            }
-            Request::Collect { id: Some(id), .. }
-            | Request::Resume { id, .. }
-            | Request::Erase { id, .. } => (id, request),
+        let mut rng = ChaCha8Rng::seed_from_u64(random_seed());
+        let place = usize::try_from(random_seed()).unwrap_or(0) % shards.len();
+        let shard = shards.get(place).copied().unwrap_or(Shard(0));
+        if let Request::Subscription { shard, .. } = request {
+            return match self.store.post(shard, request, None).await {
+                Ok(()) => Answer::Dispatched,
+                Err(error) => {
+                    tracing::warn!(%error, "Request could not be left for its owner");
+                    Answer::Busy(Busy::Database)
+                }
+            };
+        }
+        let Some((id, request)) = promised(request, shard, now, &mut rng) else {
+            return Answer::NotFound;
         };
         let row = key.map(|key| key.row(request.tenant(), id, now));
         match self.store.post(id.shard(), request, row).await {
@@ -202,6 +253,51 @@ pub fn random_seed() -> u64 {
     getrandom::u64().expect("the operating system gives randomness")
 }
 
+/// Returns the request with the id of what it makes or changes, which is promised with the answer;
+/// nothing for what is no aggregate's.
+fn promised(
+    mut request: Request,
+    shard: Shard,
+    now: Timestamp,
+    rng: &mut ChaCha8Rng,
+) -> Option<(Aggregate, Request)> {
+    let made = match &mut request {
+        Request::Collect { id, .. } => {
+            let id = id.get_or_insert_with(|| CollectionId::mint_in(now, shard, rng));
+            Aggregate::Collection(*id)
+        }
+        Request::CreateAccount { id, .. } => {
+            let id = id.get_or_insert_with(|| AccountId::mint_in(now, shard, rng));
+            Aggregate::Account(*id)
+        }
+        Request::Connect { id, account, .. } => {
+            let shard = account.shard();
+            let id = id.get_or_insert_with(|| ConnectionId::mint_in(now, shard, rng));
+            Aggregate::Connection(*id)
+        }
+        Request::Resume { id, .. } | Request::Erase { id, .. } => Aggregate::Collection(*id),
+        Request::PatchAccount { id, .. } | Request::EraseAccount { id, .. } => {
+            Aggregate::Account(*id)
+        }
+        Request::Connection { id, .. } => Aggregate::Connection(*id),
+        Request::Subscription { .. } => return None,
+    };
+    Some((made, request))
+}
+
+/// What replaces what the engine knew.
+pub(crate) enum Table {
+    Sources(Arc<SourceTable>),
+    Tenants(Arc<TenantTable>),
+    Subscriptions {
+        table: Arc<SubscriptionTable>,
+        /// Whether there are no others.
+        whole: bool,
+        /// Tells when they are taken in.
+        taken: oneshot::Sender<()>,
+    },
+}
+
 type Caller = oneshot::Sender<Answer>;
 type StoreEvents = FuturesUnordered<BoxFuture<'static, StoreEvent>>;
 
@@ -210,11 +306,14 @@ pub(crate) enum StoreEvent {
     Driver(IncarnationId, Event<Caller>),
     Joined(IncarnationId, Result<(), StoreError>),
     Membership(IncarnationId, Result<crate::Membership, StoreError>),
-    Leased(IncarnationId, Result<Vec<crate::Lease>, StoreError>),
+    Leased(
+        IncarnationId,
+        Result<(Vec<crate::Lease>, SubscriptionTable), StoreError>,
+    ),
     Page {
         incarnation: IncarnationId,
         shards: Vec<Shard>,
-        after: Option<CollectionId>,
+        after: Option<Aggregate>,
         rows: Result<Vec<crate::Live>, StoreError>,
     },
     Inbox(IncarnationId, Result<Vec<crate::InboxRow>, StoreError>),
@@ -227,7 +326,7 @@ pub(crate) enum StoreEvent {
 pub(crate) enum Retried {
     Join,
     Acquire(Vec<Shard>),
-    Scan(Vec<Shard>, Option<CollectionId>),
+    Scan(Vec<Shard>, Option<Aggregate>),
     Renew,
     Inbox,
 }
@@ -243,10 +342,17 @@ pub(crate) struct Shell {
     pub(crate) inbox: Inbox,
     actions: Vec<Action<Caller>>,
     snapshot: Arc<RwLock<Snapshot>>,
+    grown: Arc<watch::Sender<u64>>,
     snapshot_at: Timestamp,
+    dispatch: DispatchView,
+    dispatch_at: Timestamp,
     /// Whether something happened that the snapshot does not show yet.
     snapshot_stale: bool,
     latency: metrics::Histogram,
+    lag: metrics::Histogram,
+    /// Attempts under way by the number of their effect, and some that have ended.
+    runs: BTreeMap<u64, AbortHandle>,
+    runs_swept_at: usize,
     pub(crate) stopping: bool,
     /// Releases under way; until they are through the database's word on owners is stale.
     pub(crate) releasing: usize,
@@ -255,15 +361,22 @@ pub(crate) struct Shell {
 }
 
 impl Shell {
-    fn new(parts: EngineParts, tasks: Tasks, snapshot: Arc<RwLock<Snapshot>>) -> Self {
+    fn new(
+        parts: EngineParts,
+        tasks: Tasks,
+        snapshot: Arc<RwLock<Snapshot>>,
+        grown: watch::Sender<u64>,
+    ) -> Self {
         let incarnation = new_incarnation(parts.clock.now());
         let driver = Driver::new(
             incarnation,
             Arc::clone(&parts.sources),
+            Arc::clone(&parts.tenants),
             parts.limits,
             random_seed(),
         );
-        let capacity = usize::try_from(parts.limits.in_flight).unwrap_or(usize::MAX);
+        let calls = usize::try_from(parts.limits.in_flight).unwrap_or(usize::MAX);
+        let capacity = calls.saturating_add(parts.limits.sends);
         let (results, result_inbox) = mpsc::channel(capacity);
         Self {
             parts,
@@ -276,9 +389,15 @@ impl Shell {
             inbox: Inbox::default(),
             actions: Vec::new(),
             snapshot,
+            grown: Arc::new(grown),
             snapshot_at: Timestamp::MIN,
+            dispatch: DispatchView::default(),
+            dispatch_at: Timestamp::MIN,
             snapshot_stale: true,
             latency: metrics::histogram!("wellspring_collection_duration_seconds"),
+            lag: metrics::histogram!("wellspring_fetch_lag_seconds"),
+            runs: BTreeMap::new(),
+            runs_swept_at: RUNS_SWEPT_FROM,
             stopping: false,
             releasing: 0,
             acquiring: false,
@@ -288,7 +407,7 @@ impl Shell {
     async fn run(
         mut self,
         mut commands: mpsc::Receiver<Command<Caller>>,
-        mut sources: mpsc::Receiver<Arc<SourceTable>>,
+        mut tables: mpsc::Receiver<Table>,
     ) {
         let Some(mut results) = self.result_inbox.take() else {
             return;
@@ -321,11 +440,7 @@ impl Shell {
                     self.read_inbox();
                 }
                 () = &mut sleep => slept = true,
-                Some(table) = sources.recv() => {
-                    self.parts.sources = Arc::clone(&table);
-                    let now = self.parts.clock.now();
-                    self.handle(now, Event::Sources(table));
-                }
+                Some(table) = tables.recv() => self.replace(table),
                 () = stop.cancelled(), if !self.stopping => {
                     self.stopping = true;
                     drain_ends = Some(Instant::now() + DRAIN);
@@ -383,9 +498,14 @@ impl Shell {
                 Action::Reply(caller, answer) => drop(caller.send(answer)),
                 Action::Commit(batch) => {
                     let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
+                    let grown = Arc::clone(&self.grown);
                     self.store_events.push(Box::pin(async move {
                         let number = batch.number;
+                        let grows = !batch.entries.is_empty();
                         let outcome = store.commit(batch).await;
+                        if grows && outcome.is_ok() {
+                            grown.send_modify(|times| *times = times.wrapping_add(1));
+                        }
                         StoreEvent::Driver(incarnation, Event::Committed(number, outcome))
                     }));
                 }
@@ -417,14 +537,49 @@ impl Shell {
                         drop(results.send(Event::Fetched(effect, result)).await);
                     });
                 }
+                Action::Run(effect, order) => self.run_attempt(effect, order),
+                Action::Abort(effect) => {
+                    if let Some(run) = self.runs.remove(&effect.number) {
+                        run.abort();
+                    }
+                }
+                Action::Children(account) => {
+                    let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
+                    self.store_events.push(Box::pin(async move {
+                        let connections = store.children(account, CHILDREN).await.ok();
+                        let event = Event::Children(account, connections);
+                        StoreEvent::Driver(incarnation, event)
+                    }));
+                }
                 Action::Deliver(effect, order) => self.deliver(effect, order),
+                Action::Send(id, order) => {
+                    let (channel, results) =
+                        (Arc::clone(&self.parts.channel), self.results.clone());
+                    self.tasks.spawn("send", async move {
+                        let result = channel.send(order).await;
+                        drop(results.send(Event::Sent(id, result)).await);
+                    });
+                }
+                Action::Read(number, query) => {
+                    let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
+                    self.store_events.push(Box::pin(async move {
+                        let answer = match query.read(store.as_ref()).await {
+                            Ok(answer) => Some(answer),
+                            Err(error) => {
+                                tracing::warn!(%error, "Dispatcher could not read, trying again");
+                                None
+                            }
+                        };
+                        StoreEvent::Driver(incarnation, Event::Read(number, answer))
+                    }));
+                }
                 Action::Release(shards) => self.release(shards),
                 Action::Fenced => self.begin_anew(),
             }
         }
     }
 
-    fn deliver(&self, effect: crate::EffectId, order: crate::DeliverOrder) {
+    fn deliver(&self, effect: EffectId, order: crate::DeliverOrder) {
         let (channel, results) = (Arc::clone(&self.parts.channel), self.results.clone());
         let (clock, latency, created_at) = (
             Arc::clone(&self.parts.clock),
@@ -440,12 +595,70 @@ impl Shell {
         });
     }
 
+    fn run_attempt(&mut self, effect: EffectId, order: RunOrder) {
+        self.lag.record(order.lag.as_secs_f64());
+        let reporter = Reports {
+            effect,
+            results: self.results.clone(),
+        };
+        let parts = &self.parts;
+        let session = Session::new(
+            order.clone(),
+            Arc::new(reporter),
+            Arc::new(Rows(Arc::clone(&parts.store))),
+            Arc::clone(&parts.blobs),
+            Arc::clone(&parts.clock),
+        );
+        let (connector, store) = (Arc::clone(&parts.connector), Arc::clone(&parts.store));
+        let results = self.results.clone();
+        let attempt = async move {
+            let result = match store.run_inputs(order.connection).await {
+                Ok(inputs) => connector.run(order, inputs, session).await,
+                Err(error) => database_away(&error),
+            };
+            drop(results.send(Event::Ran(effect, result)).await);
+        };
+        let run = self.tasks.spawn_abortable("attempt", attempt);
+        if self.runs.len() >= self.runs_swept_at {
+            self.runs.retain(|_, run| !run.is_finished());
+            self.runs_swept_at = self.runs.len().saturating_mul(2).max(RUNS_SWEPT_FROM);
+        }
+        self.runs.insert(effect.number, run);
+    }
+
+    fn replace(&mut self, table: Table) {
+        let now = self.parts.clock.now();
+        match table {
+            Table::Sources(table) => {
+                self.parts.sources = Arc::clone(&table);
+                self.handle(now, Event::Sources(table));
+            }
+            Table::Tenants(table) => {
+                self.parts.tenants = Arc::clone(&table);
+                self.handle(now, Event::Tenants(table));
+            }
+            Table::Subscriptions {
+                table,
+                whole,
+                taken,
+            } => {
+                self.handle(now, Event::Subscriptions { table, whole });
+                // Whoever waited may have gone.
+                taken.send(()).unwrap_or_default();
+            }
+        }
+    }
+
     /// The incarnation is dead: what it knew is forgotten and read again.
     pub(crate) fn begin_anew(&mut self) {
+        for run in std::mem::take(&mut self.runs).into_values() {
+            run.abort();
+        }
         self.incarnation = new_incarnation(self.parts.clock.now());
         self.driver = Driver::new(
             self.incarnation,
             Arc::clone(&self.parts.sources),
+            Arc::clone(&self.parts.tenants),
             self.parts.limits,
             random_seed(),
         );
@@ -478,6 +691,11 @@ impl Shell {
         if snapshot.ready == ready && snapshot.store_down == store_down && fresh {
             return;
         }
+        // It is counted over all subscriptions, of which there may be very many.
+        if now < self.dispatch_at || now.since(self.dispatch_at) >= DISPATCH_REFRESH {
+            self.dispatch = self.driver.dispatch_view();
+            self.dispatch_at = now;
+        }
         self.snapshot_at = now;
         self.snapshot_stale = false;
         *snapshot = Snapshot {
@@ -489,7 +707,56 @@ impl Shell {
             shards: self.driver.shards().count(),
             counters: self.driver.counters(),
             lanes: self.driver.lanes(),
+            dispatch: self.dispatch,
         };
+    }
+}
+
+/// Takes reports to the driver and waits until they are durable.
+struct Reports {
+    effect: EffectId,
+    results: mpsc::Sender<Event<Caller>>,
+}
+
+impl Reporter for Reports {
+    fn report(&self, report: Report) -> BoxFuture<'_, Result<(), Ended>> {
+        Box::pin(async move {
+            let (caller, answer) = oneshot::channel();
+            let event = Event::Reported(self.effect, report, caller);
+            self.results.send(event).await.map_err(|_closed| Ended)?;
+            match answer.await {
+                Ok(Answer::Done(_)) => Ok(()),
+                Ok(_) | Err(_) => Err(Ended),
+            }
+        })
+    }
+}
+
+/// Knows the documents that have rows.
+struct Rows(Arc<dyn Backend>);
+
+impl KnownDocuments for Rows {
+    fn known_document(
+        &self,
+        connection: ConnectionId,
+        source_id: Option<String>,
+        hash: Option<[u8; 32]>,
+    ) -> BoxFuture<'_, Result<Option<DocumentId>, StoreError>> {
+        self.0.known_document(connection, source_id, hash)
+    }
+}
+
+/// An attempt that could not read what it begins with; no source is to blame.
+fn database_away(error: &StoreError) -> RunResult {
+    tracing::warn!(%error, "Attempt could not read its credentials, trying again");
+    RunResult::Failed {
+        error: wellspring_core::Error {
+            class: ErrorClass::UnknownError,
+            code: "database_unavailable".to_owned(),
+            message: "the engine's own database did not answer".to_owned(),
+        },
+        retry_at: None,
+        revoked: false,
     }
 }
 
@@ -497,11 +764,17 @@ fn new_incarnation(now: Timestamp) -> IncarnationId {
     IncarnationId::mint(now, &mut ChaCha8Rng::seed_from_u64(random_seed()))
 }
 
+/// Connections of an account that are deleted together.
+const CHILDREN: usize = 256;
+/// How many handles of attempts gather before those that have ended are let go.
+const RUNS_SWEPT_FROM: usize = 1_024;
 /// Results and commands that join one round at most.
 const DRAIN_CHUNK: usize = 512;
 /// How long calls in flight may go on after the first stop signal.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long the shell sleeps at most, whatever the wall clock does.
 const LONGEST_SLEEP: Duration = Duration::from_secs(10);
+/// How often subscriptions are counted.
+const DISPATCH_REFRESH: Duration = Duration::from_secs(2);
 /// How often the snapshot is refreshed when nothing but numbers change.
 const REFRESH: Duration = Duration::from_millis(200);

@@ -1,35 +1,58 @@
 #![doc = include_str!("../README.md")]
 
+mod aggregate;
 mod batch;
 mod clock;
+mod dispatch;
 mod driver;
 mod engine;
 mod inbox;
 mod membership;
+mod orphans;
 
 mod ports;
 mod retention;
+mod session;
 mod source;
+mod subscription;
 mod tasks;
 
-pub use batch::{Batch, Before, Entry, KeyRow, OutcomeChange, Write};
+pub use aggregate::Aggregate;
+pub use batch::{
+    AccountWrite, Batch, Before, CollectionWrite, ConnectionWrite, Entry, KeyRow, OutcomeChange,
+    Write,
+};
 pub use clock::{Clock, SystemClock};
+pub use dispatch::{
+    DeliveryAttempt, DeliveryRow, DeliveryStatus, DispatchAnswer, DispatchQuery, DispatchState,
+    DispatchWrites, LogEntry, LogSlice, Message, Position, Redelivery, SendFailure, SendId,
+    SendOrder, SendResult, SubscriptionState, SubscriptionWish,
+};
 pub use driver::{
-    Action, Answer, Busy, Command, Counters, DeliverOrder, Driver, EffectId, Event, FetchOrder,
-    Key, LaneView, Limits, Origin, Request,
+    Action, Answer, Busy, Command, Counters, DeliverOrder, DispatchView, Driver, EffectId, Event,
+    FetchOrder, Key, LaneView, Limits, Origin, Request, Wish,
 };
 pub use engine::{Engine, EngineHandle, EngineParts, Snapshot, random_seed};
 
+pub use orphans::sweep_orphans;
+pub use ports::blobs::{BlobError, Blobs};
 pub use ports::channel::{Channel, DeliverResult};
 pub use ports::connector::{Connector, FetchResult};
-pub use ports::directory::{Directory, KeyRecord, Settings, Tenant};
+pub use ports::directory::{Directory, KeyRecord, Settings, Tenant, TokenKind, TokenRecord};
 pub use ports::queries::{
     AttemptView, ChangeView, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError,
-    Queries,
+    DeliveryFilter, DeliveryView, FetchView, InteractionView, Queries,
 };
 pub use ports::store::{
-    Backend, CommitError, InboxRow, Lease, Live, Loaded, Membership, Store, StoreError, Sweep,
-    Swept,
+    Backend, CommitError, InboxRow, Lease, Live, Loaded, LoadedCollection, Membership, Store,
+    StoreError, Sweep, Swept,
 };
-pub use source::{Source, SourceTable};
+pub use session::{
+    DocumentError, Ended, KnownDocuments, NewDocument, Record, Report, Reporter, RunInputs,
+    RunOrder, RunResult, Session,
+};
+pub use source::{ConnectionDefaults, Source, SourceTable, TenantRules, TenantTable};
+pub use subscription::{
+    Disabled, DisabledReason, Subscription, SubscriptionKind, SubscriptionTable,
+};
 pub use tasks::Tasks;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use wellspring_core::{CollectionId, Shard};
+use wellspring_core::{IncarnationId, Shard};
 
 use crate::driver::{Command, Event, Origin};
 use crate::engine::{Retried, Shell, StoreEvent};
-use crate::{Membership, StoreError};
+use crate::{Aggregate, Backend, Lease, Membership, StoreError, SubscriptionTable};
 
 impl Shell {
     pub(crate) fn join(&mut self) {
@@ -50,7 +50,13 @@ impl Shell {
             }
             StoreEvent::Leased(incarnation, outcome) if incarnation == self.incarnation => {
                 match outcome {
-                    Ok(leases) => {
+                    Ok((leases, table)) => {
+                        let table = Arc::new(table);
+                        let event = Event::Subscriptions {
+                            table,
+                            whole: false,
+                        };
+                        self.handle(now, event);
                         let shards: Vec<Shard> = leases.iter().map(|lease| lease.shard).collect();
                         self.handle(now, Event::Leased(leases));
                         self.scan(shards, None);
@@ -200,7 +206,8 @@ impl Shell {
         self.acquiring = true;
         let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
         self.store_events.push(Box::pin(async move {
-            StoreEvent::Leased(incarnation, store.acquire(incarnation, shards).await)
+            let leases = take_shards(store.as_ref(), incarnation, shards).await;
+            StoreEvent::Leased(incarnation, leases)
         }));
     }
 
@@ -211,7 +218,7 @@ impl Shell {
         }));
     }
 
-    fn scan(&mut self, shards: Vec<Shard>, after: Option<CollectionId>) {
+    fn scan(&mut self, shards: Vec<Shard>, after: Option<Aggregate>) {
         let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
         self.store_events.push(Box::pin(async move {
             let rows = store.scan(shards.clone(), after, PAGE).await;
@@ -236,6 +243,22 @@ impl Shell {
             StoreEvent::Again(incarnation, what)
         }));
     }
+}
+
+/// Takes shards, and then reads what subscriptions there are: whoever had the shards before may
+/// have caught up with one that is not known here yet.
+async fn take_shards(
+    store: &dyn Backend,
+    incarnation: IncarnationId,
+    shards: Vec<Shard>,
+) -> Result<(Vec<Lease>, SubscriptionTable), StoreError> {
+    let leases = store.acquire(incarnation, shards).await?;
+    let rows = store.subscriptions().await?;
+    let by_id = rows.into_iter().map(|row| (row.id, Arc::new(row)));
+    let table = SubscriptionTable {
+        by_id: by_id.collect(),
+    };
+    Ok((leases, table))
 }
 
 /// Live aggregates read by one request of the scan.

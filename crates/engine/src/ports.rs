@@ -1,5 +1,6 @@
 //! What the engine needs of the world.
 
+pub(crate) mod blobs;
 pub(crate) mod channel;
 pub(crate) mod connector;
 pub(crate) mod directory;

@@ -1,9 +1,13 @@
 //! What the driver knows of the configured sources.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use wellspring_core::{CollectionPolicy, Lane, SourceName};
+use wellspring_core::connection;
+use wellspring_core::interaction::CredentialField;
+use wellspring_core::schedule::{Schedule, SlowPlan};
+use wellspring_core::{Ask, CollectionPolicy, Lane, RetryPolicy, SourceName, TenantId};
 
 /// What the driver needs of one source.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +18,39 @@ pub struct Source {
     pub policy: CollectionPolicy,
     /// How many calls to it may be in flight.
     pub concurrency: u32,
+    /// How many fetches and attempts may begin in any minute.
+    pub per_minute: Option<u32>,
+    /// What its connections need; none where it only serves collections.
+    pub connections: Option<ConnectionDefaults>,
+}
+
+/// What a source says about all connections to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConnectionDefaults {
+    /// When a connection is fetched that sets nothing else.
+    pub schedule: Schedule,
+    /// The gaps after failed fetches.
+    pub slow_plan: SlowPlan,
+    /// What the source wants to log in.
+    pub credential_fields: Arc<[CredentialField]>,
+    /// How failed attempts inside one fetch are repeated, where that is not left to the class.
+    pub attempts: Option<RetryPolicy>,
+}
+
+/// What tenants have set that a step needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TenantTable {
+    /// By tenant; one that is missing has set nothing.
+    pub by_id: BTreeMap<TenantId, TenantRules>,
+}
+
+/// What a tenant has set that a step needs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TenantRules {
+    /// When sources may ask its people something.
+    pub ask: Ask,
+    /// Whether `retrying` is shown as `waiting`.
+    pub legacy_waiting: bool,
 }
 
 impl Source {
@@ -51,6 +88,24 @@ impl SourceTable {
     pub fn policy(&self, name: &SourceName) -> CollectionPolicy {
         self.by_lane(Lane::source(name))
             .map_or_else(CollectionPolicy::default, |source| source.policy)
+    }
+
+    /// Returns what a connection to this source steps by.
+    pub fn connection_policy(&self, name: &SourceName, rules: TenantRules) -> connection::Policy {
+        let defaults = self
+            .by_lane(Lane::source(name))
+            .and_then(|source| source.connections.as_ref());
+        let mut policy = connection::Policy {
+            ask: rules.ask,
+            legacy_waiting: rules.legacy_waiting,
+            ..connection::Policy::default()
+        };
+        if let Some(defaults) = defaults {
+            policy.slow_plan = defaults.slow_plan.clone();
+            policy.credential_fields = Arc::clone(&defaults.credential_fields);
+            policy.attempts = defaults.attempts;
+        }
+        policy
     }
 
     /// Returns a time after which any stage is given up, whatever its source.

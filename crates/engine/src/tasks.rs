@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -21,6 +22,15 @@ impl Tasks {
     {
         self.tracker
             .spawn(future.instrument(tracing::debug_span!("task", name)));
+    }
+
+    /// Spawns a task that can be ended at any await.
+    pub fn spawn_abortable<F>(&self, name: &'static str, future: F) -> AbortHandle
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let future = future.instrument(tracing::debug_span!("task", name));
+        self.tracker.spawn(future).abort_handle()
     }
 
     /// Returns the signal at which tasks stop taking on work.

@@ -13,9 +13,10 @@ use wellspring_core::{
     TenantId, Timestamp,
 };
 use wellspring_engine::{
-    Action, Answer, Batch, Busy, Command, CommitError, DeliverOrder, DeliverResult, Driver,
-    EffectId, Event, FetchOrder, FetchResult, Key, Lease, Limits, Loaded, Origin, Request, Source,
-    SourceTable,
+    Action, Aggregate, Answer, Batch, Busy, Command, CommitError, DeliverOrder, DeliverResult,
+    DispatchAnswer, DispatchQuery, DispatchState, Driver, EffectId, Event, FetchOrder, FetchResult,
+    Key, Lease, Limits, Loaded, LoadedCollection, Origin, Request, Source, SourceTable,
+    TenantTable, Write,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -85,8 +86,11 @@ fn a_database_that_is_away_refuses_new_work_and_keeps_the_old() {
 
     bench.tick();
     let again = bench.commit();
+    let Write::Collection(write) = &again.writes[0] else {
+        panic!("it is a collection's");
+    };
     assert!(matches!(
-        again.writes[0].next.as_ref().unwrap().state,
+        write.next.as_ref().unwrap().state,
         State::Delivering { .. }
     ));
     assert_eq!(bench.deliveries.len(), 1, "what was fetched is not lost");
@@ -311,6 +315,33 @@ fn a_node_that_lost_its_lease_does_nothing_more() {
     assert!(bench.fenced && bench.commits.is_empty() && bench.fetches.is_empty());
 }
 
+#[test]
+fn what_waits_for_an_erasure_that_comes_to_nothing_is_done_after_all() {
+    let mut bench = Bench::new(32);
+    bench.collect(1, URL, None);
+    bench.commit();
+    let id = *bench.stored.keys().next().unwrap();
+    let erase = || Request::Erase {
+        id,
+        tenant: TENANT,
+        actor: Actor::Operator,
+    };
+    for (key, origin) in [(Some(KEY), Origin::Caller(2)), (None, Origin::Inbox(7))] {
+        let request = erase();
+        bench.give(Event::Command(Command {
+            request,
+            key,
+            origin,
+        }));
+    }
+    bench.fail_commit(CommitError::KeysTaken(vec![0]));
+    assert_eq!(bench.replies.last(), Some(&(2, Answer::KeyTaken)));
+
+    let batch = bench.commit();
+    assert_eq!(batch.consumed, [7]);
+    assert_eq!(batch.writes[0].next_version(), None, "it was promised");
+}
+
 /// A driver that owns one shard, and what it wants done.
 struct Bench {
     driver: Driver<u32>,
@@ -320,7 +351,7 @@ struct Bench {
     deliveries: VecDeque<(EffectId, DeliverOrder)>,
     replies: Vec<(u32, Answer)>,
     resolves: Vec<u64>,
-    stored: BTreeMap<CollectionId, Loaded>,
+    stored: BTreeMap<CollectionId, LoadedCollection>,
     fenced: bool,
 }
 
@@ -334,9 +365,17 @@ impl Bench {
             name: name.parse().unwrap(),
             policy: CollectionPolicy::default(),
             concurrency,
+            per_minute: None,
+            connections: None,
         });
         let incarnation = IncarnationId::mint(NOW, &mut rand_chacha::ChaCha8Rng::seed_from_u64(1));
-        let driver = Driver::new(incarnation, Arc::new(SourceTable::new(sources)), limits, 1);
+        let driver = Driver::new(
+            incarnation,
+            Arc::new(SourceTable::new(sources)),
+            Arc::new(TenantTable::default()),
+            limits,
+            1,
+        );
         let mut bench = Self {
             driver,
             now: NOW,
@@ -373,16 +412,30 @@ impl Bench {
                 Action::Resolve(number) => self.resolves.push(number),
                 Action::Fenced => self.fenced = true,
                 Action::Load(ids) => self.load(ids),
-                Action::Release(shards) => panic!("nothing is given up: {shards:?}"),
+                Action::Read(number, DispatchQuery::Shard(_)) => {
+                    let state = DispatchAnswer::Shard(DispatchState::default());
+                    self.give(Event::Read(number, Some(state)));
+                }
+                Action::Release(_)
+                | Action::Run(..)
+                | Action::Abort(_)
+                | Action::Children(_)
+                | Action::Send(..)
+                | Action::Read(..) => panic!("nobody wants this: {action:?}"),
             }
         }
     }
 
     /// Answers a read from what was committed last.
-    fn load(&mut self, asked: Vec<CollectionId>) {
+    fn load(&mut self, asked: Vec<Aggregate>) {
+        let row = |id: &Aggregate| match id {
+            Aggregate::Collection(id) => self.stored.get(id).cloned(),
+            Aggregate::Account(_) | Aggregate::Connection(_) => None,
+        };
         let rows = asked
             .iter()
-            .filter_map(|id| self.stored.get(id).cloned())
+            .filter_map(row)
+            .map(|row| Loaded::Collection(Box::new(row)))
             .collect();
         self.give(Event::Loaded { asked, rows });
     }
@@ -417,9 +470,12 @@ impl Bench {
     fn commit(&mut self) -> Arc<Batch> {
         let batch = self.commits.pop_front().expect("a commit is wanted");
         for write in &batch.writes {
+            let Write::Collection(write) = write else {
+                continue;
+            };
             if let Some(next) = &write.next {
                 let live = next.next_wakeup().is_some();
-                let loaded = Loaded {
+                let loaded = LoadedCollection {
                     collection: next.clone(),
                     payload: write.payload.clone(),
                     live,

@@ -3,9 +3,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, response};
+use hyper::body::{Body, Incoming};
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::RootCertStore;
@@ -61,7 +62,7 @@ impl Client {
         let deadline = Instant::now() + request.deadline.min(MAX_DEADLINE);
         let max_body = request.max_body;
         let progress = Progress::default();
-        let outgoing = self.outgoing(request, &progress);
+        let outgoing = self.outgoing(request, Vec::new(), &progress);
         let exchange = async {
             let answer = self.inner.http.request(outgoing).await;
             let (head, body) = answer.map_err(|e| fault::in_head(&e))?.into_parts();
@@ -94,15 +95,7 @@ impl Client {
     pub async fn send_for_status(&self, request: Request) -> Result<Response, SendError> {
         let deadline = Instant::now() + request.deadline.min(MAX_DEADLINE);
         let max_body = request.max_body;
-        let progress = Progress::default();
-        let outgoing = self.outgoing(request, &progress);
-        let mut exchange = pin!(self.inner.http.request(outgoing));
-        let Ok(answer) = timeout_at(deadline, exchange.as_mut()).await else {
-            return Err(SendError::Timeout {
-                phase: progress.phase(),
-            });
-        };
-        let (head, body) = answer.map_err(|e| fault::in_head(&e))?.into_parts();
+        let (head, body) = self.head(request, Vec::new(), deadline).await?;
         let patience = deadline.min(Instant::now() + DRAIN);
         // However it ends, the status stands.
         drop(timeout_at(patience, collect(body, max_body)).await);
@@ -113,18 +106,70 @@ impl Client {
         })
     }
 
-    fn outgoing(&self, request: Request, progress: &Progress) -> http::Request<SentBody> {
+    /// Sends `request`, its body followed by `rest`, and returns the answer with the beginning of its body.
+    ///
+    /// For callers to whom the status is everything and the body a hint: no more than `max_body`
+    /// bytes of it are read, within a second, and what it ends with changes nothing.
+    /// The pieces of the request's body are sent one after the other and never put together.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::send`], but only until the head of the answer is there.
+    pub async fn send_for_start(
+        &self,
+        request: Request,
+        rest: Vec<Bytes>,
+    ) -> Result<Response, SendError> {
+        let deadline = Instant::now() + request.deadline.min(MAX_DEADLINE);
+        let max_body = request.max_body;
+        let (head, body) = self.head(request, rest, deadline).await?;
+        let patience = deadline.min(Instant::now() + DRAIN);
+        let mut start = BytesMut::new();
+        // However it ends, the status stands.
+        drop(timeout_at(patience, body::begin(body, max_body, &mut start)).await);
+        Ok(Response {
+            status: head.status,
+            headers: head.headers,
+            body: start.freeze(),
+        })
+    }
+
+    /// Sends `request` and returns the head of the answer beside the body that comes after it.
+    async fn head(
+        &self,
+        request: Request,
+        rest: Vec<Bytes>,
+        deadline: Instant,
+    ) -> Result<(response::Parts, Incoming), SendError> {
+        let progress = Progress::default();
+        let outgoing = self.outgoing(request, rest, &progress);
+        let mut exchange = pin!(self.inner.http.request(outgoing));
+        let Ok(answer) = timeout_at(deadline, exchange.as_mut()).await else {
+            return Err(SendError::Timeout {
+                phase: progress.phase(),
+            });
+        };
+        Ok(answer.map_err(|e| fault::in_head(&e))?.into_parts())
+    }
+
+    fn outgoing(
+        &self,
+        request: Request,
+        rest: Vec<Bytes>,
+        progress: &Progress,
+    ) -> http::Request<SentBody> {
         let mut headers = request.headers;
         // The client frames the body itself.
         headers.remove(TRANSFER_ENCODING);
         headers.remove(CONTENT_LENGTH);
-        if request.body.is_empty() && takes_body(&request.method) {
+        let body = SentBody::new(request.body, rest, progress.clone());
+        if body.is_end_stream() && takes_body(&request.method) {
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         headers
             .entry(USER_AGENT)
             .or_insert_with(|| self.inner.user_agent.clone());
-        let mut outgoing = http::Request::new(SentBody::new(request.body, progress.clone()));
+        let mut outgoing = http::Request::new(body);
         *outgoing.method_mut() = request.method;
         *outgoing.uri_mut() = request.target.uri().clone();
         *outgoing.headers_mut() = headers;

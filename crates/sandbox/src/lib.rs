@@ -1,16 +1,19 @@
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
+mod answer;
+mod bank;
 mod control;
+mod gate;
 mod providers;
 mod receiver;
 mod sandbox;
 mod serve;
 
-pub use control::{Control, Counts, Outage, RateLimit, Settings};
+pub use control::{BankCounts, BankSettings, Control, Counts, Outage, RateLimit, Settings};
 pub use providers::Source;
 pub use receiver::{
-    Answer, Behaviour, Delivery, DeliveryRecord, OnDelivery, Receiver, ReceiverCounts,
-    ReceiverHandle,
+    Answer, Behaviour, Delivery, DeliveryRecord, KeyError, OnDelivery, Part, Receiver,
+    ReceiverCounts, ReceiverHandle, VerifyingKey,
 };
 pub use sandbox::Sandbox;

@@ -7,11 +7,13 @@ pub enum Source {
     Internet,
     /// Every provider the sandbox does not know.
     Other,
+    /// The bank, under `/bank`.
+    SandboxBank,
 }
 
 impl Source {
     /// Every source, in the order in which they are shown.
-    pub const ALL: [Self; 3] = [Self::Gas, Self::Internet, Self::Other];
+    pub const ALL: [Self; 4] = [Self::Gas, Self::Internet, Self::Other, Self::SandboxBank];
 
     /// Returns the name used in paths.
     pub fn name(self) -> &'static str {
@@ -19,6 +21,7 @@ impl Source {
             Self::Gas => "gas",
             Self::Internet => "internet",
             Self::Other => "other",
+            Self::SandboxBank => "sandbox-bank",
         }
     }
 
@@ -29,15 +32,17 @@ impl Source {
 
     /// Returns the source that answers for the provider `name`.
     pub(crate) fn of_provider(name: &str) -> Self {
-        Self::from_name(name).unwrap_or(Self::Other)
+        Self::from_name(name)
+            .filter(|source| source.payload().is_some())
+            .unwrap_or(Self::Other)
     }
 
-    /// Returns the body of a good answer, or nothing for an unknown provider.
+    /// Returns the body of a provider's good answer, or nothing where there is no such provider.
     pub(crate) fn payload(self) -> Option<&'static str> {
         match self {
             Self::Gas => Some(GAS),
             Self::Internet => Some(INTERNET),
-            Self::Other => None,
+            Self::Other | Self::SandboxBank => None,
         }
     }
 
@@ -46,6 +51,7 @@ impl Source {
             Self::Gas => 0,
             Self::Internet => 1,
             Self::Other => 2,
+            Self::SandboxBank => 3,
         }
     }
 }
@@ -65,6 +71,8 @@ mod tests {
             assert_eq!(source.index(), index);
         }
         assert_eq!(Source::from_name("water"), None);
-        assert_eq!(Source::of_provider("water"), Source::Other);
+        for no_provider in ["water", "other", "sandbox-bank"] {
+            assert_eq!(Source::of_provider(no_provider), Source::Other);
+        }
     }
 }

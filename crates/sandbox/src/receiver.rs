@@ -1,6 +1,8 @@
 mod behaviour;
 mod book;
+mod form;
 mod handle;
+mod signature;
 
 use std::fmt;
 use std::future::Future;
@@ -21,7 +23,9 @@ use crate::serve::{Aborted, Body, Handler, Link, listen, serve};
 pub use behaviour::{Answer, Behaviour};
 use book::Recording;
 pub use book::{DeliveryRecord, ReceiverCounts};
+pub use form::Part;
 pub use handle::ReceiverHandle;
+pub use signature::{KeyError, VerifyingKey};
 
 /// Is called with each delivery, just before it is answered.
 pub type OnDelivery = Arc<dyn Fn(&Delivery) + Send + Sync>;
@@ -46,6 +50,7 @@ pub struct Receiver {
     listener: TcpListener,
     local_addr: SocketAddr,
     handle: ReceiverHandle,
+    keys: Option<Vec<VerifyingKey>>,
     on_delivery: Option<OnDelivery>,
 }
 
@@ -63,6 +68,7 @@ impl Receiver {
             listener,
             local_addr,
             handle: ReceiverHandle::new(seed),
+            keys: None,
             on_delivery: None,
         })
     }
@@ -78,6 +84,13 @@ impl Receiver {
     #[must_use]
     pub fn keep_bodies(self) -> Self {
         self.handle.book().recording = Recording::Bodies;
+        self
+    }
+
+    /// Answers 401 to what none of these keys verifies, whatever its behaviour.
+    #[must_use]
+    pub fn verifying(mut self, keys: Vec<VerifyingKey>) -> Self {
+        self.keys = Some(keys);
         self
     }
 
@@ -104,6 +117,7 @@ impl Receiver {
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let endpoint = Arc::new(Endpoint {
             handle: self.handle,
+            keys: self.keys,
             on_delivery: self.on_delivery,
         });
         serve(self.listener, endpoint, shutdown).await;
@@ -122,6 +136,7 @@ impl fmt::Debug for Receiver {
 
 struct Endpoint {
     handle: ReceiverHandle,
+    keys: Option<Vec<VerifyingKey>>,
     on_delivery: Option<OnDelivery>,
 }
 
@@ -153,11 +168,20 @@ impl Handler for Endpoint {
             .arrived(head.uri.path(), id, &body, Instant::now());
         link.hold(behaviour.latency).await?;
         let answer = match behaviour.answer {
-            Answer::Status(status) => bare(status),
+            Answer::Status(status) => with_body(status, behaviour.body),
             Answer::Redirect(location) => redirect(&location),
             Answer::Hang => return Err(link.stopped().await),
         };
         let answer = with_retry_after(answer, behaviour.retry_after);
+        let verified = self.keys.as_ref().is_none_or(|keys| {
+            let signed = |key: &VerifyingKey| key.verifies(&head.headers, &body);
+            keys.iter().any(signed)
+        });
+        let answer = if verified {
+            answer
+        } else {
+            bare(StatusCode::UNAUTHORIZED)
+        };
 
         self.handle.answered(id, answer.status());
         if let Some(hook) = &self.on_delivery {
@@ -192,6 +216,12 @@ fn with_retry_after(
             .headers_mut()
             .insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));
     }
+    answer
+}
+
+fn with_body(status: StatusCode, body: Bytes) -> Response<Body> {
+    let mut answer = Response::new(Body::whole(body));
+    *answer.status_mut() = status;
     answer
 }
 

@@ -2,18 +2,19 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::control::{Control, Counts, Fault, Outage, Patch, Settings, Unreadable, Verdict};
+use crate::answer::{JSON, empty, full, json_answer, method_not_allowed, problem};
+use crate::bank::Bank;
+use crate::control::{BankCounts, BankSettings, Control, Counts, Patch, Settings, Unreadable};
+use crate::gate;
 use crate::providers::Source;
 use crate::serve::{Aborted, Body, Handler, Link, listen, serve};
 
@@ -55,6 +56,7 @@ impl Sandbox {
     /// Serves until `shutdown` resolves and the requests in flight are answered, or a second later.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let routes = Arc::new(Routes {
+            bank: Bank::new(self.control.clone()),
             control: self.control,
         });
         serve(self.listener, routes, shutdown).await;
@@ -63,6 +65,7 @@ impl Sandbox {
 
 struct Routes {
     control: Control,
+    bank: Bank,
 }
 
 impl Handler for Routes {
@@ -76,7 +79,13 @@ impl Handler for Routes {
             if request.method() != Method::GET {
                 return Ok(method_not_allowed("GET"));
             }
-            return self.provide(Source::of_provider(provider), link).await;
+            let source = Source::of_provider(provider);
+            let known = source.payload().is_some();
+            let usual = async move { Ok(provide(source)) };
+            return gate::pass(&self.control, source, known, link, usual).await;
+        }
+        if let Some(page) = Bank::page(path) {
+            return self.bank.handle(page, request, link).await;
         }
         if path == "/control" {
             if request.method() == Method::GET {
@@ -102,42 +111,13 @@ impl Handler for Routes {
 }
 
 impl Routes {
-    async fn provide(&self, source: Source, link: &Link) -> Result<Response<Body>, Aborted> {
-        let decision = self.control.decide(source);
-        link.hold(decision.latency).await?;
-        let answer = match decision.verdict {
-            Verdict::Data | Verdict::NotFound => usual(source),
-            Verdict::Fail | Verdict::Outage(Outage::ServerError) => fail(),
-            Verdict::Junk => full(StatusCode::OK, "text/html", Bytes::from_static(JUNK)),
-            Verdict::Throttled { retry_after } => {
-                let mut answer = empty(StatusCode::TOO_MANY_REQUESTS);
-                set_retry_after(&mut answer, retry_after);
-                answer
-            }
-            Verdict::Maintenance { until, retry_after } => {
-                let body = json!({ "error": "maintenance", "until": until });
-                let mut answer = json_answer(StatusCode::SERVICE_UNAVAILABLE, JSON, &body);
-                set_retry_after(&mut answer, retry_after);
-                answer
-            }
-            Verdict::Outage(Outage::Reset) => return Err(link.reset()),
-            Verdict::Outage(Outage::Timeout) => {
-                link.hold(TOO_LATE).await?;
-                usual(source)
-            }
-            Verdict::Outage(Outage::Truncate) => truncated(source),
-        };
-        Ok(answer)
-    }
-
     async fn change(&self, source: Source, body: Incoming) -> Response<Body> {
         let Ok(body) = Limited::new(body, MAX_CONTROL_BODY).collect().await else {
             return problem(StatusCode::PAYLOAD_TOO_LARGE, "Body unreadable", &[]);
         };
-        match Patch::parse(&body.to_bytes()) {
+        match Patch::parse(&body.to_bytes(), source) {
             Ok(patch) => {
-                self.control
-                    .update(source, |settings| patch.apply(settings));
+                self.control.apply(source, patch);
                 json_answer(StatusCode::OK, JSON, &self.view(source))
             }
             Err(Unreadable::NotJson) => problem(StatusCode::BAD_REQUEST, "Body is not JSON", &[]),
@@ -159,93 +139,46 @@ impl Routes {
     }
 
     fn view(&self, source: Source) -> View {
+        let bank = match source {
+            Source::Gas | Source::Internet | Source::Other => None,
+            Source::SandboxBank => Some(self.control.bank()),
+        };
+        let (bank_settings, bank_calls) = bank
+            .map(|bank| (bank.settings().clone(), bank.counts()))
+            .unzip();
         View {
-            settings: self.control.settings(source),
-            calls: self.control.counts(source),
+            settings: Both {
+                common: self.control.settings(source),
+                bank: bank_settings,
+            },
+            calls: Both {
+                common: self.control.counts(source),
+                bank: bank_calls,
+            },
         }
     }
 }
 
 #[derive(Serialize)]
 struct View {
-    settings: Settings,
-    calls: Counts,
+    settings: Both<Settings, BankSettings>,
+    calls: Both<Counts, BankCounts>,
 }
 
-fn usual(source: Source) -> Response<Body> {
+/// What every source has, and beside it what only the bank has.
+#[derive(Serialize)]
+struct Both<C, B> {
+    #[serde(flatten)]
+    common: C,
+    #[serde(flatten)]
+    bank: Option<B>,
+}
+
+fn provide(source: Source) -> Response<Body> {
     match source.payload() {
         Some(payload) => full(StatusCode::OK, JSON, Bytes::from_static(payload.as_bytes())),
         None => empty(StatusCode::NOT_FOUND),
     }
 }
 
-fn truncated(source: Source) -> Response<Body> {
-    let payload = source.payload().unwrap_or(FAIL).as_bytes();
-    let mut answer = Response::new(Body::cut(Bytes::from_static(&payload[..payload.len() / 2])));
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(payload.len()));
-    answer
-}
-
-fn fail() -> Response<Body> {
-    full(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "text/plain",
-        Bytes::from_static(FAIL.as_bytes()),
-    )
-}
-
-fn problem(status: StatusCode, title: &str, errors: &[Fault]) -> Response<Body> {
-    let body = json!({
-        "type": "about:blank",
-        "title": title,
-        "status": status.as_u16(),
-        "errors": errors,
-    });
-    json_answer(status, "application/problem+json", &body)
-}
-
-fn method_not_allowed(allowed: &'static str) -> Response<Body> {
-    let mut answer = empty(StatusCode::METHOD_NOT_ALLOWED);
-    answer
-        .headers_mut()
-        .insert(ALLOW, HeaderValue::from_static(allowed));
-    answer
-}
-
-fn json_answer(
-    status: StatusCode,
-    content_type: &'static str,
-    body: &impl Serialize,
-) -> Response<Body> {
-    let body = serde_json::to_vec(body).expect("our own types have string keys only");
-    full(status, content_type, Bytes::from(body))
-}
-
-fn full(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Body> {
-    let mut answer = Response::new(Body::whole(body));
-    *answer.status_mut() = status;
-    answer
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    answer
-}
-
-fn empty(status: StatusCode) -> Response<Body> {
-    let mut answer = Response::new(Body::empty());
-    *answer.status_mut() = status;
-    answer
-}
-
-fn set_retry_after(answer: &mut Response<Body>, seconds: u64) {
-    answer
-        .headers_mut()
-        .insert(RETRY_AFTER, HeaderValue::from(seconds));
-}
-
-const JSON: &str = "application/json";
-const FAIL: &str = "#fail";
-const JUNK: &[u8] = b"<!doctype html><title>One moment, please</title>";
-const TOO_LATE: Duration = Duration::from_secs(60);
 const MAX_CONTROL_BODY: usize = 64 * 1024;

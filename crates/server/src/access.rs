@@ -1,17 +1,19 @@
 //! Tenants, their API keys and their secrets: few rows, kept in memory.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
-use sha2::{Digest, Sha256};
 use wellspring_core::{ApiKeyId, TenantId, Timestamp};
-use wellspring_engine::{Backend, Clock, KeyRecord, Settings, Tenant, random_seed};
+use wellspring_engine::{
+    Backend, Clock, KeyRecord, Settings, Tenant, TenantRules, TenantTable, random_seed,
+};
+use wellspring_vault::{Vault, VaultError};
 
-use crate::Vault;
+use crate::{Caller, auth, keyring};
 
 mod error;
 mod secrets;
@@ -21,15 +23,6 @@ pub use error::AccessError;
 use secrets::Secrets;
 pub use secrets::{Rotated, SecretView};
 use state::{Entry, State};
-
-/// Who a request comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Caller {
-    /// The tenant.
-    pub tenant: TenantId,
-    /// By which of its keys.
-    pub key: ApiKeyId,
-}
 
 /// An API key as operators see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +42,8 @@ pub struct KeyInfo {
 pub struct Access {
     backend: Arc<dyn Backend>,
     vault: Vault,
+    /// The ring was rotated away from this node's master key, which has been told.
+    locked_out: AtomicBool,
     clock: Arc<dyn Clock>,
     state: RwLock<State>,
     secrets_version: AtomicU64,
@@ -63,19 +58,16 @@ impl Access {
     ///
     /// # Errors
     ///
-    /// When the database cannot be read, or was set up under another master key.
+    /// When the database cannot be read, or its keyring is not the vault's.
     pub async fn load(
         backend: Arc<dyn Backend>,
         vault: Vault,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, AccessError> {
-        let fingerprint = vault.fingerprint();
-        if backend.put_meta(FINGERPRINT, fingerprint.clone()).await? != fingerprint {
-            return Err(AccessError::MasterKey);
-        }
         let access = Self {
             backend,
             vault,
+            locked_out: AtomicBool::new(false),
             clock,
             state: RwLock::default(),
             secrets_version: AtomicU64::new(0),
@@ -93,15 +85,34 @@ impl Access {
     /// When the database cannot be read; what was known before stays.
     pub async fn reload(&self) -> Result<(), AccessError> {
         let _one_at_a_time = self.changing.lock().await;
+        self.refresh_keyring().await?;
         let state = self.rows().await?;
         self.install(state);
         Ok(())
     }
 
+    /// Takes over what another node did to the keyring.
+    ///
+    /// A node that was not restarted with the new master key in time goes on with the data keys
+    /// that it has, and revoked API keys must reach it all the same.
+    async fn refresh_keyring(&self) -> Result<(), AccessError> {
+        match keyring::refresh(self.backend.as_ref(), &self.vault).await {
+            Err(AccessError::Keyring(VaultError::MasterKey)) => {
+                if !self.locked_out.swap(true, Ordering::Relaxed) {
+                    tracing::error!(
+                        "The master key was rotated: this node goes on only until it ends, restart it with the new one"
+                    );
+                }
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
     /// Returns whose key this is, unless it is unknown or revoked.
     pub fn authenticate(&self, key: &str) -> Option<Caller> {
-        let hash: [u8; 32] = Sha256::digest(key).into();
-        self.read().callers.get(&hash).copied()
+        let hash = auth::hash(key);
+        self.read().callers.get(&hash).cloned()
     }
 
     /// Makes a tenant; without a secret one is generated.
@@ -163,7 +174,7 @@ impl Access {
         let Some(tenant) = state.tenant_named(tenant_name) else {
             return Err(AccessError::UnknownTenant(tenant_name.to_owned()));
         };
-        let hash: [u8; 32] = Sha256::digest(&key).into();
+        let hash = auth::hash(&key);
         if state.keys.values().any(|known| known.hash == hash) {
             return Err(AccessError::KeyTaken);
         }
@@ -217,6 +228,11 @@ impl Access {
         infos
             .filter(|info| tenant_name.is_none_or(|name| info.tenant == name))
             .collect()
+    }
+
+    /// Returns what values are sealed with.
+    pub(crate) const fn vault(&self) -> &Vault {
+        &self.vault
     }
 
     /// Returns how many tenants there are.
@@ -286,6 +302,22 @@ impl Access {
             .get(&tenant)
             .map(|entry| entry.row.settings.clone())
             .unwrap_or_default()
+    }
+
+    /// Returns what of all tenants' settings the engine steps by.
+    pub fn tenant_rules(&self) -> TenantTable {
+        let state = self.read();
+        let rules = state.tenants.iter().map(|(id, entry)| {
+            let settings = &entry.row.settings;
+            let rules = TenantRules {
+                ask: settings.ask,
+                legacy_waiting: settings.legacy_waiting,
+            };
+            (*id, rules)
+        });
+        TenantTable {
+            by_id: rules.collect(),
+        }
     }
 
     /// Replaces what the tenant has set.
@@ -392,9 +424,7 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-fn rng() -> ChaCha8Rng {
+/// Returns what ids are minted with.
+pub(crate) fn rng() -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(random_seed())
 }
-
-/// Under which name the master key's fingerprint is kept.
-const FINGERPRINT: &str = "master_key_fingerprint";

@@ -1,6 +1,14 @@
 //! The endpoints, by noun.
 
+pub(crate) mod accounts;
 pub(crate) mod callback_secret;
 pub(crate) mod changes;
 pub(crate) mod collect;
+pub(crate) mod connections;
+pub(crate) mod deliveries;
+pub(crate) mod documents;
 pub(crate) mod settings;
+pub(crate) mod sources;
+pub(crate) mod stream;
+pub(crate) mod subscriptions;
+pub(crate) mod tokens;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{MapAccess, Visitor};
@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::problem::{Fault, Problem};
+use crate::router::App;
 
 /// Why there is no body to work with.
 #[derive(Debug)]
@@ -54,6 +55,14 @@ impl Fields {
         let _other: Value = serde_json::from_slice(body).map_err(BodyError::Malformed)?;
         faults.push(Fault::at("", "the body must be a JSON object"));
         Ok(Self(Vec::new()))
+    }
+
+    /// As [`Self::read`] where no body is a body that says nothing.
+    pub(crate) fn read_or_empty(body: &[u8], faults: &mut Vec<Fault>) -> Result<Self, BodyError> {
+        if body.trim_ascii().is_empty() {
+            return Ok(Self(Vec::new()));
+        }
+        Self::read(body, faults)
     }
 
     /// Takes the field `name` out; a second one of that name is a fault.
@@ -178,6 +187,22 @@ impl From<BodyError> for Problem {
 pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Result<Response, Problem> {
     let body = serde_json::to_vec(body).map_err(Problem::internal)?;
     Ok(bytes(status, "application/json", Bytes::from(body)))
+}
+
+/// Returns the response to what made the thing at `path`.
+pub(crate) fn created(app: &App, path: &str, body: &impl Serialize) -> Result<Response, Problem> {
+    let mut response = json(StatusCode::CREATED, body)?;
+    if let Ok(location) = HeaderValue::try_from(app.links.to(path)) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// Returns a response that says nothing but that it is done.
+pub(crate) fn nothing() -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
 }
 
 /// Returns a response with a body of this type.

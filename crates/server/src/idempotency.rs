@@ -1,10 +1,13 @@
 //! The `Idempotency-Key` header, and what was done under one before.
 
+use axum::response::Response;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use sha2::{Digest, Sha256};
-use wellspring_core::TenantId;
-use wellspring_engine::{Key, KeyRow, StoreError};
+use wellspring_core::{TenantId, connection};
+use wellspring_engine::{Aggregate, Key, KeyRow, Request, StoreError};
 
+use crate::Caller;
+use crate::ask::{Refused, ask};
 use crate::problem::Problem;
 use crate::router::App;
 
@@ -53,6 +56,90 @@ pub(crate) fn key(hash: [u8; 32], parts: &[&[u8]]) -> Key {
     }
     let fingerprint = digest.finalize().into();
     Key { hash, fingerprint }
+}
+
+/// A request that is done once, however often it is sent under its key.
+#[derive(Debug)]
+pub(crate) struct Once {
+    tenant: TenantId,
+    key: Option<Key>,
+}
+
+/// What came of a request that is done once.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// It was done to this.
+    Done(Aggregate),
+    /// It had been done to this before.
+    Again(Aggregate),
+    /// The connection's state does not take it.
+    State(connection::Rejected),
+}
+
+impl Once {
+    /// Takes the key in the headers for a request that says `parts`.
+    ///
+    /// Requests bear secrets, and what is kept of them must not serve to try secrets out:
+    /// the fingerprint is one that only this database's vault can make.
+    pub(crate) fn new(
+        app: &App,
+        caller: &Caller,
+        headers: &HeaderMap,
+        parts: &[&[u8]],
+    ) -> Result<Self, Malformed> {
+        let tenant = caller.tenant;
+        let Some(mut hash) = hash(headers)? else {
+            return Ok(Self { tenant, key: None });
+        };
+        if let Some(account) = caller.account {
+            // What one person's client calls its requests is nothing to another's.
+            hash = Sha256::new()
+                .chain_update(hash)
+                .chain_update(account.as_bytes())
+                .finalize()
+                .into();
+        }
+        let mut digest = Sha256::new();
+        for part in parts {
+            digest.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            digest.update(part);
+        }
+        let digest: [u8; 32] = digest.finalize().into();
+        let fingerprint = app.access.vault().keyed_hash(CONTEXT, &digest);
+        let key = Some(Key { hash, fingerprint });
+        Ok(Self { tenant, key })
+    }
+
+    /// Returns what the request was done to before, if it was.
+    pub(crate) async fn before(&self, app: &App) -> Result<Option<Aggregate>, Problem> {
+        let Some(key) = self.key else {
+            return Ok(None);
+        };
+        match used_for(app, self.tenant, key.hash).await? {
+            Some(row) if row.fingerprint != key.fingerprint => Err(Refusal::Reused.into()),
+            row => Ok(row.map(|row| row.id)),
+        }
+    }
+
+    /// Has the engine do it.
+    pub(crate) async fn ask(&self, app: &App, request: Request) -> Result<Asked, Problem> {
+        match ask(app, request, self.key).await {
+            Ok(id) => Ok(Asked::Done(id)),
+            Err(Refused::State(rejected)) => Ok(Asked::State(rejected)),
+            Err(Refused::KeyTaken) => match self.before(app).await? {
+                Some(id) => Ok(Asked::Again(id)),
+                None => Err(Refusal::InUse.into()),
+            },
+            Err(refused) => Err(refused.into()),
+        }
+    }
+}
+
+/// Marks a response as one that was given before.
+pub(crate) fn replayed(mut response: Response) -> Response {
+    let yes = HeaderValue::from_static("true");
+    response.headers_mut().insert(REPLAYED, yes);
+    response
 }
 
 /// A structured string (RFC 8941, section 3.3.3), or the bare key as most clients send it.
@@ -107,6 +194,8 @@ impl From<Refusal> for Problem {
 
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+/// What fingerprints are made for.
+const CONTEXT: &[u8] = b"idempotency";
 
 #[cfg(test)]
 mod tests {

@@ -1,9 +1,21 @@
-//! What the API asks about sources and addresses before it accepts a collection.
+//! What the API asks about sources and addresses before it accepts anything.
 
 use futures_util::future::BoxFuture;
 use wellspring_core::SourceName;
+use wellspring_engine::ConnectionDefaults;
 
-/// Judges what a collection names.
+/// A configured source, as much of it as clients need.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceInfo {
+    /// Its name.
+    pub name: SourceName,
+    /// The kind of its connector.
+    pub connector: &'static str,
+    /// What its connections need; none where it only serves collections.
+    pub connections: Option<ConnectionDefaults>,
+}
+
+/// Judges what requests name.
 pub trait Intake: std::fmt::Debug + Send + Sync {
     /// Returns whether a source of this name is configured.
     fn knows(&self, source: &SourceName) -> bool;
@@ -13,4 +25,7 @@ pub trait Intake: std::fmt::Debug + Send + Sync {
 
     /// Returns the names of the configured sources, in order.
     fn source_names(&self) -> Vec<String>;
+
+    /// Returns the configured source of this name.
+    fn source(&self, name: &SourceName) -> Option<SourceInfo>;
 }

@@ -3,23 +3,31 @@
 
 mod access;
 mod api;
+mod ask;
 mod auth;
 mod body;
+mod connect;
 mod docs;
 mod health;
 mod idempotency;
 mod intake;
+mod keyring;
+mod list;
 mod metrics;
 mod openapi;
+mod path;
 mod problem;
 mod query;
 mod router;
 mod serve;
-mod vault;
+mod subscriptions;
+mod tokens;
 
-pub use access::{Access, AccessError, Caller, KeyInfo, Rotated, SecretView};
-pub use intake::Intake;
+pub use access::{Access, AccessError, KeyInfo, Rotated, SecretView};
+pub use auth::{Caller, Page};
+pub use intake::{Intake, SourceInfo};
+pub use keyring::{open_vault, read_keyring, replace_keyring};
 pub use metrics::keep_metrics;
 pub use router::{AppParts, metrics_router, router};
 pub use serve::serve;
-pub use vault::{Vault, VaultError};
+pub use subscriptions::{Subscriptions, SubscriptionsError};

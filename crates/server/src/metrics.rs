@@ -205,6 +205,15 @@ const fn values(counters: &Counters) -> [u64; COUNTERS.len()] {
         steps,
         commits_failed,
         loads,
+        attempts,
+        attempts_failed,
+        documents,
+        questions,
+        lookups,
+        log_reads,
+        sends,
+        sends_failed,
+        sends_exhausted,
     } = *counters;
     [
         accepted,
@@ -221,11 +230,20 @@ const fn values(counters: &Counters) -> [u64; COUNTERS.len()] {
         steps,
         commits_failed,
         loads,
+        attempts,
+        attempts_failed,
+        documents,
+        questions,
+        lookups,
+        log_reads,
+        sends,
+        sends_failed,
+        sends_exhausted,
     ]
 }
 
 /// In the order of [`values`].
-const COUNTERS: [&str; 14] = [
+const COUNTERS: [&str; 23] = [
     "wellspring_collections_accepted_total",
     "wellspring_requests_refused_total",
     "wellspring_fetches_total",
@@ -240,6 +258,15 @@ const COUNTERS: [&str; 14] = [
     "wellspring_steps_total",
     "wellspring_commits_failed_total",
     "wellspring_loads_total",
+    "wellspring_connection_attempts_total",
+    "wellspring_connection_attempts_failed_total",
+    "wellspring_documents_total",
+    "wellspring_questions_total",
+    "wellspring_subscription_lookups_total",
+    "wellspring_subscription_log_reads_total",
+    "wellspring_subscription_sends_total",
+    "wellspring_subscription_sends_failed_total",
+    "wellspring_subscription_sends_exhausted_total",
 ];
 
 pub(crate) const PATH: &str = "/metrics";

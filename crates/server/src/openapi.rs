@@ -8,11 +8,14 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use crate::api::{callback_secret, changes, collect, settings};
+use crate::api::{
+    accounts, callback_secret, changes, collect, connections, deliveries, documents, settings,
+    sources, stream, subscriptions, tokens,
+};
 use crate::body::bytes;
 use crate::problem::{MEDIA_TYPE, Problem, ProblemBody};
 use crate::router::App;
-use crate::{docs, health, metrics};
+use crate::{connect, docs, health, metrics};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -25,10 +28,50 @@ use crate::{docs, health, metrics};
         collect::retry::retry,
         changes::list,
         changes::head,
+        stream::stream,
+        accounts::create::create,
+        accounts::list::list,
+        accounts::show,
+        accounts::patch::patch,
+        accounts::erase::erase,
+        sources::list,
+        sources::show,
+        connections::create::create,
+        connections::list::list,
+        connections::show,
+        connections::patch::patch,
+        connections::delete::delete,
+        connections::credentials::replace,
+        connections::fetch::fetch,
+        connections::fetches::list,
+        connections::fetches::show,
+        connections::interactions::list,
+        connections::interactions::show,
+        connections::interactions::cancel,
+        connections::response::put,
+        documents::list::of_connection,
+        documents::upload::upload,
+        documents::list::list,
+        documents::show,
+        documents::content::show,
         settings::show,
         settings::patch,
         callback_secret::show,
         callback_secret::rotate,
+        tokens::create,
+        subscriptions::list::list,
+        subscriptions::create::create,
+        subscriptions::show::show,
+        subscriptions::patch::patch,
+        subscriptions::remove::remove,
+        subscriptions::rotate::rotate,
+        subscriptions::replay::replay,
+        subscriptions::test::test,
+        deliveries::list,
+        deliveries::show,
+        deliveries::retry,
+        connect::show,
+        connect::open,
         health::livez,
         health::readyz,
         metrics::show,
@@ -38,8 +81,15 @@ use crate::{docs, health, metrics};
     components(schemas(ProblemBody)),
     tags(
         (name = "collect", description = "One-shot fetches with a callback"),
+        (name = "accounts", description = "The end users of a tenant"),
+        (name = "sources", description = "What data can be fetched from"),
+        (name = "connections", description = "What links an account to a source, and its fetches"),
+        (name = "interactions", description = "What sources ask people in the middle of a fetch"),
+        (name = "documents", description = "Files from sources, or uploaded by hand"),
         (name = "changes", description = "The ordered log of what happened"),
         (name = "settings", description = "What a tenant sets for itself"),
+        (name = "subscriptions", description = "Changes pushed as webhooks, and what became of them"),
+        (name = "connect", description = "The page where a person connects a source or repairs a connection"),
         (name = "operation", description = "Open, for operators and their tools"),
     ),
 )]
@@ -67,6 +117,7 @@ pub(crate) fn document(public_url: &str, version: &str) -> Value {
     document["components"]["securitySchemes"] = json!({
         "key": { "type": "http", "scheme": "bearer", "description": "An API key" },
         "basic": { "type": "http", "scheme": "basic", "description": "An API key as the password" },
+        "token": { "type": "http", "scheme": "bearer", "description": "A token of one account, where an endpoint serves its clients or the connect page" },
     });
     let items = document["paths"].as_object_mut().into_iter().flatten();
     let operations = items.filter_map(|(_, item)| item.as_object_mut()).flatten();
@@ -101,8 +152,9 @@ fn is_problem(content: &Value) -> bool {
     content["application/json"]["schema"]["$ref"] == "#/components/schemas/ProblemBody"
 }
 
-const COMMON: [(&str, &str); 3] = [
-    ("401", "No valid API key"),
+const COMMON: [(&str, &str); 4] = [
+    ("401", "No valid API key or token"),
+    ("403", "A token that does not serve here"),
     (
         "500",
         "The server failed; `id` names the failure in its log",

@@ -87,11 +87,17 @@ impl Problem {
     }
 
     pub(crate) fn unauthorized() -> Self {
-        let detail = "A valid API key is needed, as a Bearer token or as the password of Basic";
+        let detail =
+            "A valid API key or token is needed, as a Bearer token or as the password of Basic";
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).with_header(
             WWW_AUTHENTICATE,
             HeaderValue::from_static(r#"Bearer realm="wellspring", Basic realm="wellspring""#),
         )
+    }
+
+    /// The path names nothing of the caller's.
+    pub(crate) fn nothing() -> Self {
+        Self::not_found("There is nothing of yours at this path")
     }
 
     pub(crate) fn not_found(detail: &'static str) -> Self {

@@ -2,6 +2,7 @@
 
 use std::future::{Ready, ready};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use axum::Router;
@@ -12,13 +13,21 @@ use bytes::Bytes;
 use http::StatusCode;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::time::Instant;
-use wellspring_engine::{Backend, Clock, EngineHandle, StoreError};
+use wellspring_core::TenantId;
+use wellspring_engine::{Backend, Blobs, Clock, EngineHandle, StoreError};
 
+use crate::api::accounts::Naming;
 use crate::api::collect::Links;
-use crate::api::{callback_secret, changes, collect, settings};
+use crate::api::documents::upload::Uploads;
+use crate::api::{
+    accounts, callback_secret, changes, collect, connections, deliveries, documents, settings,
+    sources, stream, subscriptions, tokens,
+};
+use crate::auth::Audience;
 use crate::metrics::{Exposition, Meter};
 use crate::problem::Problem;
-use crate::{Access, Caller, Intake, auth, docs, health, metrics, openapi};
+use crate::subscriptions::SubscriptionsError;
+use crate::{Access, Caller, Intake, Subscriptions, auth, connect, docs, health, metrics, openapi};
 
 /// What the API is made of.
 #[derive(Debug, Clone)]
@@ -29,10 +38,14 @@ pub struct AppParts {
     pub backend: Arc<dyn Backend>,
     /// Knows who asks.
     pub access: Arc<Access>,
+    /// Knows what is pushed where.
+    pub subscriptions: Arc<Subscriptions>,
     /// Judges what a collection names.
     pub intake: Arc<dyn Intake>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// Where the bytes of documents are kept.
+    pub blobs: Arc<dyn Blobs>,
     /// The base of links in answers, as clients reach it.
     pub public_url: String,
     /// Where metrics are gathered; without it `/metrics` is not there.
@@ -93,14 +106,38 @@ pub(crate) struct App {
     pub(crate) engine: EngineHandle,
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) access: Arc<Access>,
+    pub(crate) subscriptions: Arc<Subscriptions>,
     pub(crate) intake: Arc<dyn Intake>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) blobs: Arc<dyn Blobs>,
+    /// Names of accounts that are being given.
+    pub(crate) naming: Naming,
+    /// Documents that are being taken in.
+    pub(crate) uploads: Uploads,
+    telling: tokio::sync::Mutex<()>,
     pub(crate) links: Links,
+    /// The base of links, as clients reach it, without a slash at its end.
+    pub(crate) public_url: String,
+    /// Open streams of changes.
+    pub(crate) streams: Arc<AtomicUsize>,
     pub(crate) exposition: Option<Exposition>,
     pub(crate) openapi: Bytes,
     pub(crate) docs: Bytes,
 }
 
 impl App {
+    /// Has everybody go by what the tenant has set; what is told last is what was read last.
+    pub(crate) async fn go_by_settings(&self, tenant: TenantId) -> Result<(), SubscriptionsError> {
+        let _one_at_a_time = self.telling.lock().await;
+        let rules = Arc::new(self.access.tenant_rules());
+        self.engine.set_tenants(rules).await;
+        let receiver = self.access.settings(tenant).document_receiver;
+        let receiver = receiver.as_deref().map(Into::into);
+        self.subscriptions
+            .set_document_receiver(tenant, receiver)
+            .await
+    }
+
     fn new(parts: AppParts, exposition: Option<Exposition>) -> Self {
         let public_url = parts.public_url.trim_end_matches('/');
         let document = openapi::document(public_url, parts.version);
@@ -108,8 +145,16 @@ impl App {
             engine: parts.engine,
             backend: parts.backend,
             access: parts.access,
+            subscriptions: parts.subscriptions,
             intake: parts.intake,
+            clock: parts.clock,
+            blobs: parts.blobs,
+            naming: Naming::default(),
+            uploads: Uploads::default(),
+            telling: tokio::sync::Mutex::default(),
             links: Links::new(public_url),
+            public_url: public_url.to_owned(),
+            streams: Arc::default(),
             exposition,
             openapi: document.to_string().into(),
             docs: docs::render(&document).into(),
@@ -134,8 +179,21 @@ pub(crate) async fn within<T, E: From<StoreError>>(
 fn routes() -> Routes {
     const GET: MethodFilter = MethodFilter::GET;
     const POST: MethodFilter = MethodFilter::POST;
+    const PUT: MethodFilter = MethodFilter::PUT;
     const PATCH: MethodFilter = MethodFilter::PATCH;
     const DELETE: MethodFilter = MethodFilter::DELETE;
+    const CONNECTIONS: &str = "/v1/accounts/{account}/connections";
+    const CONNECTION: &str = "/v1/accounts/{account}/connections/{connection}";
+    const CREDENTIALS: &str = "/v1/accounts/{account}/connections/{connection}/credentials";
+    const FETCH: &str = "/v1/accounts/{account}/connections/{connection}/fetch";
+    const FETCHES: &str = "/v1/accounts/{account}/connections/{connection}/fetches";
+    const ONE_FETCH: &str = "/v1/accounts/{account}/connections/{connection}/fetches/{fetch}";
+    const INTERACTIONS: &str = "/v1/accounts/{account}/connections/{connection}/interactions";
+    const INTERACTION: &str =
+        "/v1/accounts/{account}/connections/{connection}/interactions/{interaction}";
+    const RESPONSE: &str =
+        "/v1/accounts/{account}/connections/{connection}/interactions/{interaction}/response";
+    const ITS_DOCUMENTS: &str = "/v1/accounts/{account}/connections/{connection}/documents";
 
     Routes::default()
         .keyed(POST, "/collect", collect::create::create)
@@ -143,12 +201,68 @@ fn routes() -> Routes {
         .keyed(GET, "/collect/{requestId}", collect::show::show)
         .keyed(DELETE, "/collect/{requestId}", collect::erase::erase)
         .keyed(POST, "/collect/{requestId}/retry", collect::retry::retry)
-        .keyed(GET, "/v1/changes", changes::list)
-        .keyed(GET, "/v1/changes/head", changes::head)
+        .for_pages(GET, "/v1/changes", changes::list)
+        .for_pages(GET, "/v1/changes/head", changes::head)
+        .for_pages(GET, "/v1/changes/stream", stream::stream)
+        .keyed(POST, "/v1/accounts", accounts::create::create)
+        .keyed(GET, "/v1/accounts", accounts::list::list)
+        .for_clients(GET, "/v1/accounts/{account}", accounts::show)
+        .keyed(PATCH, "/v1/accounts/{account}", accounts::patch::patch)
+        .keyed(DELETE, "/v1/accounts/{account}", accounts::erase::erase)
+        .for_pages(GET, "/v1/sources", sources::list)
+        .for_pages(GET, "/v1/sources/{source}", sources::show)
+        .for_pages(POST, CONNECTIONS, connections::create::create)
+        .for_clients(GET, CONNECTIONS, connections::list::list)
+        .for_pages(GET, CONNECTION, connections::show)
+        .for_clients(PATCH, CONNECTION, connections::patch::patch)
+        .for_clients(DELETE, CONNECTION, connections::delete::delete)
+        .for_pages(PUT, CREDENTIALS, connections::credentials::replace)
+        .for_pages(POST, FETCH, connections::fetch::fetch)
+        .for_clients(GET, FETCHES, connections::fetches::list)
+        .for_clients(GET, ONE_FETCH, connections::fetches::show)
+        .for_pages(GET, INTERACTIONS, connections::interactions::list)
+        .for_pages(GET, INTERACTION, connections::interactions::show)
+        .for_pages(DELETE, INTERACTION, connections::interactions::cancel)
+        .for_pages(PUT, RESPONSE, connections::response::put)
+        .for_clients(GET, ITS_DOCUMENTS, documents::list::of_connection)
+        .for_clients(POST, ITS_DOCUMENTS, documents::upload::upload)
+        .for_clients(GET, "/v1/documents", documents::list::list)
+        .for_clients(GET, "/v1/documents/{document}", documents::show)
+        .for_clients(
+            GET,
+            "/v1/documents/{document}/content",
+            documents::content::show,
+        )
         .keyed(GET, "/v1/settings", settings::show)
         .keyed(PATCH, "/v1/settings", settings::patch)
         .keyed(GET, "/v1/callback-secret", callback_secret::show)
         .keyed(POST, "/v1/callback-secret/rotate", callback_secret::rotate)
+        .keyed(POST, "/v1/accounts/{account}/tokens", tokens::create)
+        .keyed(GET, "/v1/subscriptions", subscriptions::list::list)
+        .keyed(POST, "/v1/subscriptions", subscriptions::create::create)
+        .keyed(GET, SUBSCRIPTION, subscriptions::show::show)
+        .keyed(PATCH, SUBSCRIPTION, subscriptions::patch::patch)
+        .keyed(DELETE, SUBSCRIPTION, subscriptions::remove::remove)
+        .keyed(
+            POST,
+            "/v1/subscriptions/{subscription}/secret/rotate",
+            subscriptions::rotate::rotate,
+        )
+        .keyed(
+            POST,
+            "/v1/subscriptions/{subscription}/replay",
+            subscriptions::replay::replay,
+        )
+        .keyed(
+            POST,
+            "/v1/subscriptions/{subscription}/test",
+            subscriptions::test::test,
+        )
+        .keyed(GET, "/v1/deliveries", deliveries::list)
+        .keyed(GET, "/v1/deliveries/{delivery}", deliveries::show)
+        .keyed(POST, "/v1/deliveries/{delivery}/retry", deliveries::retry)
+        .open(GET, "/connect/{token}", connect::show)
+        .open(POST, "/connect/{token}/session", connect::open)
         .open(GET, "/livez", health::livez)
         .open(GET, "/readyz", health::readyz)
         .open(GET, "/openapi.json", openapi::show)
@@ -170,11 +284,47 @@ impl Routes {
         F: Future<Output = Result<Response, E>> + Send,
         E: Into<Problem> + Send,
     {
+        self.for_callers(Audience::Keys, method, path, handler)
+    }
+
+    /// Adds an endpoint for clients of one account as well.
+    fn for_clients<H, F, E>(self, method: MethodFilter, path: &'static str, handler: H) -> Self
+    where
+        H: Fn(Arc<App>, Caller, Request) -> F + Copy + Send + Sync + 'static,
+        F: Future<Output = Result<Response, E>> + Send,
+        E: Into<Problem> + Send,
+    {
+        self.for_callers(Audience::Clients, method, path, handler)
+    }
+
+    /// Adds an endpoint that the connect page uses, too.
+    fn for_pages<H, F, E>(self, method: MethodFilter, path: &'static str, handler: H) -> Self
+    where
+        H: Fn(Arc<App>, Caller, Request) -> F + Copy + Send + Sync + 'static,
+        F: Future<Output = Result<Response, E>> + Send,
+        E: Into<Problem> + Send,
+    {
+        self.for_callers(Audience::Pages, method, path, handler)
+    }
+
+    /// Adds an endpoint for those of the audience.
+    fn for_callers<H, F, E>(
+        self,
+        audience: Audience,
+        method: MethodFilter,
+        path: &'static str,
+        handler: H,
+    ) -> Self
+    where
+        H: Fn(Arc<App>, Caller, Request) -> F + Copy + Send + Sync + 'static,
+        F: Future<Output = Result<Response, E>> + Send,
+        E: Into<Problem> + Send,
+    {
         self.open(
             method,
             path,
             move |app: Arc<App>, request: Request| async move {
-                let caller = auth::caller(&app.access, request.headers())?;
+                let caller = auth::caller(&app, request.headers(), audience).await?;
                 handler(app, caller, request).await.map_err(Into::into)
             },
         )
@@ -227,12 +377,14 @@ const fn method_name(method: MethodFilter) -> &'static str {
     match method {
         MethodFilter::GET => "GET",
         MethodFilter::POST => "POST",
+        MethodFilter::PUT => "PUT",
         MethodFilter::PATCH => "PATCH",
         MethodFilter::DELETE => "DELETE",
         _ => "other",
     }
 }
 
+const SUBSCRIPTION: &str = "/v1/subscriptions/{subscription}";
 /// How long a read may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -260,5 +412,11 @@ mod tests {
             .map(|(method, path)| (method.to_owned(), path.to_owned()))
             .collect();
         assert_eq!(described, routed);
+        let text = document.to_string();
+        let references = text.split(r##""$ref":"#/components/schemas/"##).skip(1);
+        for name in references.filter_map(|rest| rest.split('"').next()) {
+            let schema = &document["components"]["schemas"][name];
+            assert!(schema.is_object(), "{name} is described nowhere");
+        }
     }
 }

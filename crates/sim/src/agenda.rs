@@ -3,8 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use wellspring_core::{CollectionId, IncarnationId, Shard};
-use wellspring_engine::{Batch, Event, InboxRow, Lease, Live, Membership, StoreError};
+use wellspring_core::{
+    AccountId, ConnectionId, IncarnationId, InteractionId, Shard, SubscriptionId,
+};
+use wellspring_engine::{
+    Aggregate, Batch, DispatchQuery, Event, InboxRow, Lease, Live, Membership, RunInputs,
+    StoreError, SubscriptionTable,
+};
 
 use crate::caller::Ask;
 
@@ -25,6 +30,14 @@ pub(crate) enum Occurrence {
     Send(Box<Ask>),
     /// The database gets a request.
     Exec { node: usize, boot: u64, op: StoreOp },
+    /// An attempt goes on.
+    Act(u64),
+    /// Every node hears what subscriptions there are.
+    Announce,
+    /// A tenant enables a subscription again.
+    Enable(SubscriptionId),
+    /// A person looks at a question.
+    Look(ConnectionId, InteractionId),
     /// A node hears something.
     Tell { node: usize, boot: u64, news: News },
 }
@@ -35,12 +48,17 @@ pub(crate) enum StoreOp {
     Join(IncarnationId),
     Renew(IncarnationId),
     Acquire(IncarnationId, Vec<Shard>),
-    Scan(IncarnationId, Vec<Shard>, Option<CollectionId>),
+    Scan(IncarnationId, Vec<Shard>, Option<Aggregate>),
     Inbox(IncarnationId, Vec<Shard>),
     Release(IncarnationId, Vec<Shard>),
     Commit(Arc<Batch>),
     Resolve(IncarnationId, u64),
-    Load(IncarnationId, Vec<CollectionId>),
+    Load(IncarnationId, Vec<Aggregate>),
+    /// What an attempt begins with.
+    Inputs(u64),
+    Children(IncarnationId, AccountId),
+    /// What the dispatcher wants to know.
+    Read(IncarnationId, u64, DispatchQuery),
 }
 
 /// What a node's shell hears.
@@ -50,22 +68,28 @@ pub(crate) enum News {
     Driver(Option<IncarnationId>, Event<u64>),
     Joined(IncarnationId),
     Membership(IncarnationId, Result<Membership, StoreError>),
-    Leased(IncarnationId, Result<Vec<Lease>, StoreError>),
+    /// With the subscriptions as of after the leases were taken.
+    Leased(
+        IncarnationId,
+        Result<(Vec<Lease>, Arc<SubscriptionTable>), StoreError>,
+    ),
     Page {
         incarnation: IncarnationId,
         shards: Vec<Shard>,
-        after: Option<CollectionId>,
+        after: Option<Aggregate>,
         rows: Option<Vec<Live>>,
     },
     Inbox(IncarnationId, Option<Vec<InboxRow>>),
     Released(IncarnationId),
     Again(IncarnationId, Again),
+    /// What an attempt begins with; nothing where it could not be read.
+    Inputs(u64, Option<RunInputs>),
 }
 
 /// What is done again after a pause.
 #[derive(Debug)]
 pub(crate) enum Again {
-    Scan(Vec<Shard>, Option<CollectionId>),
+    Scan(Vec<Shard>, Option<Aggregate>),
     Renew,
     Inbox,
 }

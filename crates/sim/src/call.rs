@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use wellspring_core::{CollectionPolicy, ErrorClass, IncarnationId, Kind, Lane, State, Timestamp};
 use wellspring_engine::{
-    DeliverOrder, DeliverResult, EffectId, Event, FetchOrder, FetchResult, Origin,
+    Aggregate, DeliverOrder, DeliverResult, EffectId, Event, FetchOrder, FetchResult, Origin,
+    Report, RunResult,
 };
 
 use crate::agenda::{News, Occurrence};
@@ -26,6 +27,8 @@ pub(crate) struct Call {
 #[derive(Debug, Default)]
 pub(crate) struct Outage {
     from: i64,
+    /// When the first call met it.
+    first: i64,
     others: u64,
     probes: u64,
     /// Results that spoke for the target nevertheless, or were told twice.
@@ -48,7 +51,7 @@ impl World {
         let (result, latency) = provider.answer(self.now, clock, order.id, &mut self.dice);
         let down = provider.down;
         let policy = provider.source.policy;
-        let concurrency = provider.source.concurrency;
+        let (concurrency, per_minute) = (provider.source.concurrency, provider.source.per_minute);
         let (error, payload) = match &result {
             FetchResult::Fetched(payload) => (None, Some(payload.clone())),
             FetchResult::Failed { error, .. } => (Some(error.clone()), None),
@@ -70,7 +73,8 @@ impl World {
         });
         self.begin(node, effect, &policy, None);
         self.check_load(node, effect, concurrency, down);
-        self.model.called(effect.id, effect.version, past);
+        self.check_rate(&effect, per_minute);
+        self.model.called(order.id, effect.version, past);
         self.answer_call(node, latency, || Event::Fetched(effect, result.clone()));
     }
 
@@ -118,7 +122,7 @@ impl World {
         }
         let concurrency = self.limits.receiver_concurrency;
         self.check_load(node, effect, concurrency, down);
-        self.model.called(effect.id, effect.version, past);
+        self.model.called(order.id, effect.version, past);
         self.answer_call(node, latency, || Event::Delivered(effect, result.clone()));
     }
 
@@ -131,10 +135,10 @@ impl World {
         order: Option<&DeliverOrder>,
     ) {
         self.report.calls += 1;
-        let row = match self
-            .model
-            .may_act(effect.incarnation, effect.id, effect.version)
-        {
+        let Aggregate::Collection(id) = effect.id else {
+            return self.broken("a call is what its row wants", format!("{effect:?}"));
+        };
+        let row = match self.model.may_act(effect.incarnation, id, effect.version) {
             Ok(Some(row)) => row,
             Ok(None) => return,
             Err(broken) => return self.broken(broken.0, broken.1),
@@ -175,7 +179,13 @@ impl World {
     }
 
     /// Checks that no more is in flight than allowed, and that an outage costs probes.
-    fn check_load(&mut self, node: usize, effect: EffectId, concurrency: u32, down: Window) {
+    pub(crate) fn check_load(
+        &mut self,
+        node: usize,
+        effect: EffectId,
+        concurrency: u32,
+        down: Window,
+    ) {
         self.flying.push(Call { node, effect });
         let of_driver = |call: &&Call| call.effect.incarnation == effect.incarnation;
         let all = self.flying.iter().filter(of_driver).count();
@@ -195,17 +205,19 @@ impl World {
             if outage.from != down.from {
                 *outage = Outage {
                     from: down.from,
+                    first: self.now,
                     ..Outage::default()
                 };
             }
             if effect.probe {
                 outage.probes += 1;
-            } else {
+            } else if self.now > outage.first + 6 * SECOND {
+                // A breaker lets everything through for the five seconds that it is not sure.
                 outage.others += 1;
             }
             let elapsed = u64::try_from(self.now - down.from).unwrap_or(0);
             let probes = 10 + elapsed / 40_000 + outage.misled * 10 + 5 * self.clock_jumps;
-            // Twenty to fill the window, what was in flight, and what the five quiet seconds let through.
+            // Twenty to fill the window, and what was in flight.
             let others = (20 + 2 * u64::from(concurrency)) * (1 + outage.misled);
             if outage.probes > probes || outage.others > others {
                 let seen = format!(
@@ -273,6 +285,28 @@ impl World {
                 }
                 Event::Command(command)
             }
+            Event::Ran(effect, result) => {
+                let up = match &result {
+                    RunResult::Finished { .. } | RunResult::Asked => true,
+                    RunResult::Failed { error, .. } => !matches!(
+                        error.class,
+                        ErrorClass::ConnectionFailure | ErrorClass::BankMaintenance
+                    ),
+                };
+                let effect = self.mistaken(effect);
+                Event::Ran(self.ended(effect, up), result)
+            }
+            Event::Reported(effect, report, caller) => {
+                let effect = self.mistaken(effect);
+                if matches!(report, Report::Question { .. }) {
+                    self.ended(effect, true);
+                }
+                Event::Reported(effect, report, caller)
+            }
+            Event::Sent(id, result) => {
+                self.sending.retain(|(flying, _)| *flying != id);
+                Event::Sent(id, result)
+            }
             event @ (Event::Leased(_)
             | Event::Scanned { .. }
             | Event::Drain(_)
@@ -280,23 +314,31 @@ impl World {
             | Event::LoadFailed(_)
             | Event::Committed(..)
             | Event::Resolved(..)
+            | Event::Children(..)
+            | Event::Read(..)
+            | Event::Subscriptions { .. }
             | Event::Sources(_)
+            | Event::Tenants(_)
             | Event::Tick) => event,
         };
         self.give(node, now, event);
     }
 
+    /// A call of an outage ended without a word against the target.
+    pub(crate) fn misled(&mut self, effect: &EffectId) {
+        let outage = self.outages.get_mut(&(effect.incarnation, effect.lane));
+        if let Some(outage) = outage {
+            outage.misled += 1;
+        }
+    }
+
     fn ended(&mut self, effect: EffectId, up: bool) -> EffectId {
         let place = self.flying.iter().position(|call| call.effect == effect);
-        let lane = effect.lane;
         if let Some(place) = place {
             self.flying.remove(place);
         }
-        if up
-            && place.is_some()
-            && let Some(outage) = self.outages.get_mut(&(effect.incarnation, lane))
-        {
-            outage.misled += 1;
+        if up && place.is_some() {
+            self.misled(&effect);
         }
         let latest = self.flying.iter().filter(|call| {
             call.effect.incarnation == effect.incarnation && call.effect.id == effect.id

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wellspring_core::{Actor, CollectionId, IncarnationId, SourceName, TenantId, Timestamp};
-use wellspring_engine::{Key, Request};
+use wellspring_engine::{Aggregate, Key, Request};
 
 use crate::dice::Dice;
 
@@ -28,7 +28,7 @@ pub(crate) struct Ask {
 pub(crate) struct Intent {
     pub(crate) ask: Ask,
     pub(crate) first_at: i64,
-    pub(crate) id: Option<CollectionId>,
+    pub(crate) id: Option<Aggregate>,
 }
 
 /// All callers together.
@@ -113,6 +113,12 @@ impl Callers {
     pub(crate) fn sent(&mut self, ask: Ask) -> u64 {
         self.sent += 1;
         self.waiting.insert(self.sent, ask);
+        self.sent
+    }
+
+    /// Returns a number that the driver knows nobody else by.
+    pub(crate) const fn number(&mut self) -> u64 {
+        self.sent += 1;
         self.sent
     }
 

@@ -1,10 +1,12 @@
 //! Between callers and drivers: what the server does with a request and its answer.
 
-use wellspring_core::{CollectionId, IncarnationId, Shard};
+use wellspring_core::{AccountId, CollectionId, ConnectionId, IncarnationId, Shard};
 use wellspring_engine::{
-    Answer, Batch, Before, Command, CommitError, Event, Origin, Queries, Request, Store,
+    Aggregate, Answer, Batch, Before, Command, CommitError, Event, Origin, Queries, Request, Store,
+    Wish, Write,
 };
 
+use crate::Fault;
 use crate::agenda::{News, Occurrence};
 use crate::caller::{Ask, intent_of};
 use crate::clock::{HOUR, SECOND};
@@ -47,6 +49,9 @@ impl World {
 
     /// The driver answers.
     pub(crate) fn reply(&mut self, node: usize, caller: u64, answer: &Answer) {
+        if let Some(task) = self.reports.remove(&caller) {
+            return self.report_answered(task, answer);
+        }
         let Some(ask) = self.callers.waiting.remove(&caller) else {
             let seen = format!("caller {caller} hears {answer:?}");
             // The planted bug has answered already.
@@ -59,7 +64,10 @@ impl World {
         match answer {
             Answer::Done(id) => self.done(&ask, *id),
             Answer::NotFound => self.not_found(&ask),
-            Answer::Rejected(_) => {}
+            Answer::Rejected(_) | Answer::Refused(_) => {}
+            Answer::Dispatched | Answer::Tried(_) | Answer::Ended => {
+                self.broken("only reports are told of an end", format!("{ask:?}"))
+            }
             Answer::KeyTaken => self.key_taken(&ask),
             Answer::KeyBusy | Answer::Busy(_) | Answer::Unknown => self.send_again(ask),
             Answer::Elsewhere => self.post(ask),
@@ -102,51 +110,95 @@ impl World {
         self.agenda.push(at, Occurrence::Send(Box::new(ask)));
     }
 
-    fn done(&mut self, ask: &Ask, id: CollectionId) {
-        let durable = self.model.rows.contains_key(&id)
-            || self.model.erased.contains(&id)
-            || self.model.swept.contains(&id)
-            || self.model.posted.contains_key(&id);
-        if !durable {
+    fn done(&mut self, ask: &Ask, id: Aggregate) {
+        let known = match id {
+            Aggregate::Collection(id) => {
+                self.model.rows.contains_key(&id)
+                    || self.model.erased.contains(&id)
+                    || self.model.swept.contains(&id)
+            }
+            Aggregate::Account(id) => {
+                let links = &self.model.links;
+                links.accounts.contains_key(&id) || links.erased.contains_key(&id)
+            }
+            Aggregate::Connection(id) => {
+                let links = &self.model.links;
+                links.by_id.contains_key(&id)
+                    || links.gone.contains(&id)
+                    || self.promised.contains(&id)
+            }
+        };
+        if !known && !self.model.posted.contains_key(&id) {
             return self.broken("what was answered is durable", format!("{id} is not there"));
         }
-        match &ask.request {
-            Request::Collect { tenant, .. } => {
-                let tenant = *tenant;
-                if let Some(intent) = self.callers.intents.get_mut(&ask.intent) {
-                    let known = *intent.id.get_or_insert(id);
-                    if known != id {
-                        let seen = format!("{known}, then {id}");
-                        return self.broken("one idempotency key means one collection", seen);
-                    }
-                }
-                self.callers.learned(tenant, id);
+        if let Some(intent) = self.callers.intents.get_mut(&ask.intent) {
+            let first = *intent.id.get_or_insert(id);
+            if first != id {
+                let seen = format!("{first}, then {id}");
+                return self.broken("one idempotency key means one collection", seen);
             }
-            Request::Erase { id, .. } => {
-                if self.model.rows.contains_key(id) && !self.model.to_erase.contains(id) {
+        }
+        match (&ask.request, id) {
+            (Request::Collect { tenant, .. }, Aggregate::Collection(id)) => {
+                self.callers.learned(*tenant, id);
+            }
+            (Request::Erase { .. }, Aggregate::Collection(of)) => {
+                if self.model.rows.contains_key(&of) && !self.model.to_erase.contains(&id) {
                     self.broken(
                         "what was answered is durable",
                         format!("{id} is still there"),
                     );
                 }
             }
-            Request::Resume { .. } => {}
+            (Request::EraseAccount { .. }, Aggregate::Account(of)) => {
+                let kept = self.model.links.accounts.get(&of);
+                if kept.is_some_and(|kept| kept.erasing.is_none())
+                    && !self.model.to_erase.contains(&id)
+                {
+                    self.broken(
+                        "what was answered is durable",
+                        format!("{id} is not being erased"),
+                    );
+                }
+                self.model.to_erase.insert(id);
+            }
+            (
+                Request::Connection {
+                    wish: Wish::Delete, ..
+                },
+                Aggregate::Connection(of),
+            ) => {
+                if self.model.links.by_id.contains_key(&of) && !self.model.to_erase.contains(&id) {
+                    self.broken(
+                        "what was answered is durable",
+                        format!("{id} is still there"),
+                    );
+                }
+            }
+            (_, _) => {}
         }
     }
 
     fn not_found(&mut self, ask: &Ask) {
-        let Some(id) = ask.request.id() else { return };
+        let Some(id) = ask.request.subject() else {
+            return;
+        };
         let tenant = ask.request.tenant();
-        let there = self
-            .model
-            .rows
-            .get(&id)
-            .is_some_and(|row| row.collection.tenant == tenant && row.collection.version > 1);
-        let erasing = self.model.to_erase.contains(&id)
-            || self.callers.waiting.values().any(
-                |other| matches!(other.request, Request::Erase { id: other, .. } if other == id),
-            );
-        if there && !erasing {
+        let there =
+            match id {
+                Aggregate::Collection(id) => self.model.rows.get(&id).is_some_and(|row| {
+                    row.collection.tenant == tenant && row.collection.version > 1
+                }),
+                Aggregate::Account(id) => {
+                    let known = self.model.links.accounts.get(&id);
+                    known.is_some_and(|known| known.tenant == tenant)
+                }
+                Aggregate::Connection(id) => {
+                    let known = self.model.links.by_id.get(&id);
+                    known.is_some_and(|known| known.connection.tenant == tenant)
+                }
+            };
+        if there && !self.is_going(id) {
             self.broken("what is there is found", format!("{id}"));
         }
     }
@@ -167,46 +219,89 @@ impl World {
             return self.send_again(ask);
         }
         let mut request = ask.request.clone();
-        if let Request::Collect { id, .. } = &mut request {
-            let shards = self.store.shards();
-            let shard = self.dice.pick(&shards).unwrap_or(Shard(0));
-            let minted_at = self.node_now(ask.node);
-            *id = Some(CollectionId::mint_in(minted_at, shard, self.dice.rng()));
-        }
-        let Some(id) = request.id() else { return };
+        let shards = self.store.shards();
+        let shard = self.dice.pick(&shards).unwrap_or(Shard(0));
         let at = self.node_now(ask.node);
+        let id = match &mut request {
+            Request::Collect { id, .. } => {
+                let made = CollectionId::mint_in(at, shard, self.dice.rng());
+                Aggregate::Collection(*id.insert(made))
+            }
+            Request::CreateAccount { id, .. } => {
+                let made = AccountId::mint_in(at, shard, self.dice.rng());
+                Aggregate::Account(*id.insert(made))
+            }
+            Request::Connect { id, account, .. } => {
+                let made = ConnectionId::mint_in(at, account.shard(), self.dice.rng());
+                Aggregate::Connection(*id.insert(made))
+            }
+            Request::Resume { id, .. } | Request::Erase { id, .. } => Aggregate::Collection(*id),
+            Request::PatchAccount { id, .. } | Request::EraseAccount { id, .. } => {
+                Aggregate::Account(*id)
+            }
+            Request::Connection { id, .. } => Aggregate::Connection(*id),
+            Request::Subscription { .. } => return,
+        };
         let row = ask.key.map(|key| key.row(request.tenant(), id, at));
         self.note(|| format!("left in the inbox of {:?}: {request:?}", id.shard()));
         match now(self.store.post(id.shard(), request.clone(), row)) {
-            Ok(()) => {
-                match request {
-                    Request::Collect { .. } => {
-                        self.model.posted.insert(id, self.now);
-                    }
-                    Request::Erase { tenant, .. } => {
-                        let owner = |of: &crate::model::Row| of.collection.tenant == tenant;
-                        let foreign = self.model.rows.get(&id).is_some_and(|row| !owner(row));
-                        if !foreign {
-                            self.model.to_erase.insert(id);
-                        }
-                        return;
-                    }
-                    Request::Resume { .. } => return,
-                }
-                self.done(&ask, id);
-            }
+            Ok(()) => self.posted(&ask, id, &request),
             Err(CommitError::KeysTaken(_)) => self.key_taken(&ask),
             Err(error) => self.broken("the store answers", error.to_string()),
         }
     }
 
+    /// A request was promised by way of an inbox.
+    fn posted(&mut self, ask: &Ask, id: Aggregate, request: &Request) {
+        match request {
+            Request::Collect { .. } | Request::CreateAccount { .. } => {
+                self.model.posted.insert(id, self.now);
+            }
+            Request::Connect { .. } => {
+                // Its account may be gone when it is looked at.
+                if let Aggregate::Connection(id) = id {
+                    self.promised.insert(id);
+                }
+            }
+            Request::Erase { tenant, .. } | Request::EraseAccount { tenant, .. } => {
+                if self.is_theirs(id, *tenant) {
+                    self.model.to_erase.insert(id);
+                }
+                return;
+            }
+            Request::Connection { tenant, wish, .. } => {
+                if matches!(wish, Wish::Answer { .. }) {
+                    self.report.strike(Fault::AnswerPosted);
+                }
+                if matches!(wish, Wish::Delete) && self.is_theirs(id, *tenant) {
+                    self.model.to_erase.insert(id);
+                }
+                return;
+            }
+            Request::Resume { .. }
+            | Request::PatchAccount { .. }
+            | Request::Subscription { .. } => return,
+        }
+        self.done(ask, id);
+    }
+
+    fn is_theirs(&self, id: Aggregate, tenant: wellspring_core::TenantId) -> bool {
+        let links = &self.model.links;
+        let owner = match id {
+            Aggregate::Collection(id) => self.model.rows.get(&id).map(|row| row.collection.tenant),
+            Aggregate::Account(id) => links.accounts.get(&id).map(|one| one.tenant),
+            Aggregate::Connection(id) => links.by_id.get(&id).map(|one| one.connection.tenant),
+        };
+        owner.is_none_or(|owner| owner == tenant)
+    }
+
     /// The planted bug: callers hear of a batch that is not written yet.
     pub(crate) fn answer_early(&mut self, batch: &Batch) {
-        for write in batch
-            .writes
-            .iter()
-            .filter(|write| write.before == Before::New)
-        {
+        let collections = batch.writes.iter().filter_map(|write| match write {
+            Write::Collection(write) if write.before == Before::New => Some(write),
+            Write::Collection(_) | Write::Account(_) | Write::Connection(_) => None,
+        });
+        for write in collections {
             let intent = write
                 .next
                 .as_ref()
@@ -218,7 +313,7 @@ impl World {
             if let Some(caller) = early
                 && let Some(ask) = self.callers.waiting.remove(&caller)
             {
-                self.done(&ask, write.id);
+                self.done(&ask, write.id.into());
             }
         }
     }

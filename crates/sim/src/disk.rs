@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use wellspring_core::connection::InteractionWrite;
 use wellspring_core::{IncarnationId, Shard};
-use wellspring_engine::{Batch, CommitError, Event, Store};
+use wellspring_engine::{Batch, CommitError, Event, Store, Write};
 
 use crate::agenda::{News, Occurrence, StoreOp};
 use crate::clock::SECOND;
+use crate::model::Rules;
 use crate::node::PAGE;
 use crate::world::World;
 use crate::{Fault, Plant};
@@ -75,6 +77,26 @@ impl World {
                 let outcome = now(self.store.committed(incarnation, number)).ok();
                 News::Driver(Some(incarnation), Event::Resolved(number, outcome))
             }
+            StoreOp::Inputs(task) => match self.read_inputs(task, readable) {
+                Some(news) => news,
+                None => return,
+            },
+            StoreOp::Children(incarnation, account) => {
+                let found = readable.then(|| now(self.store.children(account, CHILDREN)).ok());
+                let found = match self.plant {
+                    Some(Plant::ForgetChildren) => Some(Vec::new()),
+                    Some(_) | None => found.flatten(),
+                };
+                News::Driver(Some(incarnation), Event::Children(account, found))
+            }
+            StoreOp::Read(incarnation, number, query) => {
+                let answer = if readable {
+                    query.read(&self.store).now_or_never().and_then(Result::ok)
+                } else {
+                    None
+                };
+                News::Driver(Some(incarnation), Event::Read(number, answer))
+            }
             StoreOp::Load(incarnation, asked) => {
                 let rows = if readable {
                     now(self.store.load(asked.clone())).ok()
@@ -115,7 +137,8 @@ impl World {
             }
         }
         self.unsettle();
-        News::Leased(incarnation, leases)
+        let table = self.subscription_table();
+        News::Leased(incarnation, leases.map(|leases| (leases, table)))
     }
 
     fn released(&mut self, incarnation: IncarnationId, shards: Vec<Shard>) -> News {
@@ -187,12 +210,34 @@ impl World {
                 batch.writes.len()
             )
         });
-        if outcome.is_ok()
-            && let Err(broken) = self.model.commit(batch, &self.sources)
-        {
-            self.broken(broken.0, broken.1);
+        if outcome.is_ok() {
+            let rules = Rules {
+                sources: &self.sources,
+                tenants: &self.tenants,
+            };
+            if let Err(broken) = self.model.commit(batch, rules) {
+                self.broken(broken.0, broken.1);
+            }
+            if let Err(broken) = self.dispatched(batch) {
+                self.broken(broken.0, broken.1);
+            }
+            self.questions_posed(batch);
         }
         outcome
+    }
+
+    fn questions_posed(&mut self, batch: &Batch) {
+        for write in &batch.writes {
+            let Write::Connection(write) = write else {
+                continue;
+            };
+            self.bank.open(write.id, self.now, &mut self.dice);
+            for interaction in &write.interactions {
+                if let InteractionWrite::Open { id, .. } = interaction {
+                    self.posed(write.id, *id);
+                }
+            }
+        }
     }
 
     /// Spoils a batch by the bug that is switched on.
@@ -201,11 +246,15 @@ impl World {
         match self.plant {
             Some(Plant::LosePayload) => {
                 for write in &mut spoilt.writes {
-                    write.payload = None;
+                    if let Write::Collection(write) = write {
+                        write.payload = None;
+                    }
                 }
             }
             Some(Plant::DoubleAccept) => spoilt.keys.clear(),
-            Some(Plant::EraseNothing) => spoilt.writes.retain(|write| write.next.is_some()),
+            Some(Plant::EraseNothing) => {
+                spoilt.writes.retain(|write| write.next_version().is_some())
+            }
             Some(Plant::SwallowLog) if batch.number.is_multiple_of(5) => {
                 spoilt.entries.pop();
             }
@@ -217,6 +266,7 @@ impl World {
                     }
                 }
             }
+            Some(Plant::ForgetRows) => spoilt.dispatch.deliveries.clear(),
             Some(_) | None => return Arc::clone(batch),
         }
         Arc::new(spoilt)
@@ -230,6 +280,9 @@ impl World {
         }
     }
 }
+
+/// Connections of an account that are deleted together; few, so that it takes several rounds.
+const CHILDREN: usize = 3;
 
 /// Takes the answer of a store whose futures are ready at once.
 pub(crate) fn now<T>(answer: BoxFuture<'_, T>) -> T {

@@ -41,11 +41,21 @@ pub enum Fault {
     LoadFailed,
     /// A node is stopped and started again.
     Restart,
+    /// A connector's report comes minutes late.
+    ReportDelayed,
+    /// Somebody ends an attempt: its connection is disabled, deleted or given other credentials.
+    AttemptEnded,
+    /// A person's answer is left in the inbox of another node.
+    AnswerPosted,
+    /// A subscription's endpoint is down for days, or throttles.
+    EndpointDown,
+    /// A subscription's endpoint answers 410, and the subscription is disabled.
+    EndpointGone,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 23] = [
         Self::CrashBeforeCommit,
         Self::CrashAfterCommit,
         Self::CommitUnknownCommitted,
@@ -64,6 +74,11 @@ impl Fault {
         Self::ReceiverGone,
         Self::LoadFailed,
         Self::Restart,
+        Self::ReportDelayed,
+        Self::AttemptEnded,
+        Self::AnswerPosted,
+        Self::EndpointDown,
+        Self::EndpointGone,
     ];
 
     /// Returns its name.
@@ -87,6 +102,11 @@ impl Fault {
             Self::ReceiverGone => "receiver_gone",
             Self::LoadFailed => "load_failed",
             Self::Restart => "restart",
+            Self::ReportDelayed => "report_delayed",
+            Self::AttemptEnded => "attempt_ended",
+            Self::AnswerPosted => "answer_posted",
+            Self::EndpointDown => "endpoint_down",
+            Self::EndpointGone => "endpoint_gone",
         }
     }
 }

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wellspring_core::{Collection, CollectionId, Kind, Phase, Shard, State};
-use wellspring_engine::{Cursor, CursorError, Queries, Request, Store};
+use wellspring_core::{Collection, CollectionId, Kind, Lane, Phase, Shard, State};
+use wellspring_engine::{Aggregate, Cursor, CursorError, Loaded, Queries, Request, Store};
 
 use crate::Violation;
 use crate::clock::{BEGIN, MINUTE, SECOND};
 use crate::disk::now;
 use crate::world::World;
+
+mod link;
 
 impl World {
     /// Notes the first invariant that does not hold.
@@ -46,7 +48,19 @@ impl World {
                 .iter()
                 .find(|source| source.name == lane.source);
             let free = source.is_some_and(|source| lane.in_flight < source.concurrency);
-            lane.queued > 0 && free && !paused && !full && lane.breaker == Phase::Closed
+            let id = Lane::source(&lane.source);
+            let limited = source.is_some_and(|source| source.per_minute.is_some());
+            let starts = self.starts.get(&(state.incarnation, id));
+            let latest = starts.and_then(|starts| starts.back()).copied();
+            let lately = latest.max(Some(state.troubled_at));
+            let calls = self.flying.iter().filter(|call| {
+                call.effect.incarnation == state.incarnation && call.effect.lane == id
+            });
+            // A slot that is taken for a call which has not begun counts as well.
+            let reserved = u32::try_from(calls.count()).unwrap_or(0) < lane.in_flight;
+            let spent =
+                limited && (reserved || lately.is_some_and(|at| at > self.now - 2 * MINUTE));
+            lane.queued > 0 && free && !paused && !full && !spent && lane.breaker == Phase::Closed
         });
         if let Some(lane) = idle {
             self.broken(
@@ -86,7 +100,7 @@ impl World {
             return;
         }
         let neglected = self.inbox.values().find(|(since, request)| {
-            let shard = request.id().map(|id| id.shard());
+            let shard = request.subject().map(|id| id.shard());
             let owner = shard.and_then(|shard| self.model.owners.get(&shard));
             let granted_at = shard.and_then(|shard| self.model.granted_at.get(&shard));
             *since < calm
@@ -97,6 +111,15 @@ impl World {
             let seen = format!("{request:?}");
             return self.broken("the owner of a shard empties its inbox", seen);
         }
+        self.check_overslept(&healthy, calm);
+        let owners = self.model.owners.clone();
+        let granted_at = self.model.granted_at.clone();
+        let reachable = |shard: Shard| {
+            let owner = owners.get(&shard);
+            owner.is_some_and(|(owner, _)| healthy.contains_key(owner))
+                && granted_at.get(&shard).is_some_and(|at| *at < calm)
+        };
+        self.check_reach(&reachable, calm);
         let overdue = self.model.rows.values().find(|row| {
             let collection = &row.collection;
             let shard = collection.id.shard();
@@ -163,18 +186,23 @@ impl World {
     /// Compares the whole image with the model.
     pub(crate) fn audit(&mut self) {
         self.audit_rows();
+        self.audit_links();
         self.audit_log();
     }
 
     fn audit_rows(&mut self) {
         let ids: Vec<CollectionId> = self.model.rows.keys().copied().collect();
+        let ids = ids.into_iter().map(Aggregate::Collection).collect();
         let loaded = match now(self.store.load(ids)) {
             Ok(loaded) => loaded,
             Err(error) => return self.broken("every row decodes", error.to_string()),
         };
         let loaded: BTreeMap<_, _> = loaded
             .into_iter()
-            .map(|row| (row.collection.id, row))
+            .filter_map(|row| match row {
+                Loaded::Collection(row) => Some((row.collection.id, row)),
+                Loaded::Account(_) | Loaded::Connection(_) => None,
+            })
             .collect();
         let differing = self.model.rows.iter().find_map(|(id, row)| {
             let Some(found) = loaded.get(id) else {
@@ -195,20 +223,23 @@ impl World {
         if let Some(seen) = differing {
             return self.broken("what was accepted is kept", seen);
         }
-        let gone: Vec<CollectionId> = self.model.erased.iter().copied().collect();
+        let gone = self.model.erased.iter().copied();
+        let gone: Vec<Aggregate> = gone.map(Aggregate::Collection).collect();
         if let Ok(rows) = now(self.store.load(gone))
             && let Some(row) = rows.first()
         {
-            let seen = format!("{}", row.collection.id);
+            let seen = format!("{}", row.id());
             return self.broken("what was erased is gone", seen);
         }
-        let live: BTreeSet<CollectionId> =
+        let live: BTreeSet<Aggregate> =
             match now(self.store.scan(self.store.shards(), None, usize::MAX)) {
                 Ok(rows) => rows.into_iter().map(|row| row.id).collect(),
                 Err(error) => return self.broken("every row decodes", error.to_string()),
             };
         let expected = self.model.rows.values().filter(|row| row.is_live());
-        let expected: BTreeSet<CollectionId> = expected.map(|row| row.collection.id).collect();
+        let mut expected: BTreeSet<Aggregate> =
+            expected.map(|row| row.collection.id.into()).collect();
+        expected.extend(self.model.links.live());
         if live != expected {
             let seen = format!("{:?}", live.symmetric_difference(&expected));
             self.broken("the hot table holds what is unfinished", seen);

@@ -1,22 +1,28 @@
 #![doc = include_str!("../README.md")]
 
 mod agenda;
+mod attempt;
+mod bank;
 mod call;
 mod caller;
 mod clock;
 mod desk;
 mod dice;
 mod disk;
+mod endpoint;
 mod errors;
 mod fault;
 mod invariant;
 mod model;
 mod node;
+mod people;
 mod plant;
 mod provider;
 mod receiver;
 mod report;
 mod run;
+#[cfg(test)]
+mod scenario;
 mod world;
 
 pub use fault::Fault;

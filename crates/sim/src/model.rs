@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use wellspring_core::{
-    Cause, Collection, CollectionId, CollectionStatus, Error, IncarnationId, Kind, Shard, State,
-    Subject, TenantId, Timestamp, Verb,
+    Cause, Change, Collection, CollectionId, CollectionStatus, Error, IncarnationId, Kind, Shard,
+    State, Subject, TenantId, Timestamp, Verb,
 };
-use wellspring_engine::{Batch, Before, DeliverOrder, SourceTable, Write};
+use wellspring_engine::{Aggregate, Batch, Before, CollectionWrite, DeliverOrder, Write};
 
 use crate::caller::intent_of;
 
+pub(crate) mod link;
 mod transition;
+
+pub(crate) use link::{Links, Rules};
 
 /// One collection as it has to be in the image.
 #[derive(Debug)]
@@ -49,8 +52,10 @@ pub(crate) struct Model {
     pub(crate) owners: BTreeMap<Shard, (IncarnationId, u64)>,
     pub(crate) granted_at: BTreeMap<Shard, i64>,
     /// What was promised by way of an inbox, and when.
-    pub(crate) posted: BTreeMap<CollectionId, i64>,
-    pub(crate) to_erase: BTreeSet<CollectionId>,
+    pub(crate) posted: BTreeMap<Aggregate, i64>,
+    pub(crate) to_erase: BTreeSet<Aggregate>,
+    /// Accounts and connections.
+    pub(crate) links: Links,
     pub(crate) log: BTreeMap<(Shard, u64), Said>,
     last_seq: BTreeMap<Shard, u64>,
     statuses: BTreeMap<CollectionId, CollectionStatus>,
@@ -90,7 +95,7 @@ impl Model {
     }
 
     /// Takes in a batch that the store says is durable.
-    pub(crate) fn commit(&mut self, batch: &Batch, sources: &SourceTable) -> Result<(), Broken> {
+    pub(crate) fn commit(&mut self, batch: &Batch, rules: Rules<'_>) -> Result<(), Broken> {
         for (shard, epoch) in &batch.epochs {
             if self.owners.get(shard) != Some(&(batch.incarnation, *epoch)) {
                 return Err((
@@ -99,17 +104,34 @@ impl Model {
                 ));
             }
         }
-        let at: BTreeMap<CollectionId, (Timestamp, Cause)> = batch
-            .entries
-            .iter()
-            .map(|entry| {
-                let (Subject::Collection(id) | Subject::CollectionStatus(id, _)) =
-                    entry.change.subject;
-                (id, (entry.at, entry.change.cause))
-            })
-            .collect();
+        let mut said: BTreeMap<Aggregate, Vec<(Timestamp, &Change)>> = BTreeMap::new();
+        for entry in &batch.entries {
+            let about = aggregate_of(&entry.change.subject);
+            said.entry(about)
+                .or_default()
+                .push((entry.at, &entry.change));
+        }
         for write in &batch.writes {
-            self.write(write, sources, at.get(&write.id).copied())?;
+            let said = said.remove(&write.id()).unwrap_or_default();
+            match write {
+                Write::Collection(write) => {
+                    let last = said.last().map(|(at, change)| (*at, change.cause));
+                    self.write(write, rules, last)?;
+                }
+                Write::Account(write) => {
+                    let changes: Vec<&Change> = said.iter().map(|(_, change)| *change).collect();
+                    self.links.account(write, &changes)?;
+                    self.settled(write.id.into(), write.next.is_none());
+                }
+                Write::Connection(write) => {
+                    let by = batch.incarnation;
+                    self.links.connection(by, write, &said, rules)?;
+                    self.settled(write.id.into(), write.next.is_none());
+                }
+            }
+        }
+        if let Some(about) = said.keys().next() {
+            return Err(("every entry belongs to a step", format!("{about}")));
         }
         for entry in &batch.entries {
             self.entry(
@@ -123,10 +145,18 @@ impl Model {
         Ok(())
     }
 
+    /// What was promised of something has come to be.
+    fn settled(&mut self, id: Aggregate, gone: bool) {
+        self.posted.remove(&id);
+        if gone {
+            self.to_erase.remove(&id);
+        }
+    }
+
     fn write(
         &mut self,
-        write: &Write,
-        sources: &SourceTable,
+        write: &CollectionWrite,
+        rules: Rules<'_>,
         at: Option<(Timestamp, Cause)>,
     ) -> Result<(), Broken> {
         let id = write.id;
@@ -146,7 +176,7 @@ impl Model {
         let Some(next) = &write.next else {
             self.rows.remove(&id);
             self.erased.insert(id);
-            self.to_erase.remove(&id);
+            self.to_erase.remove(&id.into());
             return Ok(());
         };
         let before = row.collection.version;
@@ -155,7 +185,7 @@ impl Model {
             .get(&(id, before))
             .map(Vec::as_slice)
             .unwrap_or_default();
-        let policy = sources.policy(&next.source);
+        let policy = rules.sources.policy(&next.source);
         transition::check(&row.collection, write, calls, &policy, at.map(|(at, _)| at)).map_err(
             |why| {
                 (
@@ -179,7 +209,7 @@ impl Model {
         Ok(())
     }
 
-    fn accept(&mut self, write: &Write) -> Result<(), Broken> {
+    fn accept(&mut self, write: &CollectionWrite) -> Result<(), Broken> {
         let id = write.id;
         let fresh =
             write.before == Before::New && !self.erased.contains(&id) && !self.swept.contains(&id);
@@ -189,7 +219,7 @@ impl Model {
                 format!("{id} is not there"),
             ));
         };
-        self.posted.remove(&id);
+        self.posted.remove(&id.into());
         if let Some(intent) = intent_of(&next.callback_url)
             && let Some(other) = self.intents.insert(intent, id)
             && self.keyed.contains(&intent)
@@ -244,6 +274,12 @@ impl Model {
                     ))
                 }
             }
+            Subject::Account(_)
+            | Subject::Connection(..)
+            | Subject::ConnectionState(..)
+            | Subject::ConnectionAccess(..)
+            | Subject::Interaction(..)
+            | Subject::Document(..) => Ok(()),
         }
     }
 
@@ -330,6 +366,19 @@ impl Row {
             State::Delivered { at, .. } | State::Failed { at, .. } => Some(*at),
             State::Collecting { .. } | State::Delivering { .. } => None,
         }
+    }
+}
+
+/// Returns what steps with a change.
+const fn aggregate_of(subject: &Subject) -> Aggregate {
+    match subject {
+        Subject::Collection(id) | Subject::CollectionStatus(id, _) => Aggregate::Collection(*id),
+        Subject::Account(id) => Aggregate::Account(*id),
+        Subject::Connection(_, id)
+        | Subject::ConnectionState(_, id, _)
+        | Subject::ConnectionAccess(_, id, _)
+        | Subject::Interaction(_, id, _)
+        | Subject::Document(_, id, _) => Aggregate::Connection(*id),
     }
 }
 

@@ -8,6 +8,7 @@ use wellspring_engine::{Action, Driver, Event, InboxRow};
 
 use crate::agenda::{Again, News, Occurrence, StoreOp};
 use crate::clock::SECOND;
+use crate::plant::spoil;
 use crate::world::World;
 use crate::{Fault, Plant};
 
@@ -138,6 +139,9 @@ impl World {
         self.nodes[node].boot += 1;
         let before = self.flying.len();
         self.flying.retain(|call| call.node != node);
+        self.attempts_lost(|attempt| attempt.node == node);
+        let dead = self.nodes[node].incarnation;
+        self.sending.retain(|(id, _)| id.incarnation != dead);
         if self.flying.len() < before {
             self.report.strike(Fault::ResponseLost);
         }
@@ -147,7 +151,9 @@ impl World {
 
     /// The incarnation is dead: what it knew is forgotten and read again.
     pub(crate) fn begin_anew(&mut self, node: usize) {
-        self.dropped_callers(self.nodes[node].incarnation);
+        let dead = self.nodes[node].incarnation;
+        self.dropped_callers(dead);
+        self.attempts_lost(|attempt| attempt.effect.incarnation == dead);
         let incarnation = self.new_incarnation();
         let driver = self.new_driver(incarnation);
         let state = &mut self.nodes[node];
@@ -217,6 +223,11 @@ impl World {
             | Action::Load(_)
             | Action::Fetch(..)
             | Action::Deliver(..)
+            | Action::Run(..)
+            | Action::Abort(_)
+            | Action::Children(_)
+            | Action::Send(..)
+            | Action::Read(..)
             | Action::Release(_) => 0,
             Action::Fenced => u64::MAX,
         });
@@ -225,6 +236,7 @@ impl World {
             match action {
                 Action::Reply(caller, answer) => self.reply(node, caller, &answer),
                 Action::Commit(batch) => {
+                    let batch = spoil::spoilt(self.plant, batch, &self.model.links);
                     match self.plant {
                         Some(Plant::ActBeforeCommit) => {
                             let event = Event::Committed(batch.number, Ok(()));
@@ -244,6 +256,15 @@ impl World {
                 Action::Load(asked) => self.ask_store(node, StoreOp::Load(incarnation, asked)),
                 Action::Fetch(effect, order) => self.fetch(node, effect, &order),
                 Action::Deliver(effect, order) => self.deliver(node, effect, order),
+                Action::Run(effect, order) => self.run_attempt(node, effect, order),
+                Action::Abort(effect) => self.abort(node, effect),
+                Action::Send(id, order) => self.send_change(node, id, &order),
+                Action::Read(number, query) => {
+                    self.ask_store(node, StoreOp::Read(incarnation, number, query));
+                }
+                Action::Children(account) => {
+                    self.ask_store(node, StoreOp::Children(incarnation, account));
+                }
                 Action::Release(shards) => {
                     self.nodes[node].releasing += 1;
                     self.ask_store(node, StoreOp::Release(incarnation, shards));
@@ -291,6 +312,12 @@ impl World {
 
     fn new_driver(&mut self, incarnation: IncarnationId) -> Driver<u64> {
         let seed = self.dice.seed();
-        Driver::new(incarnation, Arc::clone(&self.sources), self.limits, seed)
+        Driver::new(
+            incarnation,
+            spoil::sources(self.plant, &self.sources),
+            Arc::clone(&self.tenants),
+            self.limits,
+            seed,
+        )
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+pub(crate) mod spoil;
+
 /// A bug in the simulator's own shell and store layers; no product code knows of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Plant {
@@ -38,11 +40,41 @@ pub enum Plant {
     InboxTwice,
     /// Failures of a source that is down are not told to its breaker.
     IgnoreBreaker,
+    /// A document that is here already is reported again.
+    DocumentTwice,
+    /// The connections of an account that is erased are not found.
+    ForgetChildren,
+    /// The scan at start drops what wakes up without a call: open questions, and accounts that are being erased.
+    ForgetQuestions,
+    /// What an ended attempt tells is taken for the word of the present one.
+    StaleIsCurrent,
+    /// A fetch that was throttled counts as failed.
+    CountThrottled,
+    /// What the connector needs to go on after a question is not written.
+    DropResume,
+    /// An answer is kept after its use.
+    KeepAnswer,
+    /// A cursor moves on without its records.
+    CursorAlone,
+    /// A connection's end is said before that of its question.
+    ParentFirst,
+    /// An attempt that was lost with its node counts as a failed fetch.
+    SpendOnLoss,
+    /// A repair that was abandoned leaves its credentials behind.
+    KeepRepair,
+    /// The driver is not told how many calls a minute a source allows.
+    IgnoreRate,
+    /// The closing of a question is not written.
+    LoseClose,
+    /// A message that its endpoint did not get is taken for taken.
+    LoseMessage,
+    /// Deliveries that have to be tried again are not written.
+    ForgetRows,
 }
 
 impl Plant {
     /// Every bug.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 31] = [
         Self::ActBeforeCommit,
         Self::IgnoreStaleVersion,
         Self::ForgetTimersAtRestart,
@@ -59,6 +91,21 @@ impl Plant {
         Self::DropResult,
         Self::InboxTwice,
         Self::IgnoreBreaker,
+        Self::DocumentTwice,
+        Self::ForgetChildren,
+        Self::ForgetQuestions,
+        Self::StaleIsCurrent,
+        Self::CountThrottled,
+        Self::DropResume,
+        Self::KeepAnswer,
+        Self::CursorAlone,
+        Self::ParentFirst,
+        Self::SpendOnLoss,
+        Self::KeepRepair,
+        Self::IgnoreRate,
+        Self::LoseClose,
+        Self::LoseMessage,
+        Self::ForgetRows,
     ];
 
     /// Returns the name used at the command line.
@@ -80,6 +127,21 @@ impl Plant {
             Self::DropResult => "drop_result",
             Self::InboxTwice => "inbox_twice",
             Self::IgnoreBreaker => "ignore_breaker",
+            Self::DocumentTwice => "document_twice",
+            Self::ForgetChildren => "forget_children",
+            Self::ForgetQuestions => "forget_questions",
+            Self::StaleIsCurrent => "stale_is_current",
+            Self::CountThrottled => "count_throttled",
+            Self::DropResume => "drop_resume",
+            Self::KeepAnswer => "keep_answer",
+            Self::CursorAlone => "cursor_alone",
+            Self::ParentFirst => "parent_first",
+            Self::SpendOnLoss => "spend_on_loss",
+            Self::KeepRepair => "keep_repair",
+            Self::IgnoreRate => "ignore_rate",
+            Self::LoseClose => "lose_close",
+            Self::LoseMessage => "lose_message",
+            Self::ForgetRows => "forget_rows",
         }
     }
 }

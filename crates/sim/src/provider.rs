@@ -1,12 +1,15 @@
 //! Pretend sources: they answer, fail, throttle, rest and go away.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use wellspring_core::interaction::CredentialField;
+use wellspring_core::schedule::{Schedule, SlowPlan};
 use wellspring_core::{
     CollectionId, CollectionPolicy, Error, ErrorClass, RetryPolicy, SourceName, Timestamp,
 };
-use wellspring_engine::{FetchResult, Source};
+use wellspring_engine::{ConnectionDefaults, FetchResult, Source};
 
 use crate::clock::{MINUTE, SECOND};
 use crate::dice::Dice;
@@ -51,9 +54,17 @@ impl Provider {
             deliver: policy(20, 1.5, 120, 30),
             give_up_after: Duration::from_secs(20 * 60),
         };
-        [("gas", gas), ("internet", internet), ("bank", bank)]
+        let connected = CollectionPolicy::default();
+        let sources = [
+            ("gas", gas, false),
+            ("internet", internet, false),
+            ("bank", bank, false),
+            ("house-bank", connected, true),
+            ("telephone", connected, true),
+        ];
+        sources
             .into_iter()
-            .filter_map(|(name, policy)| {
+            .filter_map(|(name, policy, connected)| {
                 let name: SourceName = name.parse().ok()?;
                 let concurrency = u32::try_from(dice.between(1, 8)).unwrap_or(1);
                 Some(Self {
@@ -61,6 +72,9 @@ impl Provider {
                         name,
                         policy,
                         concurrency,
+                        per_minute: (dice.permille(500))
+                            .then(|| u32::try_from(dice.between(1, 20)).unwrap_or(1)),
+                        connections: connected.then(defaults),
                     },
                     down: Window::default(),
                     throttling: Window::default(),
@@ -124,6 +138,22 @@ impl Provider {
             self.source.name, self.calls
         );
         (FetchResult::Fetched(Bytes::from(body)), latency)
+    }
+}
+
+/// What a source says about its connections.
+fn defaults() -> ConnectionDefaults {
+    let field = CredentialField {
+        id: "password".to_owned(),
+        label: "Password".to_owned(),
+        sensitive: true,
+        optional: false,
+    };
+    ConnectionDefaults {
+        schedule: Schedule::Every(Duration::from_secs(86_400)),
+        slow_plan: SlowPlan::default(),
+        credential_fields: Arc::from([field]),
+        attempts: None,
     }
 }
 

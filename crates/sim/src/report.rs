@@ -76,6 +76,14 @@ pub struct Report {
     pub calls: u64,
     /// Collections accepted, delivered and failed.
     pub collections: [u64; 3],
+    /// Messages sent to subscriptions.
+    pub sends: u64,
+    /// Attempts on connections.
+    pub attempts: u64,
+    /// Accounts erased, connections made, documents and records that came in, questions posed.
+    pub links: [u64; 5],
+    /// How often connections took each row of their table.
+    pub rows: BTreeMap<&'static str, u64>,
     /// How often each fault struck.
     pub faults: BTreeMap<Fault, u64>,
 }
@@ -94,6 +102,14 @@ impl Report {
         self.calls += other.calls;
         for (sum, more) in self.collections.iter_mut().zip(other.collections) {
             *sum += more;
+        }
+        self.attempts += other.attempts;
+        self.sends += other.sends;
+        for (sum, more) in self.links.iter_mut().zip(other.links) {
+            *sum += more;
+        }
+        for (row, count) in &other.rows {
+            *self.rows.entry(row).or_default() += count;
         }
         for (fault, count) in &other.faults {
             *self.faults.entry(*fault).or_default() += count;
@@ -121,6 +137,18 @@ impl fmt::Display for Report {
         writeln!(f, "{:<28}{accepted:>12}", "collections accepted")?;
         writeln!(f, "{:<28}{delivered:>12}", "collections delivered")?;
         writeln!(f, "{:<28}{failed:>12}", "collections failed")?;
+        let [erased, made, documents, records, questions] = self.links;
+        writeln!(f, "{:<28}{erased:>12}", "accounts erased")?;
+        writeln!(f, "{:<28}{made:>12}", "connections made")?;
+        writeln!(f, "{:<28}{:>12}", "attempts", self.attempts)?;
+        writeln!(f, "{:<28}{documents:>12}", "documents")?;
+        writeln!(f, "{:<28}{records:>12}", "records")?;
+        writeln!(f, "{:<28}{questions:>12}", "questions")?;
+        writeln!(f, "{:<28}{:>12}", "messages to subscriptions", self.sends)?;
+        writeln!(f, "rows of the table of connections")?;
+        for (row, count) in &self.rows {
+            writeln!(f, "  {row:<26}{count:>12}")?;
+        }
         writeln!(f, "faults")?;
         for fault in Fault::ALL {
             let count = self.faults.get(&fault).copied().unwrap_or(0);

@@ -4,16 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use wellspring_core::{Shard, TenantId};
-use wellspring_engine::{Cursor, Limits, Request, Settings, SourceTable, Store};
+use wellspring_core::{Ask, ConnectionId, Shard, SubscriptionId, TenantId};
+use wellspring_engine::{
+    Cursor, Directory, Limits, Request, SendId, Settings, SourceTable, Store, TenantRules,
+    TenantTable,
+};
 use wellspring_store::MemoryStore;
 
 use crate::agenda::{Agenda, Occurrence};
+use crate::attempt::{Attempt, Starts};
+use crate::bank::Bank;
 use crate::call::{Call, Outages};
 use crate::caller::Callers;
 use crate::clock::{BEGIN, DAY, SECOND, VirtualClock};
 use crate::dice::Dice;
 use crate::disk::now;
+use crate::endpoint::Endpoint;
 use crate::errors::Errors;
 use crate::model::Model;
 use crate::node::Node;
@@ -45,12 +51,29 @@ pub(crate) struct World {
     /// How many requests in a thousand the database answers slowly.
     pub(crate) slow: u32,
     pub(crate) sources: Arc<SourceTable>,
+    pub(crate) tenants: Arc<TenantTable>,
     pub(crate) providers: Vec<Provider>,
     pub(crate) receivers: Vec<Receiver>,
     pub(crate) callers: Callers,
+    pub(crate) endpoints: Vec<Endpoint>,
+    /// Messages in flight, and to which subscription.
+    pub(crate) sending: Vec<(SendId, SubscriptionId)>,
     pub(crate) keeps: BTreeMap<TenantId, Settings>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) flying: Vec<Call>,
+    pub(crate) bank: Bank,
+    /// Attempts under way by the number of their task.
+    pub(crate) attempts: BTreeMap<u64, Attempt>,
+    pub(crate) tasks: u64,
+    /// Reports that wait for their answer, and the task that made them.
+    pub(crate) reports: BTreeMap<u64, u64>,
+    pub(crate) starts: Starts,
+    /// When an attempt on a connection was last ended by its node.
+    pub(crate) ended_at: BTreeMap<ConnectionId, i64>,
+    /// Connections that were promised by way of an inbox.
+    pub(crate) promised: BTreeSet<ConnectionId>,
+    /// Whether a test decides everything, and nothing is drawn.
+    pub(crate) scripted: bool,
     pub(crate) outages: Outages,
     pub(crate) clock_jumps: u64,
     /// Faults that strike the next calls.
@@ -91,6 +114,8 @@ impl World {
             in_flight: u32::try_from(dice.between(3, 40)).unwrap_or(3),
             receiver_concurrency: u32::try_from(dice.between(1, 5)).unwrap_or(1),
             residents: small(&mut dice, 24) - 1,
+            sends: small(&mut dice, 20),
+            subscription_concurrency: small(&mut dice, 6),
         };
         let slow = u32::try_from(dice.between(10, 250)).unwrap_or(10);
         let begin = wellspring_core::Timestamp::from_millis(BEGIN);
@@ -100,15 +125,29 @@ impl World {
             keep_collections: Duration::from_secs(2 * 86_400),
             keep_payloads: Duration::from_secs(86_400),
             keep_attempts: Duration::from_secs(86_400),
-            contact: None,
+            legacy_waiting: true,
+            ..Settings::default()
         };
-        let keeps = callers
+        let keeps: BTreeMap<TenantId, Settings> = callers
             .tenants
             .iter()
             .copied()
-            .zip([Settings::default(), short])
+            .zip([ask(&mut dice, Settings::default()), ask(&mut dice, short)])
+            .collect();
+        let rules = BTreeMap::iter(&keeps)
+            .map(|(tenant, settings): (&TenantId, &Settings)| {
+                let rules = TenantRules {
+                    ask: settings.ask,
+                    legacy_waiting: settings.legacy_waiting,
+                };
+                (*tenant, rules)
+            })
             .collect();
         let nodes = if leased && dice.permille(800) { 2 } else { 1 };
+        let endpoints = Endpoint::all(&mut dice, callers.tenants[0], begin);
+        for endpoint in &endpoints {
+            now(store.put_subscription(endpoint.subscription.clone(), None)).ok();
+        }
         let mut world = Self {
             options,
             plant: options.plant,
@@ -124,12 +163,23 @@ impl World {
             limits,
             slow,
             sources: Arc::new(sources),
+            tenants: Arc::new(TenantTable { by_id: rules }),
             providers,
             receivers: Receiver::all(),
             callers,
+            endpoints,
+            sending: Vec::new(),
             keeps,
             nodes: Vec::new(),
             flying: Vec::new(),
+            bank: Bank::default(),
+            attempts: BTreeMap::new(),
+            tasks: 0,
+            reports: BTreeMap::new(),
+            starts: Starts::new(),
+            ended_at: BTreeMap::new(),
+            promised: BTreeSet::new(),
+            scripted: false,
             outages: Outages::new(),
             clock_jumps: 0,
             armed: BTreeMap::new(),
@@ -173,6 +223,8 @@ impl World {
         self.report.millis = self.now - BEGIN;
         let accepted = self.model.rows.len() + self.model.erased.len() + self.model.swept.len();
         let [delivered, failed] = self.model.ended;
+        self.report.links = self.model.links.counts();
+        self.report.rows.clone_from(&self.model.links.rows);
         self.report.collections = [u64::try_from(accepted).unwrap_or(0), delivered, failed];
         Run {
             report: self.report,
@@ -282,6 +334,10 @@ impl World {
                 }
             }
             Occurrence::Send(ask) => self.send(*ask),
+            Occurrence::Act(attempt) => self.act(attempt),
+            Occurrence::Announce => self.announce(),
+            Occurrence::Enable(id) => self.enable(id),
+            Occurrence::Look(connection, interaction) => self.look(connection, interaction),
             Occurrence::Exec { node, boot, op } => {
                 let state = &self.nodes[node];
                 if state.cut_off && state.paused_until > self.now && state.boot == boot {
@@ -346,6 +402,18 @@ impl World {
         shards
             .filter(|shard| !self.model.owners.contains_key(shard))
             .collect()
+    }
+}
+
+fn ask(dice: &mut Dice, settings: Settings) -> Settings {
+    let asks = [
+        Ask::UserPresent,
+        Ask::Always,
+        Ask::Hours { from: 22, to: 7 },
+    ];
+    Settings {
+        ask: asks[dice.below(3)],
+        ..settings
     }
 }
 

@@ -12,15 +12,24 @@ use futures_util::future::BoxFuture;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use wellspring_core::{
-    Actor, Collection, CollectionId, CollectionPolicy, CollectionStep, IncarnationId, Input, Shard,
-    TenantId, Timestamp,
+    Actor, Change, Collection, CollectionId, CollectionPolicy, CollectionStep, IncarnationId,
+    Input, Shard, TenantId, Timestamp,
 };
-use wellspring_engine::{Backend, Batch, Before, Entry, Lease, Write};
+use wellspring_engine::{
+    Backend, Batch, Before, CollectionWrite, DispatchWrites, Entry, Lease, Loaded,
+    LoadedCollection, Write,
+};
 
+pub mod account;
 pub mod admin;
+pub mod blobs;
 pub mod commit;
+pub mod connection;
+pub mod dispatch;
+pub mod document;
 pub mod lease;
 pub mod log;
+pub mod steps;
 pub mod sweep;
 
 /// One store under test.
@@ -48,9 +57,29 @@ macro_rules! conformance {
             a_resumed_collection_is_live_again,
             what_a_delivery_needs_is_loaded,
         ]);
+        $crate::conformance!($harness, account: [
+            accounts_read_back_and_are_listed,
+            a_stale_account_writes_nothing,
+            an_erased_account_leaves_nothing,
+        ]);
+        $crate::conformance!($harness, connection: [
+            the_life_of_a_connection_reads_back,
+            connections_and_their_fetches_are_listed,
+            secrets_are_kept_in_their_slots,
+            a_stale_connection_writes_nothing,
+            a_deleted_connection_leaves_its_documents,
+        ]);
+        $crate::conformance!($harness, document: [documents_are_listed_and_known_again]);
+        $crate::conformance!($harness, dispatch: [
+            what_the_dispatcher_keeps_reads_back,
+            deliveries_are_listed_with_their_attempts,
+            the_log_is_read_in_slices,
+            what_a_deleted_subscription_had_is_gone,
+        ]);
         $crate::conformance!($harness, lease: [
             a_later_incarnation_fences_the_earlier,
             the_scan_finds_live_rows_in_pages,
+            the_scan_goes_through_all_kinds_in_order,
             the_inbox_keeps_commands_until_they_are_consumed,
             a_released_shard_goes_on_where_it_was,
         ]);
@@ -64,8 +93,14 @@ macro_rules! conformance {
             retention_removes_what_is_old_and_says_so,
             what_can_be_resumed_keeps_its_data,
             idempotency_keys_are_forgotten_after_a_day,
+            what_is_over_on_connections_is_swept,
+            deliveries_that_ended_are_swept,
         ]);
-        $crate::conformance!($harness, admin: [tenants_keys_and_meta_read_back]);
+        $crate::conformance!($harness, admin: [
+            tenants_keys_and_meta_read_back,
+            subscriptions_begin_at_the_end_of_the_log,
+            a_token_is_exchanged_once,
+        ]);
     };
     ($harness:expr, $area:ident: [$($case:ident),* $(,)?]) => {
         $(
@@ -175,35 +210,69 @@ impl Node {
         step: CollectionStep,
         payload: Option<Bytes>,
     ) -> Batch {
-        self.number += 1;
-        let lease = self
-            .leases
-            .iter()
-            .find(|lease| lease.shard == id.shard())
-            .expect("owns the shard");
         let tenant = step.next.as_ref().map_or(TENANT, |next| next.tenant);
-        let entries = step.change.into_iter().map(|change| Entry {
+        let write = CollectionWrite {
+            id,
+            before,
+            next: step.next,
+            attempt: step.attempt,
+            payload,
+        };
+        let write = Write::Collection(Box::new(write));
+        self.batch_of(now, tenant, write, step.change)
+    }
+
+    /// Makes a batch of one write and what the log says of it.
+    ///
+    /// # Panics
+    ///
+    /// When the aggregate is in a shard that the node does not have.
+    pub fn batch_of(
+        &mut self,
+        now: Timestamp,
+        tenant: TenantId,
+        write: Write,
+        changes: impl IntoIterator<Item = Change>,
+    ) -> Batch {
+        let lease = self.lease(write.id().shard());
+        let mut batch = self.batch_in(lease.shard);
+        let entries = (lease.next_seq..).zip(changes).map(|(seq, change)| Entry {
             shard: lease.shard,
-            seq: lease.next_seq,
+            seq,
             at: now,
             tenant,
             change,
         });
+        batch.entries = entries.collect();
+        batch.writes.push(write);
+        batch
+    }
+
+    /// Makes an empty batch in a shard.
+    ///
+    /// # Panics
+    ///
+    /// When the node does not have it.
+    pub fn batch_in(&mut self, shard: Shard) -> Batch {
+        self.number += 1;
+        let lease = self.lease(shard);
         Batch {
             incarnation: self.incarnation,
             number: self.number,
             epochs: vec![(lease.shard, lease.epoch)],
-            writes: vec![Write {
-                id,
-                before,
-                next: step.next,
-                attempt: step.attempt,
-                payload,
-            }],
-            entries: entries.collect(),
+            writes: Vec::new(),
+            entries: Vec::new(),
             keys: Vec::new(),
             consumed: Vec::new(),
+            dispatch: DispatchWrites::default(),
         }
+    }
+
+    fn lease(&self, shard: Shard) -> Lease {
+        let mut leases = self.leases.iter();
+        *leases
+            .find(|lease| lease.shard == shard)
+            .expect("owns the shard")
     }
 
     /// Commits a batch and notes where its entries ended.
@@ -283,5 +352,17 @@ impl Node {
             None,
         )
         .await
+    }
+}
+
+/// Returns the collection that was read.
+///
+/// # Panics
+///
+/// When it is something else.
+pub fn collection(loaded: &Loaded) -> &LoadedCollection {
+    match loaded {
+        Loaded::Collection(loaded) => loaded,
+        Loaded::Account(_) | Loaded::Connection(_) => panic!("{} is no collection", loaded.id()),
     }
 }

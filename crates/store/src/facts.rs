@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
-use wellspring_core::{Body, ErrorClass, SourceName, Stage, Stored, Timestamp};
+use wellspring_core::{Body, ErrorClass, Facts, SourceName, Stage, Stored, Timestamp};
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Facts {
+struct Compact {
     #[serde(rename = "p", skip_serializing_if = "Option::is_none")]
     provider: Option<SourceName>,
     #[serde(rename = "r", skip_serializing_if = "Option::is_none")]
@@ -29,8 +29,20 @@ struct Facts {
 }
 
 /// Returns the text that is stored.
-pub(crate) fn stored(body: &Body) -> Result<String, serde_json::Error> {
-    serde_json::to_string(&Facts {
+pub(crate) fn stored(facts: &Facts) -> Result<String, serde_json::Error> {
+    match facts {
+        Facts::Collection(body) => compact(body),
+        Facts::State(_)
+        | Facts::Access(_)
+        | Facts::Interaction(_)
+        | Facts::Document(_)
+        | Facts::Source { .. } => Ok(format!("{PLAIN}{}", serde_json::to_string(facts)?)),
+        Facts::Nothing {} => Ok(String::new()),
+    }
+}
+
+fn compact(body: &Body) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&Compact {
         provider: body.provider.clone(),
         retries: body.retries,
         next_attempt_at: body.next_attempt_at.map(Timestamp::as_millis),
@@ -45,7 +57,13 @@ pub(crate) fn stored(body: &Body) -> Result<String, serde_json::Error> {
 
 /// Returns what readers of the log see of a stored text; `None` if it is none of ours.
 pub(crate) fn shown(text: &str) -> Option<Box<RawValue>> {
-    let facts: Facts = serde_json::from_str(text).ok()?;
+    if text.is_empty() {
+        return RawValue::from_string("{}".to_owned()).ok();
+    }
+    if let Some(plain) = text.strip_prefix(PLAIN) {
+        return RawValue::from_string(plain.to_owned()).ok();
+    }
+    let facts: Compact = serde_json::from_str(text).ok()?;
     let stage = facts.stage.map(Stage::from_code);
     let class = facts.class.map(ErrorClass::from_code);
     if stage == Some(None) || class == Some(None) {
@@ -63,6 +81,10 @@ pub(crate) fn shown(text: &str) -> Option<Box<RawValue>> {
     to_raw_value(&body).ok()
 }
 
+/// Begins a text that is shown as it is stored: what happens to connections is seldom compared
+/// with what happens to collections.
+const PLAIN: char = '=';
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,14 +101,14 @@ mod tests {
             duration_ms: Some(Duration::from_millis(17)),
         };
         for body in [body, Body::default()] {
-            let text = stored(&body).unwrap();
+            let text = stored(&Facts::Collection(body.clone())).unwrap();
             assert_eq!(
                 shown(&text).unwrap().get(),
                 serde_json::to_string(&body).unwrap()
             );
         }
         assert!(
-            shown("{\"c\":99}").is_none() && shown("{\"z\":1}").is_none() && shown("").is_none()
+            shown("{\"c\":99}").is_none() && shown("{\"z\":1}").is_none() && shown("=").is_none()
         );
     }
 }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod blobs;
 pub mod conformance;
 mod facts;
 mod memory;
@@ -7,6 +8,7 @@ mod postgres;
 mod row;
 mod sqlite;
 
+pub use blobs::{FolderBlobs, MemoryBlobs, SealedBlobs};
 pub use memory::{Image, MemoryStore};
-pub use postgres::{PostgresOptions, PostgresStore};
+pub use postgres::{PostgresBlobs, PostgresOptions, PostgresStore};
 pub use sqlite::{SqliteOptions, SqliteStore};

@@ -6,16 +6,25 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, ready};
-use wellspring_core::{ApiKeyId, Attempt, CollectionId, IncarnationId, Shard, TenantId, Timestamp};
+use wellspring_core::connection::{self, Connection, FetchRecord, Slot};
+use wellspring_core::{
+    Account, AccountId, ApiKeyId, Attempt, CollectionId, ConnectionId, Document, DocumentId,
+    FetchId, IncarnationId, InteractionId, Sealed, Shard, SubscriptionId, TenantId, Timestamp,
+};
 use wellspring_engine::{
-    Batch, Clock, CommitError, Entry, InboxRow, KeyRecord, KeyRow, Lease, Live, Loaded, Membership,
-    Request, Store, StoreError, Sweep, Swept, Tenant,
+    Aggregate, Batch, Clock, CommitError, DeliveryAttempt, DeliveryRow, DispatchState, Entry,
+    InboxRow, InteractionView, KeyRecord, KeyRow, Lease, Live, Loaded, LogSlice, Membership,
+    Position, Record, Request, RunInputs, Store, StoreError, Subscription, SubscriptionState,
+    Sweep, Swept, Tenant, TokenRecord,
 };
 
-use crate::row::{Cold, Hot, NOTIFYING};
+use crate::row::{Cold, Hot};
 
+mod account;
 mod commit;
 mod directory;
+mod dispatch;
+mod load;
 mod queries;
 mod sweep;
 
@@ -37,6 +46,23 @@ pub struct Image {
     pub(crate) tenants: BTreeMap<TenantId, Tenant>,
     pub(crate) api_keys: BTreeMap<ApiKeyId, KeyRecord>,
     pub(crate) meta: BTreeMap<&'static str, String>,
+    pub(crate) accounts: BTreeMap<AccountId, Account>,
+    pub(crate) connections: BTreeMap<ConnectionId, Connection>,
+    pub(crate) secrets: BTreeMap<(ConnectionId, Slot), Sealed>,
+    pub(crate) interactions: BTreeMap<(ConnectionId, InteractionId), InteractionView>,
+    pub(crate) fetches: BTreeMap<(ConnectionId, FetchId), FetchRecord>,
+    pub(crate) fetch_attempts: BTreeMap<(ConnectionId, FetchId, u16), connection::Attempt>,
+    pub(crate) documents: BTreeMap<DocumentId, Document>,
+    pub(crate) garbage: BTreeSet<DocumentId>,
+    /// By stream and key.
+    pub(crate) records: BTreeMap<(ConnectionId, String, String), Record>,
+    pub(crate) cursors: BTreeMap<(ConnectionId, String), String>,
+    pub(crate) subscriptions: BTreeMap<SubscriptionId, Subscription>,
+    pub(crate) dispatched: BTreeMap<Shard, u64>,
+    pub(crate) positions: BTreeMap<(Shard, SubscriptionId), Position>,
+    pub(crate) deliveries: BTreeMap<(SubscriptionId, Shard, u64), DeliveryRow>,
+    pub(crate) delivery_attempts: BTreeMap<(SubscriptionId, Shard, u64, u16), DeliveryAttempt>,
+    pub(crate) tokens: BTreeMap<[u8; 32], TokenRecord>,
 }
 
 #[derive(Debug)]
@@ -104,22 +130,6 @@ impl Image {
                 row.epoch += 1;
             }
         }
-    }
-
-    pub(crate) fn loaded(&self, id: CollectionId) -> Result<Option<Loaded>, StoreError> {
-        let Some(cold) = self.cold.get(&id) else {
-            return Ok(None);
-        };
-        let hot = self.hot.get(&id);
-        let collection = cold.collection(hot)?;
-        let payload = hot
-            .filter(|hot| hot.state != NOTIFYING)
-            .and_then(|_| self.payloads.get(&id).cloned());
-        Ok(Some(Loaded {
-            collection,
-            payload,
-            live: hot.is_some(),
-        }))
     }
 }
 
@@ -234,25 +244,54 @@ impl Store for MemoryStore {
     fn scan(
         &self,
         shards: Vec<Shard>,
-        after: Option<CollectionId>,
+        after: Option<Aggregate>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Live>, StoreError>> {
-        let image = self.image();
-        let start = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
-        let rows = image.hot.range((start, std::ops::Bound::Unbounded));
-        let rows = rows
-            .filter(|(id, _)| shards.contains(&id.shard()))
-            .take(limit);
-        Box::pin(ready(Ok(rows.map(|(id, hot)| hot.live(*id)).collect())))
+        Box::pin(ready(Ok(self.image().scan(&shards, after, limit))))
     }
 
-    fn load(&self, ids: Vec<CollectionId>) -> BoxFuture<'_, Result<Vec<Loaded>, StoreError>> {
+    fn load(&self, ids: Vec<Aggregate>) -> BoxFuture<'_, Result<Vec<Loaded>, StoreError>> {
         let image = self.image();
         let rows = ids
             .into_iter()
             .filter_map(|id| image.loaded(id).transpose())
             .collect();
         Box::pin(ready(rows))
+    }
+
+    fn run_inputs(&self, id: ConnectionId) -> BoxFuture<'_, Result<RunInputs, StoreError>> {
+        Box::pin(ready(Ok(self.image().run_inputs(id))))
+    }
+
+    fn children(
+        &self,
+        account: AccountId,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<ConnectionId>, StoreError>> {
+        Box::pin(ready(Ok(self.image().children(account, limit))))
+    }
+
+    fn dispatch_state(&self, shard: Shard) -> BoxFuture<'_, Result<DispatchState, StoreError>> {
+        Box::pin(ready(Ok(self.image().dispatch_state(shard))))
+    }
+
+    fn subscription_state(
+        &self,
+        subscription: SubscriptionId,
+        shard: Shard,
+    ) -> BoxFuture<'_, Result<SubscriptionState, StoreError>> {
+        let state = self.image().subscription_state(subscription, shard);
+        Box::pin(ready(Ok(state)))
+    }
+
+    fn log(
+        &self,
+        shard: Shard,
+        after: u64,
+        tenant: Option<TenantId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<LogSlice, StoreError>> {
+        Box::pin(ready(Ok(self.image().slice(shard, after, tenant, limit))))
     }
 
     fn commit(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), CommitError>> {
@@ -310,6 +349,19 @@ impl Store for MemoryStore {
             })
             .collect();
         Box::pin(ready(Ok(rows)))
+    }
+
+    fn garbage(&self, limit: usize) -> BoxFuture<'_, Result<Vec<DocumentId>, StoreError>> {
+        let ids = self.image().garbage.iter().take(limit).copied().collect();
+        Box::pin(ready(Ok(ids)))
+    }
+
+    fn forget_garbage(&self, ids: Vec<DocumentId>) -> BoxFuture<'_, Result<(), StoreError>> {
+        let mut image = self.image();
+        for id in ids {
+            image.garbage.remove(&id);
+        }
+        Box::pin(ready(Ok(())))
     }
 
     fn sweep(&self, sweep: Sweep) -> BoxFuture<'_, Result<Swept, StoreError>> {

@@ -7,17 +7,22 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use wellspring_core::{CollectionId, IncarnationId, Shard};
+use wellspring_core::{
+    AccountId, ConnectionId, DocumentId, IncarnationId, Shard, SubscriptionId, TenantId,
+};
 use wellspring_engine::{
-    Batch, CommitError, InboxRow, KeyRow, Lease, Live, Loaded, Membership, Request, Store,
-    StoreError, Sweep, Swept,
+    Aggregate, Batch, CommitError, DispatchState, InboxRow, KeyRow, Lease, Live, Loaded, LogSlice,
+    Membership, Request, RunInputs, Store, StoreError, SubscriptionState, Sweep, Swept,
 };
 
+mod blobs;
 mod columns;
 mod commit;
 mod directory;
+mod dispatch;
 mod inbox;
 mod lease;
+mod load;
 mod log;
 mod options;
 mod pool;
@@ -28,6 +33,7 @@ mod session;
 mod sweep;
 mod tls;
 
+pub use blobs::PostgresBlobs;
 pub use options::PostgresOptions;
 
 use inbox::Bell;
@@ -188,25 +194,85 @@ impl Store for PostgresStore {
     fn scan(
         &self,
         shards: Vec<Shard>,
-        after: Option<CollectionId>,
+        after: Option<Aggregate>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Live>, StoreError>> {
         Box::pin(async move {
             // As long as it takes: each of its statements has a deadline.
             let session = self.within(async { Ok(self.pool().get().await?) }).await?;
             let options = &self.shared.options;
-            let rows = queries::scan(&session, &shards, after, limit, options).await?;
+            let rows = load::scan(&session, &shards, after, limit, options).await?;
             session.keep();
             Ok(rows)
         })
     }
 
-    fn load(&self, ids: Vec<CollectionId>) -> BoxFuture<'_, Result<Vec<Loaded>, StoreError>> {
+    fn load(&self, ids: Vec<Aggregate>) -> BoxFuture<'_, Result<Vec<Loaded>, StoreError>> {
         self.within(async move {
             let session = self.pool().get().await?;
-            let rows = queries::load(&session, &ids).await?;
+            let rows = load::load(&session, &ids).await?;
             session.keep();
             Ok(rows)
+        })
+    }
+
+    fn run_inputs(&self, id: ConnectionId) -> BoxFuture<'_, Result<RunInputs, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let inputs = load::run_inputs(&session, id).await?;
+            session.keep();
+            Ok(inputs)
+        })
+    }
+
+    fn children(
+        &self,
+        account: AccountId,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<ConnectionId>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let children = load::children(&session, account, limit).await?;
+            session.keep();
+            Ok(children)
+        })
+    }
+
+    fn dispatch_state(&self, shard: Shard) -> BoxFuture<'_, Result<DispatchState, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let state = dispatch::state(&session, shard).await?;
+            session.keep();
+            Ok(state)
+        })
+    }
+
+    fn subscription_state(
+        &self,
+        subscription: SubscriptionId,
+        shard: Shard,
+    ) -> BoxFuture<'_, Result<SubscriptionState, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let state = dispatch::subscription(&session, subscription, shard).await?;
+            session.keep();
+            Ok(state)
+        })
+    }
+
+    fn log(
+        &self,
+        shard: Shard,
+        after: u64,
+        tenant: Option<TenantId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<LogSlice, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let limits = (limit, self.shared.options.stretch);
+            let slice = dispatch::slice(&session, shard, after, tenant, limits).await?;
+            session.keep();
+            Ok(slice)
         })
     }
 
@@ -263,6 +329,24 @@ impl Store for PostgresStore {
 
     fn inbox_filled(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.shared.bell.heard())
+    }
+
+    fn garbage(&self, limit: usize) -> BoxFuture<'_, Result<Vec<DocumentId>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let ids = load::garbage(&session, limit).await?;
+            session.keep();
+            Ok(ids)
+        })
+    }
+
+    fn forget_garbage(&self, ids: Vec<DocumentId>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            load::forget_garbage(&session, &ids).await?;
+            session.keep();
+            Ok(())
+        })
     }
 
     fn sweep(&self, sweep: Sweep) -> BoxFuture<'_, Result<Swept, StoreError>> {

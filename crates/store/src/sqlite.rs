@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use rusqlite::{Connection, OptionalExtension};
-use wellspring_core::{CollectionId, IncarnationId, Lane, Shard, Timestamp};
+use wellspring_core::{
+    AccountId, ConnectionId, DocumentId, IncarnationId, Shard, SubscriptionId, TenantId,
+};
 use wellspring_engine::{
-    Batch, CommitError, InboxRow, KeyRow, Lease, Live, Loaded, Membership, Request, Store,
-    StoreError, Sweep, Swept,
+    Aggregate, Batch, CommitError, DispatchState, InboxRow, KeyRow, Lease, Live, Loaded, LogSlice,
+    Membership, Request, RunInputs, Store, StoreError, SubscriptionState, Sweep, Swept,
 };
 
 mod backup;
@@ -203,33 +205,67 @@ impl Store for SqliteStore {
     fn scan(
         &self,
         shards: Vec<Shard>,
-        after: Option<CollectionId>,
+        after: Option<Aggregate>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Live>, StoreError>> {
         Box::pin(self.read(move |connection| {
             if !shards.contains(&Shard(0)) {
                 return Ok(Vec::new());
             }
-            let after = after.map_or([0; 16], |id| *id.as_bytes());
-            let sql = "SELECT id, due, since, lane FROM hot WHERE id > ?1 ORDER BY id LIMIT ?2";
-            let mut statement = connection
-                .prepare_cached(sql)
-                .map_err(|error| unavailable(&error))?;
-            let rows = statement.query_map((after, limit), |row| {
-                Ok(Live {
-                    id: CollectionId::from_bytes(row.get(0)?),
-                    due: Timestamp::from_millis(row.get(1)?),
-                    since: Timestamp::from_millis(row.get(2)?),
-                    lane: Lane(row.get::<_, i64>(3)?.cast_unsigned()),
-                })
-            });
-            rows.and_then(Iterator::collect)
-                .map_err(|error| unavailable(&error))
+            queries::scan(connection, after, limit)
         }))
     }
 
-    fn load(&self, ids: Vec<CollectionId>) -> BoxFuture<'_, Result<Vec<Loaded>, StoreError>> {
+    fn load(&self, ids: Vec<Aggregate>) -> BoxFuture<'_, Result<Vec<Loaded>, StoreError>> {
         Box::pin(self.read(move |connection| queries::load(connection, &ids)))
+    }
+
+    fn run_inputs(&self, id: ConnectionId) -> BoxFuture<'_, Result<RunInputs, StoreError>> {
+        Box::pin(self.read(move |connection| queries::run_inputs(connection, id)))
+    }
+
+    fn children(
+        &self,
+        account: AccountId,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<ConnectionId>, StoreError>> {
+        Box::pin(self.read(move |connection| queries::children(connection, account, limit)))
+    }
+
+    fn dispatch_state(&self, shard: Shard) -> BoxFuture<'_, Result<DispatchState, StoreError>> {
+        Box::pin(self.read(move |connection| match shard {
+            Shard(0) => queries::dispatch_state(connection),
+            Shard(_) => Ok(DispatchState::default()),
+        }))
+    }
+
+    fn subscription_state(
+        &self,
+        subscription: SubscriptionId,
+        shard: Shard,
+    ) -> BoxFuture<'_, Result<SubscriptionState, StoreError>> {
+        Box::pin(self.read(move |connection| match shard {
+            Shard(0) => queries::subscription_state(connection, subscription),
+            Shard(_) => Ok(SubscriptionState::default()),
+        }))
+    }
+
+    fn log(
+        &self,
+        shard: Shard,
+        after: u64,
+        tenant: Option<TenantId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<LogSlice, StoreError>> {
+        Box::pin(self.read(move |connection| match shard {
+            Shard(0) => queries::slice(connection, after, tenant, limit),
+            Shard(_) => Ok(LogSlice {
+                entries: Vec::new(),
+                seen: after,
+                has_more: false,
+                gap: false,
+            }),
+        }))
     }
 
     fn commit(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), CommitError>> {
@@ -268,6 +304,23 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<InboxRow>, StoreError>> {
         Box::pin(self.read(move |connection| queries::inbox(connection, &shards, limit)))
+    }
+
+    fn garbage(&self, limit: usize) -> BoxFuture<'_, Result<Vec<DocumentId>, StoreError>> {
+        Box::pin(self.read(move |connection| queries::garbage(connection, limit)))
+    }
+
+    fn forget_garbage(&self, ids: Vec<DocumentId>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.write(move |connection| {
+            threads::transact(connection, |transaction| {
+                let sql = "DELETE FROM blob_garbage WHERE id = ?1";
+                let mut statement = transaction.prepare_cached(sql)?;
+                for id in &ids {
+                    statement.execute([id.as_bytes()])?;
+                }
+                Ok(())
+            })
+        }))
     }
 
     fn sweep(&self, sweep: Sweep) -> BoxFuture<'_, Result<Swept, StoreError>> {

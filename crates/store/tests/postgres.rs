@@ -1,7 +1,9 @@
 //! The conformance suite on PostgreSQL, and what only a server with a network can do.
 
 mod postgres {
+    mod blobs;
     mod chaos;
+    mod connections;
     mod faults;
     pub(crate) mod harness;
     mod nodes;

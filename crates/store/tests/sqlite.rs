@@ -5,8 +5,13 @@ use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, ready};
 use tempfile::TempDir;
-use wellspring_core::IncarnationId;
-use wellspring_engine::{Backend, Cursor, CursorError, Directory, Queries, StoreError};
+use wellspring_core::connection::Input;
+use wellspring_core::{Actor, IncarnationId};
+use wellspring_engine::{
+    Aggregate, Backend, Cursor, CursorError, Directory, Queries, Record, StoreError, Write,
+};
+use wellspring_store::conformance::account::full;
+use wellspring_store::conformance::steps::sealed;
 use wellspring_store::conformance::{Harness, Node, START, TENANT};
 use wellspring_store::{SqliteOptions, SqliteStore};
 
@@ -150,7 +155,7 @@ async fn a_locked_database_takes_nothing_and_later_everything() {
 async fn a_full_disk_loses_nothing_and_takes_more_once_there_is_room() {
     let harness = Sqlite::new();
     let options = SqliteOptions {
-        max_bytes: Some(300 << 10),
+        max_bytes: Some(600 << 10),
         ..SqliteOptions::default()
     };
     let store = SqliteStore::open(&harness.path(), &options).unwrap();
@@ -179,6 +184,10 @@ async fn a_full_disk_loses_nothing_and_takes_more_once_there_is_room() {
             "what was committed is there"
         );
     }
+    let refused_id = match refused.0.writes[0].id() {
+        Aggregate::Collection(id) => id,
+        other @ (Aggregate::Account(_) | Aggregate::Connection(_)) => panic!("{other}"),
+    };
     drop(node);
     drop(store);
 
@@ -194,9 +203,131 @@ async fn a_full_disk_loses_nothing_and_takes_more_once_there_is_room() {
     );
     assert!(
         roomy
-            .collection(TENANT, refused.0.writes[0].id)
+            .collection(TENANT, refused_id)
             .await
             .unwrap()
             .is_none()
     );
+}
+
+#[tokio::test]
+async fn no_table_names_an_erased_account() {
+    let harness = Sqlite::new();
+    let mut node = Node::join(Arc::new(harness.store())).await;
+    let one = full(&mut node).await;
+    let mut ids = vec![(*one.account.id.as_bytes(), one.account.id.to_string())];
+    for connection in &one.connections {
+        ids.push((*connection.id.as_bytes(), connection.id.to_string()));
+        let fetch = connection.fetch().unwrap().id;
+        ids.push((*fetch.as_bytes(), fetch.to_string()));
+    }
+    let found = tables_naming(&harness, &ids).unwrap();
+    for table in [
+        "accounts",
+        "connections",
+        "documents",
+        "fetch_attempts",
+        "fetches",
+        "interactions",
+        "log",
+        "records",
+        "secrets",
+        "stream_cursors",
+        "tokens",
+    ] {
+        assert!(found.iter().any(|name| name == table), "{table}: {found:?}");
+    }
+
+    let erasing = one.account.clone().erase(START, Actor::Operator);
+    node.account_stepped(START, &one.account, erasing.clone())
+        .await;
+    for connection in &one.connections {
+        let input = Input::DeleteAsked(Actor::Operator);
+        let (_, batch) = node.connection_step(connection, START, input);
+        node.commit(batch).await;
+    }
+    let erasing = erasing.next.unwrap();
+    node.account_stepped(START, &erasing, erasing.clone().erased())
+        .await;
+    assert_eq!(tables_naming(&harness, &ids).unwrap(), ["log"]);
+    let garbage = wellspring_engine::Store::garbage(node.store.as_ref(), 10).await;
+    assert_eq!(garbage, Ok(one.documents));
+}
+
+/// Returns the tables in which one of these ids stands, as bytes or in a text.
+fn tables_naming(harness: &Sqlite, ids: &[([u8; 16], String)]) -> rusqlite::Result<Vec<String>> {
+    use rusqlite::types::ValueRef::{Blob, Integer, Null, Real, Text};
+
+    let connection = rusqlite::Connection::open(harness.path())?;
+    let names = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name";
+    let names: rusqlite::Result<Vec<String>> = connection
+        .prepare(names)?
+        .query_map([], |row| row.get(0))?
+        .collect();
+    let mut naming = Vec::new();
+    for name in names? {
+        let mut statement = connection.prepare(&format!("SELECT * FROM {name}"))?;
+        let columns = statement.column_count();
+        let mut rows = statement.query([])?;
+        let mut is_named = false;
+        while let Some(row) = rows.next()? {
+            for column in 0..columns {
+                let bytes = match row.get_ref(column)? {
+                    Blob(bytes) | Text(bytes) => bytes,
+                    Null | Integer(_) | Real(_) => &[],
+                };
+                let names = |wanted: &[u8]| bytes.windows(wanted.len()).any(|some| some == wanted);
+                let mut ids = ids.iter();
+                is_named |= ids.any(|(id, text)| names(id) || names(text.as_bytes()));
+            }
+        }
+        if is_named {
+            naming.push(name);
+        }
+    }
+    Ok(naming)
+}
+
+#[tokio::test]
+async fn records_of_one_key_replace_each_other_where_they_differ() {
+    let harness = Sqlite::new();
+    let mut node = Node::join(Arc::new(harness.store())).await;
+    let account = node.account(START, TENANT, None).await;
+    let mut connection = node.connected(START, &account).await;
+    connection = node.fetching(&connection, START).await;
+    // The same hash with another body stands for a record that was encrypted once more.
+    for (key, hash, body) in [
+        ("a", 1, 1),
+        ("a", 1, 2),
+        ("b", 3, 3),
+        ("b", 4, 4),
+        ("a", 1, 5),
+    ] {
+        let input = Input::ItemsCame {
+            documents: Vec::new(),
+            records: 1,
+        };
+        let (step, mut batch) = node.connection_step(&connection, START, input);
+        let Some(Write::Connection(write)) = batch.writes.first_mut() else {
+            panic!("{:?}", batch.writes);
+        };
+        let record = Record {
+            key: key.to_owned(),
+            hash: [hash; 32],
+            body: sealed(body),
+        };
+        write.records.push(("bills".to_owned(), record));
+        node.commit(batch).await;
+        connection = step.next.unwrap();
+    }
+    let database = rusqlite::Connection::open(harness.path()).unwrap();
+    let sql = "SELECT stream, key, hash, body FROM records ORDER BY key";
+    let mut statement = database.prepare(sql).unwrap();
+    let rows = statement.query_map([], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+    });
+    let rows: Vec<(String, String, [u8; 32], Vec<u8>)> =
+        rows.unwrap().map(Result::unwrap).collect();
+    let row = |key: &str, hash, body| ("bills".to_owned(), key.to_owned(), [hash; 32], vec![body]);
+    assert_eq!(rows, [row("a", 1, 1), row("b", 4, 4)]);
 }

@@ -17,7 +17,7 @@ use wellspring_connectors::{Connectors, SourceFolder};
 use wellspring_core::{CollectionId, Kind, Shard, SourceName, TenantId};
 use wellspring_delivery::{CallbackOptions, Callbacks, Secrets, SigningSecret};
 use wellspring_engine::{
-    Channel, Clock, Connector, DeliverOrder, FetchOrder, FetchResult, SystemClock, Tasks,
+    Clock, Connector, DeliverOrder, FetchOrder, FetchResult, SystemClock, Tasks,
 };
 use wellspring_outbound::AddressPolicy;
 
@@ -71,7 +71,7 @@ pub(crate) async fn run(server: LimitServer) -> Result<()> {
         secrets,
         Arc::clone(&clock),
     )?;
-    let connectors = wiring::connectors(sources, &clock)?;
+    let connectors = wiring::connectors(sources, &clock, &wiring::passing_vault(&clock))?;
     let limit = Arc::new(Limit {
         connectors,
         callbacks,

@@ -14,7 +14,8 @@ use wellspring_core::{
     TenantId, Timestamp,
 };
 use wellspring_engine::{
-    Backend, Batch, Before, Clock, Entry, Lease, SystemClock, Write, random_seed,
+    Backend, Batch, Before, Clock, CollectionWrite, DispatchWrites, Entry, Lease, SystemClock,
+    Write, random_seed,
 };
 use wellspring_store::{MemoryStore, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore};
 
@@ -135,6 +136,7 @@ impl Stepper {
             entries: Vec::with_capacity(steps.len()),
             keys: Vec::new(),
             consumed: Vec::new(),
+            dispatch: DispatchWrites::default(),
         };
         for (id, before, step) in steps {
             let Some(lease) = self
@@ -166,13 +168,14 @@ impl Stepper {
                 self.under_way.push_back(next);
             }
             let payload = fetched.then(|| Bytes::from_static(PAYLOAD));
-            batch.writes.push(Write {
+            let write = CollectionWrite {
                 id,
                 before,
                 next: step.next,
                 attempt: step.attempt,
                 payload,
-            });
+            };
+            batch.writes.push(Write::Collection(Box::new(write)));
         }
         batch
     }

@@ -45,7 +45,7 @@ pub(crate) async fn run(config: &Config, connector: Connector, output: Output) -
         Connector::Check { source } => {
             let name = source.parse()?;
             let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-            let connectors = wiring::connectors(sources, &clock)?;
+            let connectors = wiring::connectors(sources, &clock, &wiring::passing_vault(&clock))?;
             let Some(report) = connectors.check(&name).await else {
                 bail!(
                     "there is no source `{source}` in {}",
@@ -91,7 +91,11 @@ async fn read(config: &Config, sources: Sources, source: &str, output: Output) -
         id,
         tenant: TenantId::from_bytes([0; 16]),
     };
-    match wiring::connectors(sources, &clock)?.fetch(order).await {
+    let vault = wiring::passing_vault(&clock);
+    match wiring::connectors(sources, &clock, &vault)?
+        .fetch(order)
+        .await
+    {
         FetchResult::Fetched(data) => {
             let text = String::from_utf8_lossy(&data);
             let value = serde_json::from_str(&text)?;

@@ -6,9 +6,10 @@ use anyhow::{Context, Result, bail};
 use secrecy::ExposeSecret;
 use serde_json::json;
 use wellspring_engine::random_seed;
-use wellspring_store::{PostgresOptions, PostgresStore, SqliteStore};
+use wellspring_store::{FolderBlobs, PostgresOptions, PostgresStore, SqliteStore};
 
 use crate::admin::{self, Request};
+use crate::backup;
 use crate::config::Config;
 use crate::data_dir;
 use crate::output::Output;
@@ -45,9 +46,16 @@ pub(crate) async fn backup(config: &Config, target: PathBuf, output: Output) -> 
     let reply = admin::run(config, Request::Backup { target }).await?;
     output.print(&reply, || {
         let file = reply["file"].as_str().unwrap_or_default();
+        let documents = match reply["documents"].as_u64() {
+            Some(count @ 1..) => format!(
+                "\n{} ({count} documents)",
+                reply["blobs"].as_str().unwrap_or_default()
+            ),
+            Some(0) | None => String::new(),
+        };
         let mib = reply["bytes"].as_f64().unwrap_or(0.0) / f64::from(1 << 20);
         format!(
-            "{file} ({mib:.1} MiB)\nThe master key is not in it: keep {} too.",
+            "{file} ({mib:.1} MiB){documents}\nThe master key is not in it: keep {} too.",
             master_key(config)
         )
     });
@@ -63,6 +71,13 @@ pub(crate) fn restore(config: &Config, source: &Path, output: Output) -> Result<
         bail!("there is no file {}", source.display());
     }
     let _lock = data_dir::lock(&config.data_dir)?;
+    let blobs = backup::blobs_of(source);
+    if blobs.is_dir() && !config.sqlite_path().exists() {
+        // Before the rows that name them, as ever.
+        FolderBlobs::restore(&blobs, &data_dir::blobs(&config.data_dir))
+            .map_err(database_error)
+            .with_context(|| format!("cannot restore {}", blobs.display()))?;
+    }
     SqliteStore::restore(source, &config.sqlite_path(), random_seed() >> 1)
         .map_err(database_error)
         .with_context(|| format!("cannot restore {}", source.display()))?;

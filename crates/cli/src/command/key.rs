@@ -1,4 +1,6 @@
-//! `wellspring key`: API keys.
+//! `wellspring key`: API keys and the master key.
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -7,6 +9,7 @@ use wellspring_core::ApiKeyId;
 use crate::admin::{self, Request};
 use crate::config::Config;
 use crate::output::Output;
+use crate::rotation;
 use crate::wiring::DEFAULT_TENANT;
 
 /// What to do with keys.
@@ -23,6 +26,22 @@ pub(crate) enum Key {
         /// Only this tenant's
         #[arg(long, value_name = "NAME")]
         tenant: Option<String>,
+    },
+    /// Wrap everything that is encrypted with another master key, while running
+    ///
+    /// A master key in the data folder is replaced at once; the earlier one is kept beside it for
+    /// earlier backups. One that `WELLSPRING_MASTER_KEY` gives is replaced in steps: this command
+    /// with `--new-key-file`, a restart of every node with the new key, and `--finish`.
+    RotateMaster {
+        /// The new key: 32 bytes as 64 hexadecimal digits or as base64
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["finish", "cancel"])]
+        new_key_file: Option<PathBuf>,
+        /// Every node has the new key: let the old one open nothing any more
+        #[arg(long, conflicts_with = "cancel")]
+        finish: bool,
+        /// Stay with the old key
+        #[arg(long)]
+        cancel: bool,
     },
     /// Let a key work no longer
     Revoke {
@@ -59,6 +78,17 @@ pub(crate) async fn run(config: &Config, key: Key, output: Output) -> Result<()>
                     lines.push(line.trim_end().to_owned());
                 }
                 lines.join("\n")
+            });
+        }
+        Key::RotateMaster {
+            new_key_file,
+            finish,
+            cancel,
+        } => {
+            let step = rotation::step(new_key_file.as_deref(), finish, cancel)?;
+            let reply = admin::run(config, Request::RotateMaster(step)).await?;
+            output.print(&reply, || {
+                reply["message"].as_str().unwrap_or_default().to_owned()
             });
         }
         Key::Revoke { id, .. } => {

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use wellspring_connectors::{Connectors, Fingerprint, SourceFolder};
 use wellspring_engine::{EngineHandle, Tasks};
-use wellspring_server::{AppParts, metrics_router, router};
+use wellspring_server::{AppParts, Subscriptions, metrics_router, router};
 use wellspring_store::SqliteStore;
 
 use crate::admin;
@@ -46,6 +46,14 @@ pub(crate) async fn run(config: Config, end_with_stdin: bool) -> Result<()> {
     }
     let node = wiring::start(&config, &opened, sources, &tasks)?;
 
+    let subscriptions = Subscriptions::load(
+        Arc::clone(&opened.backend),
+        &opened.access,
+        node.engine.clone(),
+        Arc::clone(&opened.clock),
+    );
+    let subscriptions = Arc::new(subscriptions.await?);
+
     let address = listener.local_addr()?;
     let public_url = config
         .public_url
@@ -55,6 +63,8 @@ pub(crate) async fn run(config: Config, end_with_stdin: bool) -> Result<()> {
         engine: node.engine.clone(),
         backend: Arc::clone(&opened.backend),
         access: Arc::clone(&opened.access),
+        subscriptions: Arc::clone(&subscriptions),
+        blobs: Arc::clone(&opened.blobs),
         intake: Arc::clone(&node.checks) as Arc<dyn wellspring_server::Intake>,
         clock: Arc::clone(&opened.clock),
         public_url: public_url.clone(),
@@ -83,8 +93,9 @@ pub(crate) async fn run(config: Config, end_with_stdin: bool) -> Result<()> {
     if let Some(sqlite) = &opened.sqlite {
         publish_gauges(sqlite.clone(), &tasks);
     } else {
-        refresh_access(Arc::clone(&opened), &tasks);
+        refresh_access(Arc::clone(&opened), node.engine.clone(), &tasks);
     }
+    refresh_subscriptions(Arc::clone(&subscriptions), &tasks);
     let upkeep = tasks.stop_token().clone();
     tasks.spawn(
         "metrics upkeep",
@@ -180,7 +191,7 @@ fn publish_gauges(sqlite: SqliteStore, tasks: &Tasks) {
 }
 
 /// Keys and secrets may be changed by other nodes.
-fn refresh_access(opened: Arc<Opened>, tasks: &Tasks) {
+fn refresh_access(opened: Arc<Opened>, engine: EngineHandle, tasks: &Tasks) {
     let stop = tasks.stop_token().clone();
     tasks.spawn("access", async move {
         loop {
@@ -188,8 +199,28 @@ fn refresh_access(opened: Arc<Opened>, tasks: &Tasks) {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(ACCESS_POLL) => {}
             }
-            if let Err(error) = opened.access.reload().await {
-                tracing::warn!(%error, "Keys and tenants could not be read again");
+            match opened.access.reload().await {
+                Ok(()) => {
+                    let rules = Arc::new(opened.access.tenant_rules());
+                    engine.set_tenants(rules).await;
+                }
+                Err(error) => tracing::warn!(%error, "Keys and tenants could not be read again"),
+            }
+        }
+    });
+}
+
+/// Other nodes change subscriptions, and the engine disables those whose endpoints are gone.
+fn refresh_subscriptions(subscriptions: Arc<Subscriptions>, tasks: &Tasks) {
+    let stop = tasks.stop_token().clone();
+    tasks.spawn("subscriptions", async move {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(SUBSCRIPTIONS_POLL) => {}
+            }
+            if let Err(error) = subscriptions.reload().await {
+                tracing::warn!(%error, "Subscriptions could not be read again");
             }
         }
     });
@@ -241,6 +272,7 @@ fn stop_at_signals(tasks: &Tasks) -> Result<()> {
 const SOURCES_POLL: Duration = Duration::from_secs(1);
 const AFTER_GRACE: Duration = Duration::from_secs(11);
 const GAUGES: Duration = Duration::from_secs(1);
+const SUBSCRIPTIONS_POLL: Duration = Duration::from_secs(2);
 const ACCESS_POLL: Duration = Duration::from_secs(5);
 /// The buckets of OpenTelemetry's HTTP metrics, in seconds, and a few for what waits.
 const BUCKETS: [f64; 18] = [

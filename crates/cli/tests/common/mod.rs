@@ -6,6 +6,8 @@
 #[path = "../../src/child.rs"]
 pub(crate) mod child;
 
+pub(crate) mod bank;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +24,7 @@ use child::{Server, Start};
 pub(crate) struct World {
     pub(crate) folder: TempDir,
     pub(crate) sandbox: Control,
+    pub(crate) sandbox_url: String,
     pub(crate) receiver: ReceiverHandle,
     pub(crate) callback: String,
     pub(crate) client: Client,
@@ -46,6 +49,7 @@ impl World {
         }
         let world = Self {
             sandbox: sandbox.control(),
+            sandbox_url: format!("http://{}", sandbox.local_addr()),
             receiver: receiver.handle(),
             callback: format!("http://{}/callback", receiver.local_addr()),
             client: child::client().unwrap(),

@@ -14,9 +14,12 @@ pub(super) struct File {
     pub(super) connector: Spanned<String>,
     pub(super) url: Spanned<String>,
     pub(super) timeout: Option<Spanned<String>>,
-    pub(super) retry: Option<RetryFile>,
-    pub(super) deliver: Option<RetryFile>,
+    pub(super) retry: Option<Spanned<RetryFile>>,
+    pub(super) deliver: Option<Spanned<RetryFile>>,
+    pub(super) schedule: Option<Spanned<ScheduleFile>>,
+    pub(super) slow_plan: Option<Spanned<Vec<String>>>,
     pub(super) concurrency: Option<Spanned<String>>,
+    pub(super) per_minute: Option<Spanned<String>>,
     pub(super) max_body: Option<Spanned<String>>,
     pub(super) headers: Option<BTreeMap<String, Spanned<String>>>,
     pub(super) rules: Option<Vec<LinedRule>>,
@@ -31,6 +34,16 @@ pub(super) struct RetryFile {
     pub(super) max_delay: Option<Spanned<String>>,
     pub(super) max_retries: Option<Spanned<String>>,
     pub(super) give_up_after: Option<Spanned<String>>,
+}
+
+/// The `schedule` block.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ScheduleFile {
+    pub(super) every: Option<String>,
+    pub(super) cron: Option<String>,
+    pub(super) timezone: Option<String>,
+    pub(super) manual: Option<String>,
 }
 
 pub(super) type LinedRule = Spanned<Rule>;

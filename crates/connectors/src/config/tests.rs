@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use wellspring_core::schedule::{Schedule, SlowPlan};
 use wellspring_core::{CollectionPolicy, ErrorClass, Failure, RetryPolicy};
 
 use super::*;
@@ -17,6 +18,7 @@ fn a_short_file_has_defaults() {
     assert_eq!(source.timeout, Duration::from_secs(10));
     assert_eq!(source.policy, CollectionPolicy::default());
     assert_eq!((source.concurrency, source.max_body), (32, 8_388_608));
+    assert_eq!((source.per_minute, source.connections), (None, None));
     assert_eq!(source.headers["accept"], "application/json");
     assert_eq!(source.headers["accept-encoding"], "identity");
     assert_eq!(source.headers.len(), 2);
@@ -178,6 +180,15 @@ fn what_a_file_may_not_say_is_refused_with_key_and_line() {
             "retry: { max_retries: 65536 }",
             "line 4: `retry.max_retries` must be 0 to 65535",
         ),
+        ("per_minute: 0", "line 4: `per_minute` must be 1 to 60000"),
+        (
+            "schedule: { every: 24h }",
+            "line 4: `schedule` is not a key of http_json, which has no connections",
+        ),
+        (
+            "slow_plan: [2h]",
+            "line 4: `slow_plan` is not a key of http_json, which has no connections",
+        ),
         ("max_body: -1", "line 4: `max_body` must be 1 to 268435456"),
         ("max_body: 0", "line 4: `max_body` must be 1 to 268435456"),
         (
@@ -203,6 +214,83 @@ fn what_a_file_may_not_say_is_refused_with_key_and_line() {
     ] {
         assert_eq!(errors(&format!("{MINIMAL}{more}\n")), [expected], "{more}");
     }
+}
+
+#[test]
+fn a_bank_needs_three_keys_and_takes_what_is_said_of_its_connections() {
+    let short = SourceConfig::from_yaml(BANK).unwrap();
+
+    assert_eq!(short.connector, ConnectorKind::SandboxBank);
+    let connections = short.connections.unwrap();
+    assert_eq!(connections.schedule, Schedule::Every(DEFAULT_PERIOD));
+    assert_eq!(connections.slow_plan, SlowPlan::default());
+    let fields = connections.credential_fields.iter();
+    let fields: Vec<_> = fields
+        .map(|field| (field.id.as_str(), field.sensitive))
+        .collect();
+    assert_eq!(fields, [("username", false), ("password", true)]);
+
+    let long = SourceConfig::from_yaml(&format!(
+        "{BANK}per_minute: 60000\nschedule: {{ cron: 0 6 * * *, timezone: Europe/Berlin }}\nslow_plan: [10m, 1h]\n"
+    ))
+    .unwrap();
+
+    assert_eq!(long.per_minute, Some(60_000));
+    let table = crate::Sources::new([long]).table();
+    let source = table.iter().next().unwrap();
+    assert_eq!(source.per_minute, Some(60_000));
+    let connections = source.connections.as_ref().unwrap();
+    let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+    let gaps = connections.slow_plan.gaps();
+    assert_eq!(gaps, [minutes(10), minutes(60)]);
+    let Schedule::Cron(cron) = &connections.schedule else {
+        panic!("{:?}", connections.schedule);
+    };
+    assert_eq!(cron.timezone(), Some("Europe/Berlin"));
+}
+
+#[test]
+fn what_does_not_fit_a_bank_is_refused_with_key_and_line() {
+    for (more, expected) in [
+        (
+            "retry: { give_up_after: 1h }",
+            "line 4: `retry.give_up_after` is not a key of sandbox_bank, which has `slow_plan`",
+        ),
+        (
+            "deliver: { interval: 1s }",
+            "line 4: `deliver` is not a key of sandbox_bank, which has no collections",
+        ),
+        (
+            "schedule: { every: 1s }",
+            "line 4: `schedule` every: `1s` is not between 1m and 8784h (366 days)",
+        ),
+        (
+            "schedule: { manual: perhaps }",
+            "line 4: `schedule` manual: must be true",
+        ),
+        (
+            "schedule: { every: 1h, manual: true }",
+            r#"line 4: `schedule` a schedule is one of {"every": "24h"}, {"cron": "0 6 * * *", "timezone": "Europe/Berlin"} and {"manual": true}"#,
+        ),
+        (
+            "schedule:\n  evry: 1h",
+            "line 5: `evry` is not a key, there are every, cron, timezone, manual",
+        ),
+        (
+            "slow_plan: [2h, soon]",
+            "line 4: `slow_plan` gap 2: `soon` is not a duration such as 250ms, 10s, 15m or 72h",
+        ),
+        (
+            "slow_plan: []",
+            "line 4: `slow_plan` a plan has 1 to 20 gaps, this one has 0",
+        ),
+    ] {
+        assert_eq!(errors(&format!("{BANK}{more}\n")), [expected], "{more}");
+    }
+    assert_eq!(
+        errors(&BANK.replace("/bank", "/bank?a=b")),
+        ["line 3: `url` of sandbox_bank must have no query"]
+    );
 }
 
 #[test]
@@ -270,7 +358,7 @@ concurrency: 0
         found,
         [
             "line 2: `name` must be 1 to 64 of a-z, 0-9, `-` and `_`",
-            "line 3: `connector` must be http_json",
+            "line 3: `connector` must be http_json or sandbox_bank",
             "line 4: `url` must not contain credentials",
             "line 5: `timeout` must be a duration such as 250ms, 10s, 15m or 72h",
             "line 6: `concurrency` must be 1 to 4096",
@@ -282,6 +370,11 @@ fn errors(text: &str) -> Vec<String> {
     let errors = SourceConfig::from_yaml(text).unwrap_err();
     errors.iter().map(ToString::to_string).collect()
 }
+
+const BANK: &str = "name: sandbox-bank
+connector: sandbox_bank
+url: http://127.0.0.1:4010/bank
+";
 
 const MINIMAL: &str = "name: gas
 connector: http_json

@@ -5,5 +5,7 @@
     reason = "the exemption for tests does not reach their helpers"
 )]
 
+mod bank;
 mod fetch;
+mod home;
 mod support;

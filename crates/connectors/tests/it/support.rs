@@ -9,6 +9,7 @@ use wellspring_core::{CollectionId, TenantId, Timestamp};
 use wellspring_engine::{Clock, Connector, FetchOrder, FetchResult};
 use wellspring_outbound::ClientOptions;
 use wellspring_sandbox::{Control, Sandbox, Settings, Source};
+use wellspring_vault::{MasterKey, Vault};
 
 /// A sandbox in which nothing goes wrong unless told; it ends when dropped.
 pub(crate) struct World {
@@ -33,6 +34,10 @@ impl World {
         }
     }
 
+    pub(crate) fn bank(&self, more: &str) -> SourceConfig {
+        bank(&format!("http://{}/bank", self.address), more)
+    }
+
     pub(crate) fn gas(&self, more: &str) -> SourceConfig {
         config(&format!("http://{}/providers/gas", self.address), more)
     }
@@ -55,6 +60,10 @@ impl Fixed {
             while !head.ends_with(b"\r\n\r\n") {
                 head.push(stream.read_u8().await.unwrap());
             }
+            // What is left unread would reset the connection.
+            for _ in 0..content_length(&head) {
+                stream.read_u8().await.unwrap();
+            }
             stream.write_all(answer.as_bytes()).await.unwrap();
             String::from_utf8(head).unwrap()
         });
@@ -70,8 +79,14 @@ impl Fixed {
     }
 }
 
+fn content_length(head: &[u8]) -> usize {
+    let head = std::str::from_utf8(head).unwrap().to_ascii_lowercase();
+    let length = head.split_once("content-length: ");
+    length.map_or(0, |(_, rest)| rest.lines().next().unwrap().parse().unwrap())
+}
+
 #[derive(Debug)]
-struct Stopped;
+pub(crate) struct Stopped;
 
 impl Clock for Stopped {
     fn now(&self) -> Timestamp {
@@ -84,9 +99,22 @@ pub(crate) fn config(url: &str, more: &str) -> SourceConfig {
     SourceConfig::from_yaml(&text).unwrap()
 }
 
+pub(crate) fn bank(url: &str, more: &str) -> SourceConfig {
+    let text = format!("name: bank\nconnector: sandbox_bank\nurl: {url}\n{more}\n");
+    SourceConfig::from_yaml(&text).unwrap()
+}
+
 pub(crate) fn connectors(source: SourceConfig) -> Connectors {
     let sources = Arc::new(Sources::new([source]));
-    Connectors::new(sources, ClientOptions::default(), Arc::new(Stopped)).unwrap()
+    connectors_of(sources, vault())
+}
+
+pub(crate) fn connectors_of(sources: Arc<Sources>, vault: Vault) -> Connectors {
+    Connectors::new(sources, ClientOptions::default(), Arc::new(Stopped), vault).unwrap()
+}
+
+pub(crate) fn vault() -> Vault {
+    Vault::create(MasterKey::new([1; 32]), NOW.as_millis())
 }
 
 pub(crate) async fn fetch(source: SourceConfig) -> FetchResult {

@@ -9,7 +9,7 @@ use super::{
     Outcome, PayloadChange, Rejected, Stage, State, disposition,
 };
 use crate::{
-    Actor, Body, Cause, Change, CollectionId, Disposition, ErrorClass, Event, RetryPolicy,
+    Actor, Body, Cause, Change, CollectionId, Disposition, ErrorClass, Event, Facts, RetryPolicy,
     SourceName, Subject, TenantId, Timestamp, Verb,
 };
 
@@ -505,7 +505,7 @@ impl Collection {
             event: None,
             actor,
             cause: Cause::EraseRequested,
-            body: Body::default(),
+            body: Facts::Collection(Body::default()),
         };
         CollectionStep {
             next: None,
@@ -564,10 +564,10 @@ impl Collection {
             event,
             actor,
             cause,
-            body: Body {
+            body: Facts::Collection(Body {
                 provider: Some(self.source.clone()),
                 ..body
-            },
+            }),
         }
     }
 }

@@ -13,6 +13,8 @@ use crate::Timestamp;
 
 /// A cron expression of five fields and the time zone whose clock it reads.
 ///
+/// `MON` and `JAN`, `@daily` and its like, and `L`, `W` and `#` for days are understood.
+///
 /// When the clock goes forward, what would fall into the missing hour happens right after it.
 /// When it goes back, a fixed time happens once, and `*` in minutes or hours goes on through both hours.
 #[derive(Clone)]
@@ -34,14 +36,15 @@ impl CronExpr {
     /// When the text is no expression of five fields or never happens, or there is no such time zone.
     pub fn new(text: &str, timezone: Option<&str>) -> Result<Self, ScheduleError> {
         let text = text.trim();
-        let invalid = |detail| ScheduleError::Cron(text.chars().take(LONGEST).collect(), detail);
+        let shown = |text: &str| text.chars().take(LONGEST).collect();
+        let invalid = |detail| ScheduleError::Cron(shown(text), detail);
         if text.len() > LONGEST {
             return Err(invalid(format!(": it is longer than {LONGEST} bytes")));
         }
         let zone = match timezone {
             Some(name) => TimeZoneDatabase::bundled()
                 .get(name)
-                .map_err(|_unknown| ScheduleError::TimeZone(name.to_owned()))?,
+                .map_err(|_unknown| ScheduleError::TimeZone(shown(name)))?,
             None => TimeZone::UTC,
         };
         let cron = CronParser::builder()

@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use wellspring_core::ErrorClass;
 use wellspring_delivery::{CallbackOptions, Callbacks};
-use wellspring_engine::{Channel, DeliverResult};
+use wellspring_engine::DeliverResult;
 use wellspring_outbound::AddressPolicy;
 use wellspring_sandbox::Behaviour;
 

@@ -1,4 +1,4 @@
-//! Callbacks against a receiver over loopback HTTP.
+//! Callbacks, webhooks and documents against a receiver over loopback HTTP.
 
 #![expect(
     clippy::unwrap_used,
@@ -6,6 +6,9 @@
 )]
 
 mod answers;
+mod documents;
 mod orders;
 mod signatures;
+mod subscriptions;
 mod support;
+mod webhooks;

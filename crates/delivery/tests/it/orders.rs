@@ -2,7 +2,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use wellspring_core::{ErrorClass, TenantId};
-use wellspring_engine::Channel;
 use wellspring_outbound::AddressPolicy;
 
 use crate::support::{Stopped, World, build, callbacks, deliver, failed, order, secrets};

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use standardwebhooks::Webhook;
 use wellspring_core::{Error, ErrorClass, Kind};
 use wellspring_delivery::SigningSecret;
-use wellspring_engine::{Channel, DeliverResult};
+use wellspring_engine::DeliverResult;
 use wellspring_outbound::AddressPolicy;
 
 use crate::support::{Stopped, World, build, callbacks, secrets};

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 use wellspring_core::{CollectionId, Error, ErrorClass, Kind, TenantId, Timestamp};
 use wellspring_delivery::{CallbackOptions, Callbacks, Secrets, SigningSecret};
-use wellspring_engine::{Channel, Clock, DeliverOrder, DeliverResult, SystemClock};
+use wellspring_engine::{Clock, DeliverOrder, DeliverResult, SystemClock};
 use wellspring_outbound::AddressPolicy;
 use wellspring_sandbox::{Delivery, Receiver, ReceiverHandle};
 
@@ -39,7 +39,11 @@ impl World {
     }
 
     pub(crate) fn order(&self, path: &str) -> DeliverOrder {
-        order(&format!("http://{}{path}", self.address))
+        order(&self.url(path))
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
     }
 
     pub(crate) fn deliveries(&self) -> Vec<Delivery> {

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use wellspring_core::{
-    Collection, CollectionId, CollectionStep, Input, Shard, TenantId, Timestamp,
+    AccountId, Collection, CollectionId, CollectionStep, Input, Shard, TenantId, Timestamp,
 };
 
 use super::{
-    Action, Answer, Busy, Command, Driver, LoadFor, Origin, Phase, Request, Resident, Step,
+    Action, Answer, Busy, Command, Driver, Held, LoadFor, Origin, Phase, Request, Resident, Step,
+    Waiting,
 };
-use crate::{Before, Loaded, Write};
+use crate::{Aggregate, Before, CollectionWrite, KeyRow, Loaded, Write};
 
 impl<T> Driver<T> {
     pub(super) fn command(&mut self, now: Timestamp, command: Command<T>) {
@@ -24,15 +25,17 @@ impl<T> Driver<T> {
             self.answer(command.origin, Answer::KeyBusy);
             return;
         }
-        match command.request.id() {
+        if matches!(command.request, Request::Subscription { .. }) {
+            self.subscription_wish(now, command);
+            return;
+        }
+        match command.request.subject() {
             None => match self.pick_shard() {
-                Some(shard) => {
-                    let id = CollectionId::mint_in(now, shard, &mut self.rng);
-                    self.accept(now, id, command);
-                }
+                Some(shard) => self.create(now, shard, command),
                 None => self.answer(command.origin, Answer::Elsewhere),
             },
-            Some(id) if self.erasing.contains(&id) => self.settle(now, command, Answer::NotFound),
+            // Its end is not durable yet, and may still come to nothing.
+            Some(id) if self.erasing.contains(&id) => self.wait(id, Waiting::Command(command)),
             Some(id)
                 if self
                     .leases
@@ -41,10 +44,25 @@ impl<T> Driver<T> {
             {
                 self.answer(command.origin, Answer::Elsewhere);
             }
-            Some(id) if matches!(command.request, Request::Collect { .. }) => {
-                self.accept(now, id, command)
+            Some(Aggregate::Collection(id)) if command.request.is_new() => {
+                self.accept(now, id, command);
+            }
+            Some(Aggregate::Account(id))
+                if matches!(command.request, Request::CreateAccount { .. }) =>
+            {
+                self.create_account(now, id, command);
             }
             Some(id) => self.command_one(now, id, command),
+        }
+    }
+
+    fn create(&mut self, now: Timestamp, shard: Shard, command: Command<T>) {
+        if matches!(command.request, Request::CreateAccount { .. }) {
+            let id = AccountId::mint_in(now, shard, &mut self.rng);
+            self.create_account(now, id, command);
+        } else {
+            let id = CollectionId::mint_in(now, shard, &mut self.rng);
+            self.accept(now, id, command);
         }
     }
 
@@ -57,13 +75,15 @@ impl<T> Driver<T> {
                     self.untaken.push(number);
                 }
             }
+            Origin::Erasure(account) => self.child_gone(account),
         }
     }
 
     /// What wrote itself into the inbox was promised; callers are told to come back.
     fn refusal(&self, command: &Command<T>) -> Option<Busy> {
-        if matches!(command.origin, Origin::Inbox(_)) {
-            return None;
+        match command.origin {
+            Origin::Inbox(_) | Origin::Erasure(_) => return None,
+            Origin::Caller(_) => {}
         }
         if !self.ready {
             Some(Busy::NotReady)
@@ -112,31 +132,23 @@ impl<T> Driver<T> {
         self.push(now, tenant, (id, Before::New), step, command);
     }
 
-    fn command_one(&mut self, now: Timestamp, id: CollectionId, command: Command<T>) {
+    fn command_one(&mut self, now: Timestamp, id: Aggregate, command: Command<T>) {
         match self.residents.get(&id).map(|resident| resident.phase) {
-            Some(Phase::Committing) => self.waiting.entry(id).or_default().push(command),
+            Some(Phase::Committing) => self.wait(id, Waiting::Command(command)),
             Some(phase @ (Phase::Flying | Phase::Queued)) => {
                 let Some(resident) = self.residents.remove(&id) else {
                     return;
                 };
-                if phase == Phase::Queued {
-                    self.queued_residents = self.queued_residents.saturating_sub(1);
-                }
-                let before = Before::Live(resident.collection.version);
-                if let Some(kept) = self.apply(now, resident.collection.clone(), before, command) {
+                self.queued_residents -= usize::from(phase == Phase::Queued);
+                let before = Before::Live(resident.held.version());
+                if let Some(held) = self.apply_to(now, resident.held, before, command) {
                     // Nothing changed: a call in flight goes on, what was queued still is.
                     self.queued_residents += usize::from(phase == Phase::Queued);
-                    self.residents.insert(
-                        id,
-                        Resident {
-                            collection: kept,
-                            ..resident
-                        },
-                    );
+                    self.residents.insert(id, Resident { held, phase });
                 }
             }
             None => {
-                self.waiting.entry(id).or_default().push(command);
+                self.wait(id, Waiting::Command(command));
                 if !self.loading.contains_key(&id) {
                     self.load(id, LoadFor::Command);
                 }
@@ -144,36 +156,79 @@ impl<T> Driver<T> {
         }
     }
 
+    pub(super) fn wait(&mut self, id: Aggregate, what: Waiting<T>) {
+        self.waiting.entry(id).or_default().push(what);
+    }
+
     pub(super) fn commands_loaded(
         &mut self,
         now: Timestamp,
-        id: CollectionId,
+        id: Aggregate,
         row: Option<Loaded>,
-        commands: Vec<Command<T>>,
+        waiting: Vec<Waiting<T>>,
     ) {
-        let mut row = row;
-        for command in commands {
+        let mut row = row.map(held_of);
+        for one in waiting {
+            let command = match one {
+                Waiting::Command(command) => command,
+                Waiting::Ran(effect, result) => {
+                    self.ran(now, effect, result);
+                    continue;
+                }
+                Waiting::Reported(effect, report, caller) => {
+                    self.reported(now, effect, report, caller);
+                    continue;
+                }
+            };
             match row.take() {
-                Some(loaded) => {
-                    let version = loaded.collection.version;
-                    let before = if loaded.live {
-                        Before::Live(version)
-                    } else {
-                        Before::Finished(version)
-                    };
-                    let kept = self.apply(now, loaded.collection.clone(), before, command);
-                    row = kept.map(|collection| Loaded {
-                        collection,
-                        ..loaded
-                    });
+                Some((held, before)) => {
+                    row = self
+                        .apply_to(now, held, before, command)
+                        .map(|held| (held, before));
                 }
                 None if self.residents.contains_key(&id) => self.command_one(now, id, command),
+                None if self.erasing.contains(&id) => self.wait(id, Waiting::Command(command)),
                 None => self.settle(now, command, Answer::NotFound),
             }
         }
     }
 
-    /// Steps the aggregate by the command; gives it back where nothing changed.
+    /// Steps what is in memory by the command; gives it back where nothing changed.
+    fn apply_to(
+        &mut self,
+        now: Timestamp,
+        held: Held,
+        before: Before,
+        command: Command<T>,
+    ) -> Option<Held> {
+        match held {
+            Held::Collection {
+                collection,
+                payload,
+            } => self
+                .apply(now, collection, before, command)
+                .map(|collection| Held::Collection {
+                    collection,
+                    payload,
+                }),
+            Held::Account(account) => self
+                .apply_to_account(now, account, command)
+                .map(Held::Account),
+            Held::Connection {
+                connection,
+                flight,
+                slot,
+            } => self
+                .apply_to_connection(now, connection, flight, command)
+                .map(|connection| Held::Connection {
+                    connection,
+                    flight,
+                    slot,
+                }),
+        }
+    }
+
+    /// Steps a collection by the command; gives it back where nothing changed.
     fn apply(
         &mut self,
         now: Timestamp,
@@ -186,7 +241,13 @@ impl<T> Driver<T> {
         let input = match &command.request {
             Request::Resume { actor, .. } => Input::ResumeRequested(*actor),
             Request::Erase { actor, .. } => Input::EraseRequested(*actor),
-            Request::Collect { .. } => return Some(collection),
+            Request::Collect { .. }
+            | Request::CreateAccount { .. }
+            | Request::PatchAccount { .. }
+            | Request::EraseAccount { .. }
+            | Request::Connect { .. }
+            | Request::Connection { .. }
+            | Request::Subscription { .. } => return Some(collection),
         };
         if tenant != command.request.tenant() {
             self.settle(now, command, Answer::NotFound);
@@ -214,14 +275,14 @@ impl<T> Driver<T> {
     }
 
     /// Answers a command that changes nothing; one from the inbox still has to leave it durably.
-    fn settle(&mut self, now: Timestamp, command: Command<T>, answer: Answer) {
+    pub(super) fn settle(&mut self, now: Timestamp, command: Command<T>, answer: Answer) {
         match command.origin {
-            Origin::Caller(_) => self.answer(command.origin, answer),
+            Origin::Caller(_) | Origin::Erasure(_) => self.answer(command.origin, answer),
             Origin::Inbox(_) => self.pending.push_back(Step {
                 write: None,
                 tenant: command.request.tenant(),
                 at: now,
-                change: None,
+                changes: Vec::new(),
                 key: None,
                 origin: Some(command.origin),
             }),
@@ -236,24 +297,24 @@ impl<T> Driver<T> {
         step: CollectionStep,
         command: Command<T>,
     ) {
+        let aggregate = Aggregate::Collection(id);
         match &step.next {
             Some(next) => {
                 let resident = Resident {
-                    collection: next.clone(),
-                    payload: None,
+                    held: Held::Collection {
+                        collection: next.clone(),
+                        payload: None,
+                    },
                     phase: Phase::Committing,
                 };
-                self.residents.insert(id, resident);
+                self.residents.insert(aggregate, resident);
             }
             None => {
-                self.erasing.insert(id);
+                self.erasing.insert(aggregate);
             }
         }
-        let key = command.key.map(|key| key.row(tenant, id, now));
-        if let Some(key) = &key {
-            self.keys.insert((tenant, key.key));
-        }
-        let write = Write {
+        let (key, origin) = self.key_and_origin(now, tenant, aggregate, Some(command));
+        let write = CollectionWrite {
             id,
             before,
             next: step.next,
@@ -261,12 +322,61 @@ impl<T> Driver<T> {
             payload: None,
         };
         self.pending.push_back(Step {
-            write: Some(write),
+            write: Some(Write::Collection(Box::new(write))),
             tenant,
             at: now,
-            change: step.change,
+            changes: step.change.into_iter().collect(),
             key,
-            origin: Some(command.origin),
+            origin,
         });
+    }
+
+    /// Takes a command apart, remembering the idempotency key that it came with.
+    pub(super) fn key_and_origin(
+        &mut self,
+        now: Timestamp,
+        tenant: TenantId,
+        id: Aggregate,
+        command: Option<Command<T>>,
+    ) -> (Option<KeyRow>, Option<Origin<T>>) {
+        let Some(command) = command else {
+            return (None, None);
+        };
+        let key = command.key.map(|key| key.row(tenant, id, now));
+        if let Some(key) = &key {
+            self.keys.insert((tenant, key.key));
+        }
+        (key, Some(command.origin))
+    }
+}
+
+fn held_of(row: Loaded) -> (Held, Before) {
+    match row {
+        Loaded::Collection(row) => {
+            let version = row.collection.version;
+            let before = if row.live {
+                Before::Live(version)
+            } else {
+                Before::Finished(version)
+            };
+            let held = Held::Collection {
+                collection: row.collection,
+                payload: row.payload,
+            };
+            (held, before)
+        }
+        Loaded::Account(account) => {
+            let before = Before::Live(account.version);
+            (Held::Account(account), before)
+        }
+        Loaded::Connection(connection) => {
+            let before = Before::Live(connection.version);
+            let held = Held::Connection {
+                connection,
+                flight: None,
+                slot: None,
+            };
+            (held, before)
+        }
     }
 }

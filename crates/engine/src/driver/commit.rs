@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use wellspring_core::{Lane, RetryPolicy, Shard, State, Timestamp};
 
-use super::{Action, Answer, Busy, Committing, Driver, Origin, Phase, Retry, Step, Timer};
-use crate::{Batch, Before, CommitError, Entry, KeyRow, Write};
+use super::{
+    Action, Answer, Busy, Committing, Driver, Held, Origin, Phase, Retry, Step, Timer, Waiting,
+};
+use crate::{Aggregate, Batch, Before, CommitError, DispatchWrites, Entry, KeyRow, Write};
 
 impl<T> Driver<T> {
     /// Hands the gathered steps to the store unless a commit is under way.
@@ -21,33 +23,44 @@ impl<T> Driver<T> {
             None => false,
         };
         // While the database is away an empty batch asks whether it is back.
-        if self.pending.is_empty() && !probing {
+        let is_empty = self.pending.is_empty() && !probing;
+        if is_empty && !self.dispatcher.is_save_due(self.now) {
             return;
         }
-        let mut steps = Vec::with_capacity(self.pending.len().min(self.limits.batch_steps));
-        let mut bytes = 0;
-        while steps.len() < self.limits.batch_steps && bytes < self.limits.batch_bytes {
+        let dispatch = self.dispatcher.take_writes(self.now);
+        if is_empty && dispatch.is_empty() {
+            return;
+        }
+        // What the dispatcher writes counts, but never keeps steps out altogether.
+        let least = self.limits.batch_steps.div_ceil(4);
+        let most = self.limits.batch_steps.saturating_sub(dispatch.len());
+        let most = most.max(least);
+        let mut steps = Vec::with_capacity(self.pending.len().min(most));
+        let mut bytes = dispatch.bytes();
+        while steps.len() < most && (bytes < self.limits.batch_bytes || steps.is_empty()) {
             let Some(step) = self.pending.pop_front() else {
                 break;
             };
-            bytes += step
-                .write
-                .as_ref()
-                .and_then(|write| write.payload.as_ref())
-                .map_or(0, bytes::Bytes::len);
+            bytes += step.write.as_ref().map_or(0, Write::bytes);
             steps.push(step);
         }
         self.batch_number += 1;
-        let (batch, next_seqs) = self.batch(&mut steps);
+        let (batch, next_seqs) = self.batch(&mut steps, dispatch);
+        let batch = Arc::new(batch);
         self.committing = Some(Committing {
             number: self.batch_number,
             steps,
             next_seqs,
+            batch: Arc::clone(&batch),
         });
-        self.actions.push(Action::Commit(Arc::new(batch)));
+        self.actions.push(Action::Commit(batch));
     }
 
-    fn batch(&self, steps: &mut [Step<T>]) -> (Batch, BTreeMap<Shard, u64>) {
+    fn batch(
+        &self,
+        steps: &mut [Step<T>],
+        dispatch: DispatchWrites,
+    ) -> (Batch, BTreeMap<Shard, u64>) {
         let mut next_seqs: BTreeMap<Shard, u64> = BTreeMap::new();
         let mut batch = Batch {
             incarnation: self.incarnation,
@@ -57,13 +70,14 @@ impl<T> Driver<T> {
             entries: Vec::with_capacity(steps.len()),
             keys: Vec::new(),
             consumed: Vec::new(),
+            dispatch,
         };
         for step in steps {
             if let Some(write) = &step.write {
-                let shard = write.id.shard();
+                let shard = write.id().shard();
                 let first = self.leases.get(&shard).map_or(1, |owned| owned.next_seq);
                 let seq = next_seqs.entry(shard).or_insert(first);
-                if let Some(change) = &step.change {
+                for change in &step.changes {
                     let entry = Entry {
                         shard,
                         seq: *seq,
@@ -82,9 +96,11 @@ impl<T> Driver<T> {
             }
         }
         let epoch = |shard: &Shard| self.leases.get(shard).map_or(0, |owned| owned.epoch);
-        batch.epochs = next_seqs
-            .keys()
-            .map(|shard| (*shard, epoch(shard)))
+        let mut touched = batch.dispatch.shards();
+        touched.extend(next_seqs.keys());
+        batch.epochs = touched
+            .into_iter()
+            .map(|shard| (shard, epoch(&shard)))
             .collect();
         (batch, next_seqs)
     }
@@ -112,6 +128,7 @@ impl<T> Driver<T> {
             Err(CommitError::Unknown(reason)) => {
                 tracing::warn!(reason, "Outcome of commit unknown, asking");
                 self.counters.commits_failed += 1;
+                self.dispatcher.stall();
                 self.back_off(now, Some(number));
             }
             Err(CommitError::Fenced) => {
@@ -166,36 +183,70 @@ impl<T> Driver<T> {
             if let Some(key) = &step.key {
                 self.keys.remove(&(key.tenant, key.key));
             }
-            let Some(write) = step.write else { continue };
+            let Some(write) = step.write else {
+                self.dispatched(step.origin);
+                continue;
+            };
+            let id = write.id();
             self.count(&write);
             if let Some(origin) = step.origin {
-                self.answer(origin, Answer::Done(write.id));
+                self.answer(origin, Answer::Done(id));
             }
-            match write.next {
-                Some(next) => {
+            match write.next_version() {
+                Some(version) => {
                     // The step's own aggregate stays in memory; only its latest state is scheduled.
-                    if let Some(resident) = self.residents.remove(&write.id) {
-                        if resident.phase == Phase::Committing
-                            && resident.collection.version == next.version
+                    if let Some(resident) = self.residents.remove(&id) {
+                        if resident.phase == Phase::Committing && resident.held.version() == version
                         {
-                            self.schedule(now, resident.collection, resident.payload);
+                            self.settled(now, resident.held);
                         } else {
-                            self.residents.insert(write.id, resident);
+                            self.residents.insert(id, resident);
                         }
                     }
                 }
                 None => {
-                    self.erasing.remove(&write.id);
+                    self.erasing.remove(&id);
                 }
             }
-            for command in self.waiting.remove(&write.id).unwrap_or_default() {
-                self.command(now, command);
-            }
+            self.resume_waiting(now, id);
         }
+        self.dispatch_committed(now, &batch.batch, true);
         self.pump_starved(now);
     }
 
+    /// Puts a durable aggregate where its next wake-up belongs.
+    fn settled(&mut self, now: Timestamp, held: Held) {
+        match held {
+            Held::Collection {
+                collection,
+                payload,
+            } => self.schedule(now, collection, payload),
+            Held::Account(account) => self.account_settled(&account),
+            Held::Connection {
+                connection,
+                flight,
+                slot,
+            } => self.connection_settled(now, connection, flight, slot),
+        }
+    }
+
+    /// Goes on with what waited for a step of this aggregate, until one of it steps again.
+    pub(super) fn resume_waiting(&mut self, now: Timestamp, id: Aggregate) {
+        for waiting in self.waiting.remove(&id).unwrap_or_default() {
+            match waiting {
+                Waiting::Command(command) => self.command(now, command),
+                Waiting::Ran(effect, result) => self.ran(now, effect, result),
+                Waiting::Reported(effect, report, caller) => {
+                    self.reported(now, effect, report, caller);
+                }
+            }
+        }
+    }
+
     fn count(&mut self, write: &Write) {
+        let Write::Collection(write) = write else {
+            return;
+        };
         let owned = self.leases.get_mut(&write.id.shard());
         let was_live = !matches!(write.before, Before::Finished(_));
         if let (Some(owned), true, false) = (owned, was_live, write.is_live()) {
@@ -215,6 +266,8 @@ impl<T> Driver<T> {
             return;
         };
         self.counters.commits_failed += 1;
+        self.dispatch_committed(now, &batch.batch, false);
+        self.dispatcher.stall();
         for step in batch.steps.into_iter().rev() {
             self.pending.push_front(step);
         }
@@ -229,14 +282,14 @@ impl<T> Driver<T> {
         let is_new = step
             .write
             .as_ref()
-            .is_some_and(|write| write.before == Before::New);
+            .is_some_and(|write| write.before() == Before::New);
         match step.origin {
             Some(origin @ Origin::Caller(_)) if is_new => {
                 self.counters.refused += 1;
                 self.forget(now, step.write.as_ref(), step.key.as_ref());
                 self.answer(origin, Answer::Busy(Busy::Database));
             }
-            origin @ (Some(Origin::Caller(_) | Origin::Inbox(_)) | None) => {
+            origin @ (Some(Origin::Caller(_) | Origin::Inbox(_) | Origin::Erasure(_)) | None) => {
                 self.pending.push_back(Step { origin, ..step });
             }
         }
@@ -247,6 +300,7 @@ impl<T> Driver<T> {
         let Some(batch) = self.committing.take() else {
             return;
         };
+        self.dispatch_committed(now, &batch.batch, false);
         let mut place = 0;
         let mut kept = Vec::new();
         for step in batch.steps {
@@ -272,29 +326,45 @@ impl<T> Driver<T> {
             self.keys.remove(&(key.tenant, key.key));
         }
         let Some(write) = write else { return };
-        self.erasing.remove(&write.id);
-        let resident = self.residents.remove(&write.id);
-        match (write.before, resident) {
+        let id = write.id();
+        self.erasing.remove(&id);
+        let resident = self.residents.remove(&id);
+        match (write.before(), resident.map(|resident| resident.held)) {
             // What it was before is read again.
-            (Before::Live(_), Some(resident)) => {
-                let lane = Lane::receiver(&resident.collection.callback_url);
+            (Before::Live(_), Some(Held::Collection { collection, .. })) => {
+                let lane = Lane::receiver(&collection.callback_url);
                 self.wheel.push(Timer {
                     due: now,
-                    id: write.id,
+                    id,
                     since: now,
                     lane,
                 });
             }
-            (Before::Live(_), None) => {}
+            (Before::Live(_), Some(held)) => {
+                self.land(&held);
+                self.wheel.push(Timer {
+                    due: now,
+                    id,
+                    since: now,
+                    lane: Lane::ALARM,
+                });
+            }
+            // It was to be erased and stays after all.
+            (Before::Live(_), None) => self.wheel.push(Timer {
+                due: now,
+                id,
+                since: now,
+                lane: Lane::ALARM,
+            }),
             (Before::New | Before::Finished(_), _) => {
-                if let Some(owned) = self.leases.get_mut(&write.id.shard()) {
+                if let (Aggregate::Collection(_), Some(owned)) =
+                    (id, self.leases.get_mut(&id.shard()))
+                {
                     owned.live = owned.live.saturating_sub(1);
                 }
             }
         }
-        for command in self.waiting.remove(&write.id).unwrap_or_default() {
-            self.command(now, command);
-        }
+        self.resume_waiting(now, id);
     }
 
     fn back_off(&mut self, now: Timestamp, unresolved: Option<u64>) {
@@ -318,7 +388,7 @@ impl<T> Step<T> {
     pub(super) fn shard(&self) -> Shard {
         self.write
             .as_ref()
-            .map_or(Shard(u8::MAX), |write| write.id.shard())
+            .map_or(Shard(u8::MAX), |write| write.id().shard())
     }
 }
 

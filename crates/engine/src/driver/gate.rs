@@ -1,23 +1,26 @@
 //! Gates: how many calls of one lane are in flight, and what waits for a slot.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
-use wellspring_core::{
-    Breaker, CallResult, CollectionId, Lane, Phase as BreakerPhase, SourceName, Timestamp,
-};
+use wellspring_core::{Breaker, CallResult, Lane, Phase as BreakerPhase, SourceName, Timestamp};
 
 use super::{Driver, LoadFor, Phase};
+use crate::Aggregate;
 
 /// The slots, queue and breaker of one lane.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     pub(super) in_flight: u32,
     /// Oldest stage first, so that nothing starves and what is to be given up is found in front.
-    pub(super) queue: BTreeSet<(Timestamp, CollectionId)>,
+    pub(super) queue: BTreeSet<(Timestamp, Aggregate)>,
     pub(super) breaker: Breaker,
     /// Set by the far side's own word, or after a failed read.
     pub(super) paused_until: Option<Timestamp>,
     pub(super) wake: Option<Timestamp>,
+    /// When calls began in the last minute, oldest first, where the source limits them.
+    pub(super) starts: VecDeque<Timestamp>,
+    /// Slots that are taken for calls which have not begun.
+    pub(super) reserved: u32,
 }
 
 /// What an operator sees of one source's lane.
@@ -72,12 +75,20 @@ impl<T> Driver<T> {
             self.starved.insert(lane);
             return false;
         }
+        let per_minute = self.per_minute(lane);
         let gate = self.gate(lane);
-        if gate.paused_until.is_some_and(|until| until > now) {
+        if gate.paused_until.is_some_and(|until| until > now) || gate.is_spent(now, per_minute) {
             return false;
         }
         gate.paused_until = None;
         gate.in_flight < gate.breaker.limit(now, full)
+    }
+
+    fn per_minute(&self, lane: Lane) -> Option<u32> {
+        self.sources
+            .by_lane(lane)
+            .filter(|_| !lane.is_receiver())
+            .and_then(|source| source.per_minute)
     }
 
     /// Returns whether no call of any lane may begin: all slots of the node are taken, or what
@@ -96,21 +107,52 @@ impl<T> Driver<T> {
     /// Takes a slot; returns whether the call is a probe.
     pub(super) fn take_slot(&mut self, lane: Lane) -> bool {
         self.in_flight += 1;
+        let limited = self.per_minute(lane).is_some();
         let gate = self.gate(lane);
         gate.in_flight += 1;
+        gate.reserved += u32::from(limited);
         let probe = gate.breaker.started();
         self.counters.probes += u64::from(probe);
         probe
     }
 
+    /// Notes that the call of a taken slot goes out: from now on it counts for its minute.
+    pub(super) fn called(&mut self, now: Timestamp, lane: Lane) {
+        if self.per_minute(lane).is_some() {
+            let gate = self.gate(lane);
+            gate.reserved = gate.reserved.saturating_sub(1);
+            gate.starts.push_back(now);
+            self.note_wake(now, lane);
+        }
+    }
+
     /// Gives a slot back without having called anybody.
     pub(super) fn return_slot(&mut self, lane: Lane, probe: bool) {
+        let gate = self.gate(lane);
+        gate.reserved = gate.reserved.saturating_sub(1);
+        self.free_slot(lane, probe);
+    }
+
+    /// Gives a slot back whose call tells nothing any more; others may have waited for it.
+    pub(super) fn free_slot(&mut self, lane: Lane, probe: bool) {
         self.in_flight = self.in_flight.saturating_sub(1);
         let gate = self.gate(lane);
         gate.in_flight = gate.in_flight.saturating_sub(1);
         if probe {
             gate.breaker.probe_lost();
         }
+        self.freed.insert(lane);
+    }
+
+    /// Lets those on who wait for slots that were given back without a result.
+    pub(super) fn pump_freed(&mut self, now: Timestamp) {
+        if self.freed.is_empty() {
+            return;
+        }
+        while let Some(lane) = self.freed.pop_first() {
+            self.pump(now, lane);
+        }
+        self.pump_starved(now);
     }
 
     /// Gives a slot back after a call.
@@ -180,14 +222,18 @@ impl<T> Driver<T> {
 
     /// Returns whether the aggregate in memory waits for this lane in this stage; a queue may
     /// still have an entry of an earlier one.
-    fn is_queued_for(&self, id: CollectionId, lane: Lane, since: Timestamp) -> bool {
-        self.residents.get(&id).is_some_and(|resident| {
-            let wanted = resident.collection.next_wakeup().map(|(_, lane)| lane);
-            wanted == Some(lane) && resident.collection.stage_began() == Some(since)
+    fn is_queued_for(&self, id: Aggregate, lane: Lane, since: Timestamp) -> bool {
+        let collection = self
+            .residents
+            .get(&id)
+            .and_then(|one| one.held.collection());
+        collection.is_some_and(|collection| {
+            let wanted = collection.next_wakeup().map(|(_, lane)| lane);
+            wanted == Some(lane) && collection.stage_began() == Some(since)
         })
     }
 
-    fn start_queued(&mut self, now: Timestamp, lane: Lane, since: Timestamp, id: CollectionId) {
+    fn start_queued(&mut self, now: Timestamp, lane: Lane, since: Timestamp, id: Aggregate) {
         let Some(owned) = self.leases.get(&id.shard()) else {
             return;
         };
@@ -220,9 +266,12 @@ impl<T> Driver<T> {
     }
 
     /// Returns whether an aggregate in memory is past the give-up time of its own source.
-    fn is_spent(&self, now: Timestamp, id: CollectionId) -> bool {
-        self.residents.get(&id).is_some_and(|resident| {
-            let collection = &resident.collection;
+    fn is_spent(&self, now: Timestamp, id: Aggregate) -> bool {
+        let collection = self
+            .residents
+            .get(&id)
+            .and_then(|one| one.held.collection());
+        collection.is_some_and(|collection| {
             let policy = self.sources.policy(&collection.source);
             collection.gives_up_at(&policy).is_some_and(|at| at <= now)
         })
@@ -232,7 +281,8 @@ impl<T> Driver<T> {
     fn give_up_expired(&mut self, now: Timestamp, lane: Lane) {
         let longest = self.give_up_after(lane);
         while let Some((since, id)) = self.gate(lane).queue.first().copied() {
-            if since.after(longest) > now {
+            // A connection that is late is fetched however late it is.
+            if since.after(longest) > now || !matches!(id, Aggregate::Collection(_)) {
                 break;
             }
             self.gate(lane).queue.pop_first();
@@ -262,15 +312,23 @@ impl<T> Driver<T> {
     fn note_wake(&mut self, now: Timestamp, lane: Lane) {
         let longest = self.give_up_after(lane);
         let concurrency = self.concurrency(lane);
+        let per_minute = self.per_minute(lane);
         let gate = self.gates.entry(lane).or_default();
-        let wake = gate.queue.first().map(|(since, _)| {
-            let give_up = since.after(longest);
+        let spent = gate.is_spent(now, per_minute);
+        let refilled = gate
+            .starts
+            .front()
+            .filter(|_| spent)
+            .map(|at| at.after(JUST_OVER_A_MINUTE));
+        let wake = gate.queue.first().and_then(|(since, id)| {
+            let give_up = matches!(id, Aggregate::Collection(_)).then(|| since.after(longest));
             // What has passed already waits for a slot, whose end pumps the lane.
             let open = gate
                 .paused_until
+                .max(refilled)
                 .or_else(|| gate.breaker.next_probe().filter(|_| concurrency > 0))
                 .filter(|at| *at > now);
-            open.map_or(give_up, |at| at.min(give_up))
+            [open, give_up].into_iter().flatten().min()
         });
         if gate.wake != wake {
             if let Some(old) = gate.wake {
@@ -285,6 +343,8 @@ impl<T> Driver<T> {
         if gate.in_flight == 0
             && gate.queue.is_empty()
             && gate.paused_until.is_none()
+            && gate.starts.is_empty()
+            && gate.reserved == 0
             && gate.breaker.is_quiet()
         {
             self.gates.remove(&lane);
@@ -292,5 +352,27 @@ impl<T> Driver<T> {
     }
 }
 
+impl Gate {
+    /// Returns whether as many attempts have begun within the last minute as may.
+    fn is_spent(&mut self, now: Timestamp, per_minute: Option<u32>) -> bool {
+        while let Some(oldest) = self.starts.front_mut() {
+            if oldest.after(JUST_OVER_A_MINUTE) <= now {
+                self.starts.pop_front();
+            } else {
+                // A clock that went back does not keep the lane still for as long as it jumped.
+                *oldest = (*oldest).min(now);
+                break;
+            }
+        }
+        let taken = u32::try_from(self.starts.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(self.reserved);
+        per_minute.is_some_and(|most| taken >= most)
+    }
+}
+
+/// The window of `per_minute`: a minute, and what calls may be late on their way to the source,
+/// so that it counts no more in any minute of its own either.
+const JUST_OVER_A_MINUTE: std::time::Duration = std::time::Duration::from_secs(61);
 /// How long one answer can keep a lane still.
 const LONGEST_PAUSE: std::time::Duration = std::time::Duration::from_secs(3_600);

@@ -1,11 +1,12 @@
 //! Shards: which this node writes, and how it comes by them and lets them go.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use wellspring_core::{Shard, Timestamp};
 
-use super::{Action, Answer, Busy, Driver, Event, Timer};
-use crate::{Lease, Live};
+use super::{Action, Answer, Busy, Driver, Event, Held, Phase, Timer, Waiting};
+use crate::{Aggregate, Lease, Live};
 
 /// A shard that this incarnation writes.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(super) struct Owned {
     pub(super) scanned: bool,
     /// Whether it is being given up: nothing new begins in it.
     pub(super) draining: bool,
+    /// When attempts on its connections are ended, if it is being given up: they may take for ever.
+    pub(super) patience: Option<Timestamp>,
 }
 
 impl<T> Driver<T> {
@@ -44,6 +47,7 @@ impl<T> Driver<T> {
                 live: 0,
                 scanned: false,
                 draining: false,
+                patience: None,
             };
             self.leases.insert(shard, owned);
         }
@@ -62,8 +66,8 @@ impl<T> Driver<T> {
             let Some(owned) = self.leases.get_mut(&id.shard()) else {
                 continue;
             };
-            owned.live += 1;
-            if due > now {
+            owned.live += u64::from(matches!(id, Aggregate::Collection(_)));
+            if due > now || lane == wellspring_core::Lane::ALARM {
                 self.wheel.push(Timer {
                     due,
                     id,
@@ -87,13 +91,40 @@ impl<T> Driver<T> {
         }
     }
 
-    pub(super) fn drain(&mut self, shards: &[Shard]) {
+    pub(super) fn drain(&mut self, now: Timestamp, shards: &[Shard]) {
         for shard in shards {
             if let Some(owned) = self.leases.get_mut(shard) {
                 owned.draining = true;
+                owned.patience.get_or_insert_with(|| now.after(PATIENCE));
             }
         }
         self.open_shards = self.minting_shards();
+    }
+
+    /// Ends the attempts of draining shards that took too long: the next owner makes them again.
+    pub(super) fn end_attempts(&mut self, now: Timestamp) {
+        let mut late = BTreeSet::new();
+        for (shard, owned) in &mut self.leases {
+            if owned.patience.is_some_and(|until| until <= now) {
+                owned.patience = Some(now.after(PATIENCE));
+                late.insert(*shard);
+            }
+        }
+        let flying: Vec<Aggregate> = self
+            .residents
+            .iter()
+            .filter(|(id, resident)| {
+                late.contains(&id.shard())
+                    && resident.phase == Phase::Flying
+                    && matches!(resident.held, Held::Connection { .. })
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in flying {
+            if let Some(resident) = self.residents.remove(&id) {
+                self.land(&resident.held);
+            }
+        }
     }
 
     /// Gives up the draining shards that have nothing under way any more.
@@ -104,7 +135,7 @@ impl<T> Driver<T> {
         let busy: BTreeSet<Shard> = self
             .residents
             .iter()
-            .filter(|(_, resident)| resident.phase != super::Phase::Queued)
+            .filter(|(_, resident)| resident.phase != Phase::Queued)
             .map(|(id, _)| id.shard())
             .chain(self.loading.keys().map(|id| id.shard()))
             .chain(self.erasing.iter().map(|id| id.shard()))
@@ -119,6 +150,7 @@ impl<T> Driver<T> {
             .leases
             .iter()
             .filter(|(shard, owned)| owned.draining && !busy.contains(shard) && !batched(**shard))
+            .filter(|(shard, _)| !self.is_dispatching(**shard))
             .map(|(shard, _)| *shard)
             .collect();
         if drained.is_empty() {
@@ -126,9 +158,12 @@ impl<T> Driver<T> {
         }
         for shard in &drained {
             self.leases.remove(shard);
+            self.dispatcher.release(*shard);
         }
         let queued = self.queued_residents;
         let leases = &self.leases;
+        self.erasures
+            .retain(|id, _| leases.contains_key(&id.shard()));
         let before = self.residents.len();
         self.residents
             .retain(|id, _| leases.contains_key(&id.shard()));
@@ -157,17 +192,48 @@ impl<T> Driver<T> {
         let waiting: Vec<_> = self
             .waiting
             .drain()
-            .flat_map(|(_, commands)| commands)
+            .flat_map(|(_, waiting)| waiting)
             .collect();
-        for command in waiting {
-            self.answer(command.origin, Answer::Busy(Busy::NotReady));
+        for one in waiting {
+            match one {
+                Waiting::Command(command) => {
+                    self.answer(command.origin, Answer::Busy(Busy::NotReady));
+                }
+                Waiting::Ran(..) => {}
+                Waiting::Reported(_, _, caller) => {
+                    self.actions.push(Action::Reply(caller, Answer::Ended));
+                }
+            }
         }
+        self.end_dispatching();
         self.actions.push(Action::Fenced);
     }
 
     pub(super) fn refuse_dead(&mut self, event: Event<T>) {
-        if let Event::Command(command) = event {
-            self.answer(command.origin, Answer::Busy(Busy::NotReady));
+        match event {
+            Event::Command(command) => {
+                self.answer(command.origin, Answer::Busy(Busy::NotReady));
+            }
+            Event::Reported(_, _, caller) => {
+                self.actions.push(Action::Reply(caller, Answer::Ended));
+            }
+            Event::Leased(_)
+            | Event::Scanned { .. }
+            | Event::Drain(_)
+            | Event::Loaded { .. }
+            | Event::LoadFailed(_)
+            | Event::Committed(..)
+            | Event::Resolved(..)
+            | Event::Fetched(..)
+            | Event::Delivered(..)
+            | Event::Ran(..)
+            | Event::Children(..)
+            | Event::Sources(_)
+            | Event::Sent(..)
+            | Event::Read(..)
+            | Event::Subscriptions { .. }
+            | Event::Tenants(_)
+            | Event::Tick => {}
         }
     }
 
@@ -179,3 +245,6 @@ impl<T> Driver<T> {
         open.map(|(shard, _)| *shard).collect()
     }
 }
+
+/// How long attempts may go on in a shard that is being given up.
+const PATIENCE: Duration = Duration::from_secs(10);

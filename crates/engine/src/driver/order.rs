@@ -4,16 +4,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use wellspring_core::connection::{self, Config, CredentialsFrom, Patch};
 use wellspring_core::{
-    Actor, CollectionId, IncarnationId, Kind, Lane, Rejected, Shard, SourceName, TenantId,
-    Timestamp,
+    AccountId, Actor, CollectionId, ConnectionId, Document, IncarnationId, InteractionId, Kind,
+    Lane, Rejected, Sealed, Shard, SourceName, SubscriptionId, TenantId, Timestamp,
 };
 
+use crate::dispatch::{
+    DispatchAnswer, DispatchQuery, SendId, SendOrder, SendResult, SubscriptionWish,
+};
 use crate::{
-    Batch, CommitError, DeliverResult, FetchResult, KeyRow, Lease, Live, Loaded, SourceTable,
+    Aggregate, Batch, CommitError, DeliverResult, FetchResult, KeyRow, Lease, Live, Loaded, Report,
+    RunOrder, RunResult, SourceTable, SubscriptionTable, TenantTable,
 };
 
-/// What somebody wants done to one collection.
+/// What somebody wants done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Request {
     /// A new one; without an id the driver mints one in a shard of its own.
@@ -47,6 +52,109 @@ pub enum Request {
         /// By what authority.
         actor: Actor,
     },
+    /// A new account; without an id the driver mints one in a shard of its own.
+    CreateAccount {
+        /// The id, where another node has promised it already.
+        id: Option<AccountId>,
+        /// Who asks.
+        tenant: TenantId,
+        /// What the tenant calls it.
+        external_id: Option<String>,
+        /// By what authority.
+        actor: Actor,
+    },
+    /// An account is to be called something else.
+    PatchAccount {
+        /// Which.
+        id: AccountId,
+        /// Whose it must be.
+        tenant: TenantId,
+        /// What the tenant calls it.
+        external_id: Option<String>,
+        /// By what authority.
+        actor: Actor,
+    },
+    /// Everything of an account is to go.
+    EraseAccount {
+        /// Which.
+        id: AccountId,
+        /// Whose it must be.
+        tenant: TenantId,
+        /// By what authority.
+        actor: Actor,
+    },
+    /// A new connection of an account.
+    Connect {
+        /// The id, where another node has promised it already.
+        id: Option<ConnectionId>,
+        /// Of which account.
+        account: AccountId,
+        /// Whose account it must be.
+        tenant: TenantId,
+        /// What it leads to.
+        source: SourceName,
+        /// What its owner has set.
+        config: Box<Config>,
+        /// What the source is logged in to with.
+        credentials: Option<Sealed>,
+        /// By what authority.
+        actor: Actor,
+    },
+    /// Something of a connection.
+    Connection {
+        /// Which.
+        id: ConnectionId,
+        /// Whose it must be.
+        tenant: TenantId,
+        /// What.
+        wish: Wish,
+        /// By what authority.
+        actor: Actor,
+    },
+    /// Something of a subscription in one shard.
+    Subscription {
+        /// In which shard; any one for a test.
+        shard: Shard,
+        /// Whose it must be.
+        tenant: TenantId,
+        /// Which.
+        subscription: SubscriptionId,
+        /// What.
+        wish: SubscriptionWish,
+    },
+}
+
+/// What somebody wants of a connection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Wish {
+    /// A fetch.
+    Fetch,
+    /// The answer to the open question taken.
+    Answer {
+        /// Which interaction.
+        interaction: InteractionId,
+        /// The answer.
+        answer: Sealed,
+        /// By which the same answer is known again.
+        hash: [u8; 32],
+        /// What it has the fetch do.
+        action: connection::Action,
+    },
+    /// The open question called off.
+    CancelQuestion(InteractionId),
+    /// Other credentials used.
+    Credentials {
+        /// The new ones.
+        credentials: Sealed,
+        /// How they came.
+        from: CredentialsFrom,
+    },
+    /// Something set.
+    Patch(Box<Patch>),
+    /// A document taken that was uploaded by hand.
+    Upload(Box<Document>),
+    /// All of it gone.
+    Delete,
 }
 
 /// An idempotency key as a request brings it.
@@ -76,22 +184,32 @@ pub enum Origin<T> {
     Caller(T),
     /// Nobody: another node wrote it into the inbox, at this place.
     Inbox(i64),
+    /// The erasure of an account, which waits for its connections to go.
+    Erasure(AccountId),
 }
 
 /// What a caller hears.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
     /// It is done and durable.
-    Done(CollectionId),
-    /// There is no such collection of this tenant.
+    Done(Aggregate),
+    /// The dispatcher has it, durably.
+    Dispatched,
+    /// What came of a test message.
+    Tried(Box<SendResult>),
+    /// There is nothing of this id of this tenant.
     NotFound,
     /// The collection's state does not take it.
     Rejected(Rejected),
+    /// The connection's state does not take it.
+    Refused(connection::Rejected),
+    /// The fetch that reported something is over.
+    Ended,
     /// The idempotency key was used meanwhile; what for stands in the store.
     KeyTaken,
     /// A request with the same idempotency key is under way.
     KeyBusy,
-    /// The collection's shard belongs to another node, or this node has none yet.
+    /// Its shard belongs to another node, or this node has none yet.
     Elsewhere,
     /// Not now, nothing was stored.
     Busy(Busy),
@@ -119,8 +237,8 @@ pub struct EffectId {
     pub incarnation: IncarnationId,
     /// Counts the calls of that life; each has one result that counts.
     pub number: u64,
-    /// For which collection.
-    pub id: CollectionId,
+    /// For what.
+    pub id: Aggregate,
     /// The version it acts for.
     pub version: u32,
     /// The lane whose slot it holds.
@@ -184,12 +302,12 @@ pub enum Event<T> {
     /// Aggregates were read.
     Loaded {
         /// Those that were asked for.
-        asked: Vec<CollectionId>,
+        asked: Vec<Aggregate>,
         /// Those that there are.
         rows: Vec<Loaded>,
     },
     /// Aggregates could not be read.
-    LoadFailed(Vec<CollectionId>),
+    LoadFailed(Vec<Aggregate>),
     /// A batch is durable, or not.
     Committed(u64, Result<(), CommitError>),
     /// Whether a batch of unknown outcome is durable; `None` when that cannot be told yet.
@@ -198,13 +316,33 @@ pub enum Event<T> {
     Fetched(EffectId, FetchResult),
     /// A callback answered.
     Delivered(EffectId, DeliverResult),
+    /// An attempt on a connection ended.
+    Ran(EffectId, RunResult),
+    /// A connector reports something and waits until it is durable.
+    Reported(EffectId, Report, T),
+    /// Connections of an account that is being erased; `None` when they could not be read.
+    Children(AccountId, Option<Vec<ConnectionId>>),
+    /// A message was sent to a subscription, or not.
+    Sent(SendId, SendResult),
+    /// What the dispatcher wanted to know; none when it could not be read.
+    Read(u64, Option<DispatchAnswer>),
+    /// What subscriptions there are. Before leases are handed over, they have to be told as of after
+    /// the leases were taken: whoever had the shards may have caught up with one not known here.
+    Subscriptions {
+        /// Subscriptions.
+        table: Arc<SubscriptionTable>,
+        /// Whether there are no others.
+        whole: bool,
+    },
     /// The configured sources changed.
     Sources(Arc<SourceTable>),
+    /// What tenants have set changed.
+    Tenants(Arc<TenantTable>),
     /// Time passed.
     Tick,
 }
 
-/// What is to be done; each but `Reply`, `Fenced` and `Release` is answered by an event.
+/// What is to be done; each but `Reply`, `Abort`, `Fenced` and `Release` is answered by an event.
 #[derive(Debug)]
 pub enum Action<T> {
     /// Make this durable.
@@ -212,11 +350,21 @@ pub enum Action<T> {
     /// Find out whether this batch is durable.
     Resolve(u64),
     /// Read these.
-    Load(Vec<CollectionId>),
+    Load(Vec<Aggregate>),
     /// Ask a source.
     Fetch(EffectId, FetchOrder),
     /// Send a message.
     Deliver(EffectId, DeliverOrder),
+    /// Make an attempt on a connection.
+    Run(EffectId, RunOrder),
+    /// End an attempt: nothing of it counts any more.
+    Abort(EffectId),
+    /// Read connections of an account.
+    Children(AccountId),
+    /// Send a message to a subscription.
+    Send(SendId, SendOrder),
+    /// Read something for the dispatcher, under this number.
+    Read(u64, DispatchQuery),
     /// Tell a caller.
     Reply(T, Answer),
     /// Give these shards up: nothing of them is under way.
@@ -226,11 +374,20 @@ pub enum Action<T> {
 }
 
 impl Request {
-    /// Returns the collection it is about, if it names one.
-    pub const fn id(&self) -> Option<CollectionId> {
+    /// Returns what has to be in memory for it: for a new connection, its account.
+    pub const fn subject(&self) -> Option<Aggregate> {
         match self {
-            Self::Collect { id, .. } => *id,
-            Self::Resume { id, .. } | Self::Erase { id, .. } => Some(*id),
+            Self::Collect { id: Some(id), .. }
+            | Self::Resume { id, .. }
+            | Self::Erase { id, .. } => Some(Aggregate::Collection(*id)),
+            Self::CreateAccount { id: Some(id), .. }
+            | Self::PatchAccount { id, .. }
+            | Self::EraseAccount { id, .. } => Some(Aggregate::Account(*id)),
+            Self::Connect { account, .. } => Some(Aggregate::Account(*account)),
+            Self::Connection { id, .. } => Some(Aggregate::Connection(*id)),
+            Self::Collect { id: None, .. }
+            | Self::CreateAccount { id: None, .. }
+            | Self::Subscription { .. } => None,
         }
     }
 
@@ -239,14 +396,33 @@ impl Request {
         match self {
             Self::Collect { tenant, .. }
             | Self::Resume { tenant, .. }
-            | Self::Erase { tenant, .. } => *tenant,
+            | Self::Erase { tenant, .. }
+            | Self::CreateAccount { tenant, .. }
+            | Self::PatchAccount { tenant, .. }
+            | Self::EraseAccount { tenant, .. }
+            | Self::Connect { tenant, .. }
+            | Self::Connection { tenant, .. }
+            | Self::Subscription { tenant, .. } => *tenant,
+        }
+    }
+
+    /// Returns whether it makes something that was not there.
+    pub const fn is_new(&self) -> bool {
+        match self {
+            Self::Collect { .. } | Self::CreateAccount { .. } | Self::Connect { .. } => true,
+            Self::Resume { .. }
+            | Self::Erase { .. }
+            | Self::PatchAccount { .. }
+            | Self::EraseAccount { .. }
+            | Self::Connection { .. }
+            | Self::Subscription { .. } => false,
         }
     }
 }
 
 impl Key {
     /// Returns the row that remembers the use of this key.
-    pub const fn row(self, tenant: TenantId, id: CollectionId, at: Timestamp) -> KeyRow {
+    pub const fn row(self, tenant: TenantId, id: Aggregate, at: Timestamp) -> KeyRow {
         KeyRow {
             tenant,
             key: self.hash,

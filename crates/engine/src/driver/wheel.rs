@@ -2,7 +2,9 @@
 
 use std::cmp::Ordering;
 
-use wellspring_core::{CollectionId, Lane, Timestamp};
+use wellspring_core::{Lane, Timestamp};
+
+use crate::Aggregate;
 
 /// A wake-up of one aggregate: which lane it joins, and where in its queue.
 ///
@@ -11,7 +13,7 @@ use wellspring_core::{CollectionId, Lane, Timestamp};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Timer {
     pub(super) due: Timestamp,
-    pub(super) id: CollectionId,
+    pub(super) id: Aggregate,
     pub(super) since: Timestamp,
     pub(super) lane: Lane,
 }

@@ -4,6 +4,7 @@ use futures_util::future::BoxFuture;
 use wellspring_core::{Error, Timestamp};
 
 use crate::DeliverOrder;
+use crate::dispatch::{SendOrder, SendResult};
 
 /// What came of sending a message.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,4 +29,7 @@ pub enum DeliverResult {
 pub trait Channel: std::fmt::Debug + Send + Sync {
     /// Sends the order's message, within its deadline.
     fn deliver(&self, order: DeliverOrder) -> BoxFuture<'_, DeliverResult>;
+
+    /// Sends a change, or the document that it is about, to a subscription's endpoint, within its deadline.
+    fn send(&self, order: SendOrder) -> BoxFuture<'_, SendResult>;
 }

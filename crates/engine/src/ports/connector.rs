@@ -4,7 +4,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use wellspring_core::{Error, Timestamp};
 
-use crate::FetchOrder;
+use crate::session::{RunInputs, RunOrder, RunResult};
+use crate::{FetchOrder, Session};
 
 /// What came of asking a source.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,4 +25,10 @@ pub enum FetchResult {
 pub trait Connector: std::fmt::Debug + Send + Sync {
     /// Asks the order's source, within its deadline.
     fn fetch(&self, order: FetchOrder) -> BoxFuture<'_, FetchResult>;
+
+    /// Makes one attempt on a connection, telling the session what it finds.
+    ///
+    /// The future may be dropped at any await: somebody has ended the fetch.
+    fn run(&self, order: RunOrder, inputs: RunInputs, session: Session)
+    -> BoxFuture<'_, RunResult>;
 }

@@ -5,14 +5,19 @@ use std::time::Duration;
 
 use base64_cursor::{decode, encode};
 use futures_util::future::BoxFuture;
-use serde_json::value::RawValue;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use thiserror::Error;
+use wellspring_core::connection::{self, FetchRecord};
+use wellspring_core::interaction::{Closed, Question};
 use wellspring_core::{
-    CollectionId, CollectionStatus, Error as Failure, Shard, SourceName, Stage, TenantId,
-    Timestamp, Verb,
+    Account, AccountId, CollectionId, CollectionStatus, Connection, ConnectionId, Document,
+    DocumentId, Error as Failure, FetchId, InteractionId, Shard, SourceName, Stage, SubscriptionId,
+    TenantId, Timestamp, Verb,
 };
 
-use crate::{KeyRow, StoreError};
+use crate::dispatch::{DeliveryAttempt, DeliveryRow, DeliveryStatus, LogEntry};
+use crate::{Entry, KeyRow, StoreError};
 
 /// A collection as the API shows it.
 #[derive(Debug, Clone)]
@@ -50,6 +55,54 @@ pub struct AttemptView {
     pub error: Option<Failure>,
 }
 
+/// An interaction as the API shows it, the answer's hash included, by which a second answer is judged.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InteractionView {
+    /// Its id.
+    pub id: InteractionId,
+    /// Of which connection.
+    pub connection: ConnectionId,
+    /// What is asked.
+    pub question: Question,
+    /// When it was opened.
+    pub created_at: Timestamp,
+    /// When it can no longer be answered.
+    pub expires_at: Option<Timestamp>,
+    /// Why and when it was closed.
+    pub closed: Option<(Closed, Timestamp)>,
+    /// By which the same answer is known again.
+    pub hash: Option<[u8; 32]>,
+}
+
+/// A fetch with its attempts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FetchView {
+    /// The fetch.
+    pub record: FetchRecord,
+    /// Its attempts, oldest first.
+    pub attempts: Vec<connection::Attempt>,
+}
+
+/// A delivery with its attempts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeliveryView {
+    /// The delivery.
+    pub row: DeliveryRow,
+    /// Its attempts, oldest first.
+    pub attempts: Vec<DeliveryAttempt>,
+}
+
+/// Which deliveries are listed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeliveryFilter {
+    /// Those to this subscription.
+    pub subscription: Option<SubscriptionId>,
+    /// Those that stand so.
+    pub status: Option<DeliveryStatus>,
+    /// Those of changes written before this moment, or at it with a lesser (shard, place).
+    pub before: Option<(Timestamp, Shard, u64)>,
+}
+
 /// One page of a list; `next` goes on after it.
 #[derive(Debug, Clone)]
 pub struct CollectionPage {
@@ -80,6 +133,55 @@ pub struct ChangeView {
     pub cause: String,
     /// The facts, a JSON object.
     pub body: Box<RawValue>,
+}
+
+impl ChangeView {
+    /// Returns an entry that has just become durable as its readers see it.
+    pub fn of(entry: &Entry) -> Self {
+        let change = &entry.change;
+        Self {
+            shard: entry.shard,
+            seq: entry.seq,
+            at: entry.at,
+            verb: change.verb,
+            path: change.subject.to_string(),
+            event: change.event.map(|event| event.as_str().to_owned()),
+            actor: change.actor.to_string(),
+            cause: change.cause.as_str().to_owned(),
+            // Facts are plain values, which always have a JSON form.
+            body: to_raw_value(&change.body).unwrap_or_default(),
+        }
+    }
+
+    /// Returns its id, the same in every delivery: a UUIDv7 whose random part is the entry's
+    /// place, which no other entry of this log has.
+    pub fn id(&self) -> String {
+        let mut place = [0; 10];
+        place[1] = self.shard.0;
+        place[2..].copy_from_slice(&self.seq.to_be_bytes());
+        let millis = u64::try_from(self.at.as_millis()).unwrap_or(0);
+        let uuid = uuid::Builder::from_unix_timestamp_millis(millis, &place).into_uuid();
+        format!("chg_{}", uuid.simple())
+    }
+}
+
+/// The form of the API and of webhooks.
+impl Serialize for ChangeView {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut entry = serializer.serialize_struct("Change", 8)?;
+        entry.serialize_field("id", &self.id())?;
+        entry.serialize_field("at", &self.at)?;
+        entry.serialize_field("verb", self.verb.as_str())?;
+        entry.serialize_field("path", &self.path)?;
+        if let Some(event) = &self.event {
+            entry.serialize_field("event", event)?;
+        }
+        entry.serialize_field("actor", &self.actor)?;
+        entry.serialize_field("cause", &self.cause)?;
+        entry.serialize_field("body", &self.body)?;
+        entry.end()
+    }
 }
 
 /// A stretch of the log.
@@ -151,7 +253,7 @@ impl Cursor {
     }
 }
 
-/// Reads for the API and for operators; a dozen, none of them a step.
+/// Reads for the API and for operators, none of them a step.
 pub trait Queries: Send + Sync {
     /// Returns one collection of the tenant with its attempts.
     fn collection(
@@ -181,6 +283,122 @@ pub trait Queries: Send + Sync {
         cursor: Cursor,
         limit: usize,
     ) -> BoxFuture<'_, Result<ChangesPage, CursorError>>;
+
+    /// Returns one account of the tenant.
+    fn account(
+        &self,
+        tenant: TenantId,
+        id: AccountId,
+    ) -> BoxFuture<'_, Result<Option<Account>, StoreError>>;
+
+    /// Returns accounts of the tenant, newest first, older than `before`; those called `external_id` if given.
+    fn accounts(
+        &self,
+        tenant: TenantId,
+        external_id: Option<String>,
+        before: Option<AccountId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Account>, StoreError>>;
+
+    /// Returns one connection of the tenant.
+    fn connection(
+        &self,
+        tenant: TenantId,
+        id: ConnectionId,
+    ) -> BoxFuture<'_, Result<Option<Connection>, StoreError>>;
+
+    /// Returns connections of an account, newest first, older than `before`.
+    fn connections(
+        &self,
+        tenant: TenantId,
+        account: AccountId,
+        before: Option<ConnectionId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Connection>, StoreError>>;
+
+    /// Returns the interactions of a connection that are kept, newest first.
+    fn interactions(
+        &self,
+        connection: ConnectionId,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<InteractionView>, StoreError>>;
+
+    /// Returns one interaction of a connection.
+    fn interaction(
+        &self,
+        connection: ConnectionId,
+        id: InteractionId,
+    ) -> BoxFuture<'_, Result<Option<InteractionView>, StoreError>>;
+
+    /// Returns fetches of a connection, newest first, older than `before`.
+    fn fetches(
+        &self,
+        connection: ConnectionId,
+        before: Option<FetchId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<FetchRecord>, StoreError>>;
+
+    /// Returns one fetch of a connection with its attempts, oldest first.
+    fn fetch(
+        &self,
+        connection: ConnectionId,
+        id: FetchId,
+    ) -> BoxFuture<'_, Result<Option<FetchView>, StoreError>>;
+
+    /// Returns documents of the tenant, newest first, older than `before`; those of one account
+    /// and of one connection if given.
+    fn documents(
+        &self,
+        tenant: TenantId,
+        of: (Option<AccountId>, Option<ConnectionId>),
+        before: Option<DocumentId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Document>, StoreError>>;
+
+    /// Returns one document of the tenant.
+    fn document(
+        &self,
+        tenant: TenantId,
+        id: DocumentId,
+    ) -> BoxFuture<'_, Result<Option<Document>, StoreError>>;
+
+    /// Returns the document of a connection that has this id of the source's, or, where none is
+    /// given, these bytes.
+    fn known_document(
+        &self,
+        connection: ConnectionId,
+        source_id: Option<String>,
+        hash: Option<[u8; 32]>,
+    ) -> BoxFuture<'_, Result<Option<DocumentId>, StoreError>>;
+
+    /// Returns which of these documents have a row.
+    fn existing_documents(
+        &self,
+        ids: Vec<DocumentId>,
+    ) -> BoxFuture<'_, Result<Vec<DocumentId>, StoreError>>;
+
+    /// Returns deliveries of the tenant, newest change first; see [`DeliveryFilter`].
+    fn deliveries(
+        &self,
+        tenant: TenantId,
+        filter: DeliveryFilter,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<DeliveryRow>, StoreError>>;
+
+    /// Returns one delivery of the tenant with its attempts, oldest first.
+    fn delivery(
+        &self,
+        tenant: TenantId,
+        subscription: SubscriptionId,
+        place: (Shard, u64),
+    ) -> BoxFuture<'_, Result<Option<DeliveryView>, StoreError>>;
+
+    /// Returns the entry of the log at a place, if it is the tenant's and still kept.
+    fn entry(
+        &self,
+        tenant: TenantId,
+        place: (Shard, u64),
+    ) -> BoxFuture<'_, Result<Option<LogEntry>, StoreError>>;
 
     /// Returns what an idempotency key was used for.
     fn key(

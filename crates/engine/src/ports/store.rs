@@ -8,9 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use thiserror::Error;
-use wellspring_core::{Collection, CollectionId, IncarnationId, Lane, Shard, TenantId, Timestamp};
+use wellspring_core::{
+    Account, AccountId, Collection, Connection, ConnectionId, DocumentId, IncarnationId, Lane,
+    Shard, SubscriptionId, TenantId, Timestamp,
+};
 
-use crate::{Batch, Directory, KeyRow, Queries, Request};
+use crate::dispatch::{DispatchState, LogSlice, SubscriptionState};
+use crate::session::RunInputs;
+use crate::{Aggregate, Batch, Directory, KeyRow, Queries, Request};
 
 /// Why a store did not do what was asked; nothing of it happened.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -50,7 +55,7 @@ pub enum CommitError {
     Fenced,
     /// Nothing was written: an aggregate was not at the version that its step assumed.
     #[error("{0} is not at the assumed version")]
-    Stale(CollectionId),
+    Stale(Aggregate),
     /// Nothing was written: these idempotency keys (places in [`Batch::keys`]) are in use.
     #[error("idempotency keys are in use")]
     KeysTaken(Vec<usize>),
@@ -80,24 +85,46 @@ pub struct Membership {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Live {
     /// Which.
-    pub id: CollectionId,
-    /// When its next call is due.
+    pub id: Aggregate,
+    /// When its next call is due, or its alarm.
     pub due: Timestamp,
-    /// When its present stage began.
+    /// When its present stage began; for a connection, when it is due.
     pub since: Timestamp,
-    /// What the call queues for.
+    /// What the call queues for; [`Lane::ALARM`] for a step without a call.
     pub lane: Lane,
 }
 
 /// One aggregate, read to be stepped or acted for.
 #[derive(Debug, Clone)]
-pub struct Loaded {
+pub enum Loaded {
+    /// A collection.
+    Collection(Box<LoadedCollection>),
+    /// An account.
+    Account(Account),
+    /// A connection.
+    Connection(Box<Connection>),
+}
+
+/// A collection, read to be stepped or acted for.
+#[derive(Debug, Clone)]
+pub struct LoadedCollection {
     /// The aggregate.
     pub collection: Collection,
     /// What was fetched, where it is on its way.
     pub payload: Option<Bytes>,
     /// What to tell the store about where it stands; see [`crate::Before`].
     pub live: bool,
+}
+
+impl Loaded {
+    /// Returns which aggregate it is.
+    pub const fn id(&self) -> Aggregate {
+        match self {
+            Self::Collection(loaded) => Aggregate::Collection(loaded.collection.id),
+            Self::Account(account) => Aggregate::Account(account.id),
+            Self::Connection(connection) => Aggregate::Connection(connection.id),
+        }
+    }
 }
 
 /// A command that another node accepted for the owner of its shard.
@@ -180,16 +207,49 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Returns how often [`Store::renew`] is to be called; `None` where leases do not end by themselves.
     fn renewal(&self) -> Option<Duration>;
 
-    /// Reads up to `limit` live aggregates of `shards` in the order of their ids, after `after`.
+    /// Reads up to `limit` live aggregates of `shards` in the order of their ids, after `after`:
+    /// unfinished collections, accounts that are being erased, connections that have a next wake-up.
     fn scan(
         &self,
         shards: Vec<Shard>,
-        after: Option<CollectionId>,
+        after: Option<Aggregate>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Live>, StoreError>>;
 
     /// Reads aggregates; those that are gone are missing from the answer.
-    fn load(&self, ids: Vec<CollectionId>) -> BoxFuture<'_, Result<Vec<Loaded>, StoreError>>;
+    fn load(&self, ids: Vec<Aggregate>) -> BoxFuture<'_, Result<Vec<Loaded>, StoreError>>;
+
+    /// Reads what the next attempt on a connection begins with.
+    fn run_inputs(&self, id: ConnectionId) -> BoxFuture<'_, Result<RunInputs, StoreError>>;
+
+    /// Returns connections of an account, at most `limit`.
+    fn children(
+        &self,
+        account: AccountId,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<ConnectionId>, StoreError>>;
+
+    /// Reads how far a shard is dispatched.
+    fn dispatch_state(&self, shard: Shard) -> BoxFuture<'_, Result<DispatchState, StoreError>>;
+
+    /// Reads where one subscription stands in a shard, and its open deliveries there;
+    /// no position when it is caught up.
+    fn subscription_state(
+        &self,
+        subscription: SubscriptionId,
+        shard: Shard,
+    ) -> BoxFuture<'_, Result<SubscriptionState, StoreError>>;
+
+    /// Reads entries of a shard's log after `after`, in order: of one tenant or of all.
+    ///
+    /// A bounded number of rows is looked at; [`LogSlice::seen`] says up to where.
+    fn log(
+        &self,
+        shard: Shard,
+        after: u64,
+        tenant: Option<TenantId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<LogSlice, StoreError>>;
 
     /// Writes a batch, all of it or nothing, and returns when it is durable.
     fn commit(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), CommitError>>;
@@ -225,6 +285,12 @@ pub trait Store: fmt::Debug + Send + Sync {
     fn inbox_filled(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::pending())
     }
+
+    /// Returns documents whose rows are gone and whose bytes are to go.
+    fn garbage(&self, limit: usize) -> BoxFuture<'_, Result<Vec<DocumentId>, StoreError>>;
+
+    /// Forgets documents whose bytes are gone.
+    fn forget_garbage(&self, ids: Vec<DocumentId>) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Removes what is older than its tenant wants it kept, a bounded number of rows a call.
     fn sweep(&self, sweep: Sweep) -> BoxFuture<'_, Result<Swept, StoreError>>;

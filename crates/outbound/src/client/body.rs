@@ -10,15 +10,24 @@ use super::fault;
 use super::progress::Progress;
 use crate::SendError;
 
-/// A request body in one piece, which tells when a connection takes it.
+/// A request body in a few pieces, which tells when a connection takes it.
 pub(super) struct SentBody {
     data: Bytes,
+    rest: std::vec::IntoIter<Bytes>,
+    /// How many bytes were not taken yet.
+    left: u64,
     progress: Progress,
 }
 
 impl SentBody {
-    pub(super) fn new(data: Bytes, progress: Progress) -> Self {
-        Self { data, progress }
+    pub(super) fn new(data: Bytes, rest: Vec<Bytes>, progress: Progress) -> Self {
+        let left = rest.iter().map(Bytes::len).sum::<usize>() + data.len();
+        Self {
+            data,
+            rest: rest.into_iter(),
+            left: left as u64,
+            progress,
+        }
     }
 }
 
@@ -31,19 +40,23 @@ impl Body for SentBody {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         self.progress.request_began();
-        if self.data.is_empty() {
-            return Poll::Ready(None);
+        while self.data.is_empty() {
+            match self.rest.next() {
+                Some(next) => self.data = next,
+                None => return Poll::Ready(None),
+            }
         }
         let data = std::mem::take(&mut self.data);
+        self.left -= data.len() as u64;
         Poll::Ready(Some(Ok(Frame::data(data))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.data.is_empty()
+        self.left == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.data.len() as u64)
+        SizeHint::with_exact(self.left)
     }
 }
 
@@ -81,6 +94,17 @@ pub(super) async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, S
         match next_data(&mut body).await? {
             Some(next) => piece = next,
             None => return Ok(buffer.freeze()),
+        }
+    }
+}
+
+/// Reads the beginning of `body` into `start`, no more than `limit` bytes, for as long as it comes.
+pub(super) async fn begin(mut body: Incoming, limit: usize, start: &mut BytesMut) {
+    while let Ok(Some(piece)) = next_data(&mut body).await {
+        let room = limit - start.len();
+        start.extend_from_slice(&piece[..piece.len().min(room)]);
+        if piece.len() > room {
+            return;
         }
     }
 }

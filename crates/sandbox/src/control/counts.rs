@@ -23,11 +23,14 @@ pub struct Counts {
     pub not_found: u64,
     /// Met an outage that aborts the connection.
     pub reset: u64,
+    /// The most calls that were being answered at one time.
+    pub max_in_flight: u64,
 }
 
 impl Counts {
-    pub(super) fn count(&mut self, verdict: &Verdict) {
+    pub(super) fn count(&mut self, verdict: &Verdict, in_flight: u64) {
         self.total += 1;
+        self.max_in_flight = self.max_in_flight.max(in_flight);
         let kind = match verdict {
             Verdict::Data => &mut self.ok,
             Verdict::NotFound => &mut self.not_found,
@@ -54,6 +57,8 @@ impl Counts {
             outage: self.outage + other.outage,
             not_found: self.not_found + other.not_found,
             reset: self.reset + other.reset,
+            // The sources' peaks need not have fallen together, so their sum would say too much.
+            max_in_flight: self.max_in_flight.max(other.max_in_flight),
         }
     }
 }

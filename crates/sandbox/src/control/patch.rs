@@ -1,3 +1,5 @@
+mod bank;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -5,10 +7,20 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{Outage, RateLimit, Settings};
+use crate::Source;
 
-/// A subset of the settings, to be merged with what is set.
+use bank::BankPatch;
+
+/// A subset of a source's settings, to be merged with what is set.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Patch {
+    pub(super) common: CommonPatch,
+    pub(super) bank: BankPatch,
+}
+
+/// The part that every source has.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct CommonPatch {
     failure_rate: Option<f64>,
     latency: Option<Duration>,
     outage: Option<Option<Outage>>,
@@ -33,7 +45,7 @@ pub(crate) enum Unreadable {
 }
 
 impl Patch {
-    pub(crate) fn parse(body: &[u8]) -> Result<Self, Unreadable> {
+    pub(crate) fn parse(body: &[u8], source: Source) -> Result<Self, Unreadable> {
         let Ok(value) = serde_json::from_slice(body) else {
             return Err(Unreadable::NotJson);
         };
@@ -46,7 +58,7 @@ impl Patch {
         let mut patch = Self::default();
         let faults: Vec<_> = fields
             .iter()
-            .filter_map(|(name, value)| patch.read(name, value).err())
+            .filter_map(|(name, value)| patch.read(source, name, value).err())
             .collect();
         if faults.is_empty() {
             Ok(patch)
@@ -55,7 +67,21 @@ impl Patch {
         }
     }
 
-    pub(crate) fn apply(self, settings: &mut Settings) {
+    fn read(&mut self, source: Source, name: &str, value: &Value) -> Result<(), Fault> {
+        match source {
+            Source::Gas | Source::Internet | Source::Other => {}
+            Source::SandboxBank => {
+                if let Some(read) = self.bank.read(name, value) {
+                    return read.map_err(|detail| Fault::new(&pointer(name), detail));
+                }
+            }
+        }
+        self.common.read(name, value)
+    }
+}
+
+impl CommonPatch {
+    pub(super) fn apply(self, settings: &mut Settings) {
         let Self {
             failure_rate,
             latency,
@@ -73,8 +99,7 @@ impl Patch {
     }
 
     fn read(&mut self, name: &str, value: &Value) -> Result<(), Fault> {
-        let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-        let wrong = |detail: &str| Fault::new(&pointer, detail);
+        let wrong = |detail: &str| Fault::new(&pointer(name), detail);
         match name {
             "failure_rate" => self.failure_rate = Some(rate(value).map_err(wrong)?),
             "junk_rate" => self.junk_rate = Some(rate(value).map_err(wrong)?),
@@ -95,6 +120,10 @@ impl Fault {
             detail: detail.to_owned(),
         }
     }
+}
+
+fn pointer(name: &str) -> String {
+    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
 fn merge<T>(present: &mut T, change: Option<T>) {

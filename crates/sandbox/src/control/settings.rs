@@ -3,6 +3,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use crate::Source;
+
 /// How a source behaves.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Settings {
@@ -23,6 +25,14 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Returns what `source` starts with: the bank is reliable, the others as in [`Self::default`].
+    pub fn of(source: Source) -> Self {
+        match source {
+            Source::Gas | Source::Internet | Source::Other => Self::default(),
+            Source::SandboxBank => Self::reliable(),
+        }
+    }
+
     /// Returns settings under which every call succeeds at once.
     pub fn reliable() -> Self {
         Self {
@@ -84,7 +94,10 @@ impl RateLimit {
     }
 }
 
-fn as_millis<S: Serializer>(latency: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn as_millis<S: Serializer>(
+    latency: &Duration,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(u64::try_from(latency.as_millis()).unwrap_or(u64::MAX))
 }
 

@@ -50,7 +50,7 @@ impl SourceState {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(u64::try_from(source.index()).unwrap_or(u64::MAX));
         Self {
-            settings: Settings::default(),
+            settings: Settings::of(source),
             counts: Counts::default(),
             window: None,
             rng,
@@ -75,11 +75,12 @@ impl SourceState {
     pub(super) fn decide(
         &mut self,
         known: bool,
+        in_flight: u64,
         now: Instant,
         wall_clock: impl FnOnce() -> Timestamp,
     ) -> Decision {
         let verdict = self.verdict(known, now, wall_clock);
-        self.counts.count(&verdict);
+        self.counts.count(&verdict, in_flight);
         Decision {
             verdict,
             latency: self.settings.latency,

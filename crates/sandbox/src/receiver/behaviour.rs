@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::StatusCode;
 
 /// How deliveries are answered.
@@ -7,6 +8,8 @@ use hyper::StatusCode;
 pub struct Behaviour {
     /// What a delivery gets that is not drawn to fail.
     pub answer: Answer,
+    /// What an answer with a status says besides.
+    pub body: Bytes,
     /// Probability, 0 to 1, of a 500 instead.
     pub failure_rate: f64,
     /// Wait before every answer.
@@ -18,7 +21,7 @@ pub struct Behaviour {
 /// What a delivery gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// An empty answer with this status.
+    /// An answer with this status.
     Status(StatusCode),
     /// A 302 to this location.
     Redirect(String),
@@ -70,6 +73,7 @@ impl Default for Behaviour {
     fn default() -> Self {
         Self {
             answer: Answer::Status(StatusCode::OK),
+            body: Bytes::new(),
             failure_rate: 0.0,
             latency: Duration::ZERO,
             retry_after: None,

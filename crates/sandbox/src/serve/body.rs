@@ -38,6 +38,10 @@ impl Body {
             end: End::CutAfterFlush,
         }
     }
+
+    pub(crate) fn into_data(self) -> Bytes {
+        self.data
+    }
 }
 
 impl HttpBody for Body {

@@ -5,6 +5,7 @@
     reason = "the exemption for tests does not reach their helpers"
 )]
 
+mod bank;
 mod client;
 mod controls;
 mod outages;

@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex};
 
 use hyper::{Method, StatusCode};
 use tokio::time::{Duration, Instant};
-use wellspring_sandbox::{Behaviour, Delivery, ReceiverCounts};
+use wellspring_sandbox::{Behaviour, Delivery, ReceiverCounts, VerifyingKey};
 
 use crate::client::receiver;
 
@@ -145,5 +145,37 @@ async fn counting_only_keeps_no_ids_but_calls_the_hook() {
     assert_eq!(seen[0].headers["webhook-id"], "msg_a");
     assert_eq!(seen[0].body, "one");
     assert_eq!(seen[0].status, StatusCode::OK);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn only_what_a_key_verifies_is_taken() {
+    // Made by the specification's own library.
+    let secret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD".parse().unwrap();
+    let (client, handle, running) = receiver(|receiver| receiver.verifying(vec![secret]));
+    let headers = [
+        ("webhook-id", "msg_27UH4WbU6Z5A5EzD8u03UvzRbpk"),
+        ("webhook-timestamp", "1649367553"),
+        (
+            "webhook-signature",
+            "v1a,AAAA v1,tZ1I4/hDygAJgO5TYxiSd6Sd0kDW6hPenDe+bTa3Kkw=",
+        ),
+    ];
+    let signed = r#"{"email":"test@example.com","username":"test_user"}"#;
+    let changed = r#"{"email":"test@example.com","username":"test_usex"}"#;
+
+    let post = Method::POST;
+    let taken = client.send(post.clone(), "/", &headers, signed).await;
+    let changed = client.send(post.clone(), "/", &headers, changed).await;
+    let unsigned = client.send(post, "/", &headers[..2], signed).await;
+    let [taken, changed, unsigned] = [taken, changed, unsigned].map(Result::unwrap);
+
+    assert_eq!(taken.status, StatusCode::OK);
+    assert_eq!(changed.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(unsigned.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(handle.counts().accepted, 1);
+    for text in ["", "whsk_AAAA", "whpk_AAAA", "whsec_*"] {
+        assert!(text.parse::<VerifyingKey>().is_err(), "{text}");
+    }
     running.stop().await;
 }

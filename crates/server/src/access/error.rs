@@ -3,8 +3,8 @@
 use thiserror::Error;
 use wellspring_core::TenantId;
 use wellspring_engine::StoreError;
+use wellspring_vault::VaultError;
 
-use crate::VaultError;
 use crate::problem::Problem;
 
 /// Why access could not be read or changed.
@@ -16,6 +16,9 @@ pub enum AccessError {
     /// The database was set up under another master key.
     #[error("the database was set up with another master key")]
     MasterKey,
+    /// The keyring does not open although a master key fits it.
+    #[error("the database's keyring cannot be used: {0}")]
+    Keyring(VaultError),
     /// A tenant's secrets do not open.
     #[error("the secrets of {tenant} cannot be read: {error}")]
     Sealed {
@@ -55,6 +58,7 @@ impl From<AccessError> for Problem {
         match error {
             AccessError::Store(error) => error.into(),
             AccessError::MasterKey
+            | AccessError::Keyring(_)
             | AccessError::Sealed { .. }
             | AccessError::Decode { .. }
             | AccessError::UnknownTenant(_)

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_PAD_INDIFFERENT};
+use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use wellspring_core::{TenantId, Timestamp};
+use wellspring_vault::Vault;
+use zeroize::Zeroizing;
 
 use super::AccessError;
-use crate::Vault;
 
 /// The present secret and those that it replaced.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -51,12 +53,13 @@ impl Secrets {
         let plain = vault
             .open(&context(tenant), sealed)
             .map_err(|error| AccessError::Sealed { tenant, error })?;
-        serde_json::from_slice(&plain).map_err(|_secret| AccessError::Decode { tenant })
+        serde_json::from_slice(plain.expose_secret())
+            .map_err(|_secret| AccessError::Decode { tenant })
     }
 
     pub(super) fn seal(&self, vault: &Vault, tenant: TenantId) -> Vec<u8> {
         let plain = serde_json::to_vec(self).expect("strings and times always serialize");
-        vault.seal(&context(tenant), &plain, super::random())
+        vault.seal(&context(tenant), &Zeroizing::new(plain))
     }
 
     /// Returns whether a rotation with this idempotency key was done before.

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use wellspring_core::{ApiKeyId, TenantId};
+use wellspring_core::{Actor, ApiKeyId, TenantId};
 use wellspring_engine::{KeyRecord, Tenant};
 
+use super::AccessError;
 use super::secrets::Secrets;
-use super::{AccessError, Caller};
+use crate::Caller;
 
 #[derive(Default)]
 pub(super) struct State {
@@ -40,7 +41,9 @@ impl State {
         if record.revoked_at.is_none() {
             let caller = Caller {
                 tenant: record.tenant,
-                key: record.id,
+                actor: Actor::Key(record.id),
+                account: None,
+                page: None,
             };
             self.callers.insert(record.hash, caller);
         } else {

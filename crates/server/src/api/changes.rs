@@ -6,9 +6,8 @@ use axum::extract::Request;
 use axum::response::Response;
 use http::StatusCode;
 use serde::Serialize;
-use serde_json::value::RawValue;
 use utoipa::ToSchema;
-use wellspring_core::{Pattern, TenantId};
+use wellspring_core::{AccountId, Pattern};
 use wellspring_engine::{ChangeView, Cursor, CursorError, StoreError};
 
 use crate::Caller;
@@ -27,8 +26,9 @@ pub(crate) struct Head {
 /// A stretch of the log.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ChangeList {
-    /// The entries, in order within each collection.
-    data: Vec<ChangeBody>,
+    /// The entries, in order within each collection and each account.
+    #[schema(value_type = Vec<ChangeBody>)]
+    data: Vec<ChangeView>,
     /// Where the next stretch begins; it moves on even where nothing matched.
     next_cursor: String,
     /// Whether there was more when this was read.
@@ -36,6 +36,7 @@ pub(crate) struct ChangeList {
 }
 
 /// One entry of the log.
+// `ChangeView` writes itself; this describes it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ChangeBody {
     /// Its id, the same in every delivery.
@@ -43,19 +44,26 @@ pub(crate) struct ChangeBody {
     /// When it was written.
     at: String,
     /// `CREATED`, `UPDATED` or `DELETED`.
-    verb: &'static str,
+    verb: String,
     /// What it happened to.
     path: String,
     /// Its name in the domain.
-    #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<String>,
-    /// Who caused it: an API key's id, `operator` or `engine`.
+    /// Who caused it: an API key's id, an account's, `operator`, `engine` or `schedule`.
     actor: String,
     /// What caused it.
     cause: String,
     /// The facts.
     #[schema(value_type = Object)]
-    body: Box<RawValue>,
+    body: serde_json::Value,
+}
+
+/// Which entries a reader wants, and may have.
+#[derive(Debug)]
+pub(crate) struct Filter {
+    patterns: Vec<Pattern>,
+    /// What a person's own entries begin with.
+    own: Option<String>,
 }
 
 /// Why the log is not read.
@@ -111,13 +119,13 @@ pub(crate) async fn list(
     if after.is_err() {
         parameters.fault("after", "is not a cursor of this log");
     }
-    let patterns = patterns(&mut parameters);
+    let filter = Filter::read(&caller, &mut parameters);
     parameters.finish().map_err(ChangesError::Parameters)?;
     let cursor = match after? {
         Some(cursor) => cursor,
         None => Cursor::start(within(app.backend.head()).await?.life),
     };
-    let list = read(&app, caller.tenant, cursor, &patterns, limit).await?;
+    let list = read(&app, &caller, cursor, &filter, limit).await?;
     json(StatusCode::OK, &list).map_err(ChangesError::Answer)
 }
 
@@ -145,9 +153,9 @@ fn patterns(parameters: &mut Parameters) -> Vec<Pattern> {
 
 async fn read(
     app: &App,
-    tenant: TenantId,
+    caller: &Caller,
     mut cursor: Cursor,
-    patterns: &[Pattern],
+    filter: &Filter,
     limit: usize,
 ) -> Result<ChangeList, CursorError> {
     let mut data = Vec::new();
@@ -159,12 +167,9 @@ async fn read(
             break;
         }
         left -= look;
-        let page = within(app.backend.changes(tenant, cursor, look)).await?;
-        let wanted = |entry: &ChangeView| {
-            let mut any = patterns.iter();
-            patterns.is_empty() || any.any(|one| one.matches(entry.verb, &entry.path))
-        };
-        data.extend(page.entries.into_iter().filter(wanted).map(ChangeBody::new));
+        let page = within(app.backend.changes(caller.tenant, cursor, look)).await?;
+        let wanted = page.entries.into_iter();
+        data.extend(wanted.filter(|entry| filter.wants(entry)));
         (cursor, has_more) = (page.next, page.has_more);
     }
     Ok(ChangeList {
@@ -174,29 +179,24 @@ async fn read(
     })
 }
 
-impl ChangeBody {
-    fn new(entry: ChangeView) -> Self {
+impl Filter {
+    /// Reads the `pattern` parameters; what a person sees is their account's.
+    pub(crate) fn read(caller: &Caller, parameters: &mut Parameters) -> Self {
+        let own = |account: AccountId| format!("/accounts/{account}");
         Self {
-            id: change_id(&entry),
-            at: entry.at.to_string(),
-            verb: entry.verb.as_str(),
-            path: entry.path,
-            event: entry.event,
-            actor: entry.actor,
-            cause: entry.cause,
-            body: entry.body,
+            patterns: patterns(parameters),
+            own: caller.account.map(own),
         }
     }
-}
 
-/// A UUIDv7 whose random part is the entry's place, which no other entry of this log has.
-fn change_id(entry: &ChangeView) -> String {
-    let mut place = [0; 10];
-    place[1] = entry.shard.0;
-    place[2..].copy_from_slice(&entry.seq.to_be_bytes());
-    let millis = u64::try_from(entry.at.as_millis()).unwrap_or(0);
-    let uuid = uuid::Builder::from_unix_timestamp_millis(millis, &place).into_uuid();
-    format!("chg_{}", uuid.simple())
+    pub(crate) fn wants(&self, entry: &ChangeView) -> bool {
+        let own = self.own.as_ref().is_none_or(|own| {
+            let rest = entry.path.strip_prefix(own.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
+        let mut any = self.patterns.iter();
+        own && (self.patterns.is_empty() || any.any(|one| one.matches(entry.verb, &entry.path)))
+    }
 }
 
 impl From<CursorError> for ChangesError {

@@ -1,7 +1,6 @@
 //! `/collect`: one-shot fetches with a callback.
 
 use std::fmt::Write;
-use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Path};
 use axum::response::Response;
@@ -11,7 +10,7 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 use wellspring_core::{CollectionId, CollectionStatus, Stage, TenantId};
-use wellspring_engine::{Answer, Busy, CollectionView, Key, Request, StoreError};
+use wellspring_engine::{CollectionView, StoreError};
 
 use crate::body::bytes;
 use crate::idempotency::REPLAYED;
@@ -105,47 +104,9 @@ pub(crate) struct Links {
     json: String,
 }
 
-/// Why the engine did not do it.
-#[derive(Debug)]
-pub(crate) enum Refused {
-    /// There is no such collection.
-    NotFound,
-    /// The collection's state does not take it.
-    Rejected,
-    /// The idempotency key was used meanwhile.
-    KeyTaken,
-    /// A request with the same idempotency key is under way.
-    KeyBusy,
-    /// Not now; nothing was stored.
-    Busy(Busy),
-    /// No answer in time; whether it was done is not known.
-    Timeout,
-}
-
 /// The path names no collection of the caller's.
 #[derive(Debug)]
 pub(crate) struct NotFound;
-
-/// Has the engine do it.
-pub(crate) async fn ask(
-    app: &App,
-    request: Request,
-    key: Option<Key>,
-) -> Result<CollectionId, Refused> {
-    let answer = tokio::time::timeout(PATIENCE, app.engine.request(request, key)).await;
-    match answer {
-        Ok(Answer::Done(id)) => Ok(id),
-        Ok(Answer::NotFound) => Err(Refused::NotFound),
-        Ok(Answer::Rejected(_)) => Err(Refused::Rejected),
-        Ok(Answer::KeyTaken) => Err(Refused::KeyTaken),
-        Ok(Answer::KeyBusy) => Err(Refused::KeyBusy),
-        // The engine leaves such requests for their owner itself.
-        Ok(Answer::Elsewhere) => Err(Refused::Busy(Busy::NotReady)),
-        Ok(Answer::Busy(busy)) => Err(Refused::Busy(busy)),
-        Ok(Answer::Unknown) => Err(Refused::Timeout),
-        Err(_elapsed) => Err(Refused::Timeout),
-    }
-}
 
 /// Returns the collection that the path names, if it is the tenant's.
 pub(crate) async fn find(
@@ -247,46 +208,16 @@ impl Links {
             json: quoted.trim_matches('"').to_owned(),
         }
     }
+
+    /// Returns the address of a path.
+    pub(crate) fn to(&self, path: &str) -> String {
+        format!("{}{path}", self.header)
+    }
 }
 
 impl From<NotFound> for Problem {
     fn from(NotFound: NotFound) -> Self {
         Self::not_found("There is no such collection")
-    }
-}
-
-impl From<Refused> for Problem {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::NotFound => NotFound.into(),
-            Refused::Rejected => Self::new(
-                StatusCode::CONFLICT,
-                "not_failed",
-                "Only a collection that failed can be retried",
-            ),
-            Refused::KeyTaken | Refused::KeyBusy => crate::idempotency::Refusal::InUse.into(),
-            Refused::Busy(Busy::Queue) => Self::busy(
-                "overloaded",
-                "More requests come in than can be stored at present; nothing was stored",
-            ),
-            Refused::Busy(Busy::Backlog) => Self::busy(
-                "overloaded",
-                "There are too many unfinished collections at present; nothing was stored",
-            ),
-            Refused::Busy(Busy::Database) => Self::busy(
-                "database_unavailable",
-                "The database cannot be written at present; nothing was stored",
-            ),
-            Refused::Busy(Busy::NotReady) => Self::busy(
-                "not_ready",
-                "The server is starting or stopping; nothing was stored",
-            ),
-            Refused::Timeout => Self::unavailable(
-                "outcome_unknown",
-                "Whether the request was done is not known yet; repeat it with the same Idempotency-Key",
-                "no answer from the engine in time",
-            ),
-        }
     }
 }
 
@@ -298,5 +229,3 @@ pub(crate) fn resumed(view: &CollectionView) -> CollectionStatus {
         (Some(Stage::Collect | Stage::Deliver) | None, _) => CollectionStatus::Requested,
     }
 }
-
-const PATIENCE: Duration = Duration::from_secs(10);

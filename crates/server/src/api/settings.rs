@@ -1,21 +1,23 @@
 //! `/v1/settings`: what a tenant has set.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::Request;
 use axum::response::Response;
 use http::StatusCode;
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::ToSchema;
-use wellspring_core::{format_duration, parse_duration};
+use wellspring_core::{Ask, format_duration};
 use wellspring_engine::Settings;
 
-use crate::body::{self, BodyError, Fields, json, pointer};
+use crate::body::{self, BodyError, json};
 use crate::problem::{Fault, Problem};
 use crate::router::App;
 use crate::{AccessError, Caller};
+
+mod patch;
+
+use patch::Patch;
 
 /// What a tenant has set.
 #[derive(Debug, Serialize, ToSchema)]
@@ -24,6 +26,17 @@ pub(crate) struct SettingsBody {
     retention: Retention,
     /// Whom to write to when the tenant cannot be reached otherwise.
     contact: Option<String>,
+    /// Whether the state `retrying` is shown as `waiting` with `retries` above 0.
+    legacy_waiting: bool,
+    /// When sources may ask people something: `"user_present"`, `"always"` or `{"hours": {"from": 8, "to": 20}}` (UTC).
+    #[schema(value_type = Object)]
+    ask: Ask,
+    /// Which origins may frame the connect page.
+    frame_origins: Vec<String>,
+    /// Where the connect page may send people back to.
+    return_urls: Vec<String>,
+    /// Where documents go as they come in.
+    document_receiver: Option<String>,
 }
 
 /// How long what is kept.
@@ -31,7 +44,7 @@ pub(crate) struct SettingsBody {
 pub(crate) struct Retention {
     /// Entries of the log.
     changes: String,
-    /// Finished collections.
+    /// Finished collections and the fetch log.
     collections: String,
     /// What was fetched, once its collection is finished.
     payloads: String,
@@ -67,7 +80,7 @@ pub(crate) async fn show(
 /// `null` gives a setting its default again. Durations are at least an hour.
 #[utoipa::path(
     patch, path = "/v1/settings", tag = "settings", operation_id = "changeSettings",
-    request_body(content = Object, content_type = "application/merge-patch+json", example = json!({"retention": {"payloads": "48h"}, "contact": "ops@example.com"})),
+    request_body(content = Object, content_type = "application/merge-patch+json", example = json!({"retention": {"payloads": "48h"}, "contact": "ops@example.com", "ask": {"hours": {"from": 8, "to": 20}}, "frame_origins": ["https://app.example.com"], "return_urls": ["https://app.example.com/connected"]})),
     responses(
         (status = 200, description = "The settings as they are now", body = SettingsBody),
         (status = 400, description = "Not JSON"),
@@ -82,12 +95,15 @@ pub(crate) async fn patch(
     request: Request,
 ) -> Result<Response, SettingsError> {
     let body = body::read(request.into_body()).await?;
-    let patch = Patch::read(&body)?;
+    let patch = Patch::read(&body, app.intake.as_ref()).await?;
     let changed = app
         .access
         .change_settings(caller.tenant, |settings| patch.apply(settings))
         .await;
-    answer(changed.map_err(SettingsError::Access)?)
+    let changed = changed.map_err(SettingsError::Access)?;
+    let told = app.go_by_settings(caller.tenant).await;
+    told.map_err(|error| SettingsError::Answer(error.into()))?;
+    answer(changed)
 }
 
 fn answer(settings: Settings) -> Result<Response, SettingsError> {
@@ -99,93 +115,13 @@ fn answer(settings: Settings) -> Result<Response, SettingsError> {
             attempts: format_duration(settings.keep_attempts),
         },
         contact: settings.contact,
+        legacy_waiting: settings.legacy_waiting,
+        ask: settings.ask,
+        frame_origins: settings.frame_origins,
+        return_urls: settings.return_urls,
+        document_receiver: settings.document_receiver,
     };
     json(StatusCode::OK, &body).map_err(SettingsError::Answer)
-}
-
-/// What is to change; the inner `None` is the default.
-#[derive(Debug, Default)]
-struct Patch {
-    keep: Vec<(&'static str, Option<Duration>)>,
-    contact: Option<Option<String>>,
-}
-
-impl Patch {
-    fn read(body: &[u8]) -> Result<Self, SettingsError> {
-        let mut faults = Vec::new();
-        let mut fields = Fields::read(body, &mut faults)?;
-        let mut patch = Self::default();
-        match fields.take("retention", &mut faults) {
-            None => {}
-            Some(Value::Null) => patch.keep = KINDS.map(|kind| (kind, None)).into(),
-            Some(Value::Object(members)) => {
-                for (name, value) in members {
-                    patch.retention(&name, &value, &mut faults);
-                }
-            }
-            Some(_other) => faults.push(Fault::at("/retention", "must be an object or null")),
-        }
-        match fields.take("contact", &mut faults) {
-            None => {}
-            Some(Value::Null) => patch.contact = Some(None),
-            Some(Value::String(text)) if is_contact(&text) => patch.contact = Some(Some(text)),
-            Some(_other) => faults.push(Fault::at(
-                "/contact",
-                "must be null or 1 to 320 characters without control characters",
-            )),
-        }
-        fields.finish(&mut faults);
-        if faults.is_empty() {
-            Ok(patch)
-        } else {
-            Err(SettingsError::Invalid(faults))
-        }
-    }
-
-    fn retention(&mut self, name: &str, value: &Value, faults: &mut Vec<Fault>) {
-        let place = pointer("/retention", name);
-        let Some(kind) = KINDS.into_iter().find(|kind| *kind == name) else {
-            faults.push(Fault::at(place, "is not known here"));
-            return;
-        };
-        let duration = match value {
-            Value::Null => Ok(None),
-            Value::String(text) => parse_duration(text).map(Some),
-            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                Err("must be a duration such as 720h, or null".to_owned())
-            }
-        };
-        match duration {
-            Ok(Some(duration)) if duration < SHORTEST => {
-                faults.push(Fault::at(place, "must be at least 1h"));
-            }
-            Ok(Some(duration)) if duration > LONGEST => {
-                faults.push(Fault::at(place, "must be at most 87600h"));
-            }
-            Ok(duration) => self.keep.push((kind, duration)),
-            Err(detail) => faults.push(Fault::at(place, detail)),
-        }
-    }
-
-    fn apply(self, settings: &mut Settings) {
-        let defaults = Settings::default();
-        for (kind, duration) in self.keep {
-            let (place, default) = match kind {
-                CHANGES => (&mut settings.keep_changes, defaults.keep_changes),
-                COLLECTIONS => (&mut settings.keep_collections, defaults.keep_collections),
-                PAYLOADS => (&mut settings.keep_payloads, defaults.keep_payloads),
-                _attempts => (&mut settings.keep_attempts, defaults.keep_attempts),
-            };
-            *place = duration.unwrap_or(default);
-        }
-        if let Some(contact) = self.contact {
-            settings.contact = contact;
-        }
-    }
-}
-
-fn is_contact(text: &str) -> bool {
-    (1..=320).contains(&text.chars().count()) && !text.chars().any(char::is_control)
 }
 
 impl From<BodyError> for SettingsError {
@@ -204,10 +140,3 @@ impl From<SettingsError> for Problem {
         }
     }
 }
-
-const CHANGES: &str = "changes";
-const COLLECTIONS: &str = "collections";
-const PAYLOADS: &str = "payloads";
-const KINDS: [&str; 4] = [CHANGES, COLLECTIONS, PAYLOADS, "attempts"];
-const SHORTEST: Duration = Duration::from_secs(3_600);
-const LONGEST: Duration = Duration::from_secs(87_600 * 3_600);

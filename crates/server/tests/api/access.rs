@@ -2,9 +2,11 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use wellspring_core::Actor;
 use wellspring_engine::{Backend, Clock, Directory, SystemClock};
-use wellspring_server::{Access, AccessError, Vault};
+use wellspring_server::{Access, AccessError, open_vault, replace_keyring};
 use wellspring_store::MemoryStore;
+use wellspring_vault::{Handover, MasterKey, Vault};
 
 fn store() -> Arc<MemoryStore> {
     Arc::new(MemoryStore::new(Arc::new(SystemClock), 1, None))
@@ -13,7 +15,13 @@ fn store() -> Arc<MemoryStore> {
 async fn load(store: &Arc<MemoryStore>, master: u8) -> Result<Access, AccessError> {
     let backend: Arc<dyn Backend> = Arc::<MemoryStore>::clone(store);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    Access::load(backend, Vault::new(&[master; 32]), clock).await
+    let vault = vault(store, master).await?;
+    Access::load(backend, vault, clock).await
+}
+
+async fn vault(store: &Arc<MemoryStore>, master: u8) -> Result<Vault, AccessError> {
+    let masters = [MasterKey::new([master; 32])];
+    open_vault(store.as_ref(), &masters, SystemClock.now()).await
 }
 
 #[tokio::test]
@@ -35,7 +43,7 @@ async fn what_was_made_is_there_after_a_restart_with_the_same_master_key_only() 
 
     let again = load(&store, 1).await.unwrap();
     assert_eq!(again.authenticate(&key).unwrap().tenant, tenant);
-    assert_eq!(again.authenticate(&key).unwrap().key, id);
+    assert_eq!(again.authenticate(&key).unwrap().actor, Actor::Key(id));
     assert_eq!(*again.callback_secrets(tenant), [secret.as_str()]);
     assert_eq!(again.list_keys(Some("one")).len(), 2);
     assert_eq!(again.list_keys(Some("two")), []);
@@ -51,6 +59,56 @@ async fn what_was_made_is_there_after_a_restart_with_the_same_master_key_only() 
             .windows(part.len())
             .any(|window| window == part)
     );
+}
+
+#[tokio::test]
+async fn a_rotation_in_steps_reaches_nodes_that_are_not_restarted() {
+    let store = store();
+    let here = load(&store, 1).await.unwrap();
+    let tenant = here.create_tenant("one", None).await.unwrap();
+
+    let operator = vault(&store, 1).await.unwrap();
+    let ring = operator.rotate_master(&MasterKey::new([2; 32]), Handover::InSteps, 0);
+    let (old, both) = (operator.keyring(), ring.unwrap());
+    assert_eq!(replace_keyring(store.as_ref(), &old, &both).await, Ok(true));
+    assert_eq!(
+        replace_keyring(store.as_ref(), &old, &both).await,
+        Ok(false)
+    );
+    here.reload().await.unwrap();
+    let restarted = load(&store, 2).await.unwrap();
+
+    let operator = vault(&store, 2).await.unwrap();
+    let finished = operator.finish_rotation().unwrap();
+    let replaced = replace_keyring(store.as_ref(), &both, &finished).await;
+    assert_eq!(replaced, Ok(true));
+    restarted.reload().await.unwrap();
+    let rotated = restarted.rotate_secret(tenant, None).await.unwrap().secret;
+    // It has the old master key and the data keys of both.
+    here.reload().await.unwrap();
+    here.reload().await.unwrap();
+    assert_eq!(here.secret(tenant), Some(rotated));
+    assert_eq!(load(&store, 1).await.unwrap_err(), AccessError::MasterKey);
+}
+
+#[tokio::test]
+async fn a_database_from_before_there_were_keyrings_opens_with_its_master_key_only() {
+    let store = store();
+    let fingerprint = MasterKey::new([1; 32]).fingerprint();
+    let kept = store.put_meta("master_key_fingerprint", fingerprint).await;
+    kept.unwrap();
+    let sealed = hex::decode(
+        "01070707070707070707070707070707070707070707070707152c6628d3744962070ecf24\
+         e773df847d80cef5561a2df9d4c18c7b6e34",
+    );
+    assert_eq!(vault(&store, 2).await.err(), Some(AccessError::MasterKey));
+    let opened = vault(&store, 1).await.unwrap();
+    assert!(
+        opened
+            .open(b"callback-secrets one", &sealed.unwrap())
+            .is_ok()
+    );
+    assert_eq!(vault(&store, 2).await.err(), Some(AccessError::MasterKey));
 }
 
 #[tokio::test]

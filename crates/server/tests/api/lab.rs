@@ -11,14 +11,22 @@ use futures_util::future::{BoxFuture, pending, ready};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tower::ServiceExt;
 use wellspring_core::{CollectionPolicy, Error, ErrorClass, SourceName, Timestamp};
 use wellspring_engine::{
-    Backend, Channel, Clock, Connector, DeliverOrder, DeliverResult, Engine, EngineHandle,
-    EngineParts, FetchOrder, FetchResult, Limits, Source, SourceTable, SystemClock, Tasks,
+    Backend, Channel, Clock, Connector, DeliverOrder, DeliverResult, Directory, Engine,
+    EngineHandle, EngineParts, FetchOrder, FetchResult, Limits, RunInputs, RunOrder, RunResult,
+    SendOrder, SendResult, Session, Source, SourceTable, SystemClock, Tasks, TokenKind,
+    TokenRecord,
 };
-use wellspring_server::{Access, AppParts, Intake, Vault, router};
+use wellspring_server::{
+    Access, AppParts, Intake, Page, SourceInfo, Subscriptions, open_vault, router,
+};
+use wellspring_store::MemoryBlobs;
+use wellspring_vault::MasterKey;
 
+use crate::script::{Act, Script, bank};
 use crate::switched::Switched;
 
 /// A server with one tenant, `one`, and its key.
@@ -29,6 +37,9 @@ pub(crate) struct Lab {
     pub(crate) parts: AppParts,
     pub(crate) router: Router,
     pub(crate) key: String,
+    /// What the bank does.
+    pub(crate) script: Arc<Script>,
+    pub(crate) blobs: Arc<MemoryBlobs>,
     tasks: Tasks,
 }
 
@@ -49,35 +60,52 @@ impl Lab {
         let clock = Arc::new(ShiftedClock::default());
         let store = Arc::new(Switched::new(Arc::<ShiftedClock>::clone(&clock)));
         let backend: Arc<dyn Backend> = Arc::<Switched>::clone(&store);
-        let vault = Vault::new(&[7; 32]);
+        let masters = [MasterKey::new([7; 32])];
+        let vault = open_vault(backend.as_ref(), &masters, clock.now());
+        let vault = vault.await.unwrap();
         let access = Access::load(
             Arc::clone(&backend),
-            vault,
+            vault.clone(),
             Arc::<ShiftedClock>::clone(&clock),
         );
         let access = Arc::new(access.await.unwrap());
         access.create_tenant("one", None).await.unwrap();
         let (_, key) = access.create_key("one", None).await.unwrap();
         let tasks = Tasks::default();
-        let sources = ["broken", "gas", "stuck"].map(|name| Source {
+        let sources = ["bank", "broken", "gas", "stuck"].map(|name| Source {
             name: name.parse().unwrap(),
             policy: CollectionPolicy::default(),
             concurrency: Source::DEFAULT_CONCURRENCY,
+            per_minute: None,
+            connections: (name == "bank").then(bank),
         });
+        let script = Arc::new(Script::new(vault));
+        let blobs = Arc::new(MemoryBlobs::default());
         let engine = EngineParts {
             store: Arc::clone(&backend),
-            connector: Arc::new(Pretend),
+            connector: Arc::new(Connectors(Arc::clone(&script))),
             channel: Arc::new(Pretend),
             clock: Arc::<ShiftedClock>::clone(&clock),
             limits,
             sources: Arc::new(SourceTable::new(sources)),
+            tenants: Arc::new(access.tenant_rules()),
+            blobs: Arc::<MemoryBlobs>::clone(&blobs),
         };
+        let engine = Engine::start(engine, &tasks);
+        let subscriptions = Subscriptions::load(
+            Arc::clone(&backend),
+            &access,
+            engine.clone(),
+            Arc::<ShiftedClock>::clone(&clock),
+        );
         let parts = AppParts {
-            engine: Engine::start(engine, &tasks),
+            engine,
             backend,
             access: Arc::clone(&access),
+            subscriptions: Arc::new(subscriptions.await.unwrap()),
             intake: Arc::new(Pretend),
             clock: Arc::<ShiftedClock>::clone(&clock),
+            blobs: Arc::<MemoryBlobs>::clone(&blobs),
             public_url: "http://wellspring.test/".to_owned(),
             metrics: None,
             version: "1.2.3",
@@ -90,6 +118,8 @@ impl Lab {
             router: router(parts.clone()),
             parts,
             key,
+            script,
+            blobs,
             tasks,
         };
         eventually(|| ready(lab.engine().snapshot().ready)).await;
@@ -143,6 +173,51 @@ impl Lab {
         let path = format!("/collect/{id}");
         eventually(async || self.get(&path).await.json()["status"] == status).await;
         self.get(&path).await.json()
+    }
+
+    /// Makes an account and returns its path.
+    pub(crate) async fn account(&self) -> String {
+        let reply = self.post("/v1/accounts", "{}").await;
+        assert_eq!(reply.status, 201, "{reply:?}");
+        format!("/v1/accounts/{}", reply.json()["id"].as_str().unwrap())
+    }
+
+    /// Connects an account of its own to the bank, which does as its script says; returns the
+    /// connection's path.
+    pub(crate) async fn connect(&self, acts: Vec<Act>) -> String {
+        self.script.next(acts);
+        let account = self.account().await;
+        let body = r#"{"source": "bank", "credentials": {"user": "ann", "password": "pw-1"}}"#;
+        let reply = self.post(&format!("{account}/connections"), body).await;
+        assert_eq!(reply.status, 201, "{reply:?}");
+        let id = reply.json()["id"].as_str().unwrap().to_owned();
+        format!("{account}/connections/{id}")
+    }
+
+    /// Waits until a connection is in this state and returns it.
+    pub(crate) async fn comes_to(&self, connection: &str, state: &str) -> Value {
+        eventually(async || self.get(connection).await.json()["state"] == state).await;
+        self.get(connection).await.json()
+    }
+
+    /// Makes a token of an account.
+    pub(crate) async fn token(&self, account: &str, kind: TokenKind, page: Page) -> String {
+        let token = format!("wst_{account}-{kind:?}-{page:?}");
+        let now = self.clock.now();
+        let record = TokenRecord {
+            hash: Sha256::digest(&token).into(),
+            tenant: self.access.authenticate(&self.key).unwrap().tenant,
+            account: account.rsplit('/').next().unwrap().parse().unwrap(),
+            kind,
+            connection: page.connection,
+            source: page.source,
+            return_url: None,
+            created_at: now,
+            expires_at: now.after(Duration::from_secs(60)),
+            spent_at: None,
+        };
+        self.store.put_token(record).await.unwrap();
+        token
     }
 
     pub(crate) async fn stop(&self) {
@@ -233,11 +308,20 @@ impl Clock for ShiftedClock {
     }
 }
 
-/// Sources, callbacks and addresses by their names.
+/// Sources by their names; the bank does as its script says.
 #[derive(Debug)]
-struct Pretend;
+struct Connectors(Arc<Script>);
 
-impl Connector for Pretend {
+impl Connector for Connectors {
+    fn run(
+        &self,
+        order: RunOrder,
+        inputs: RunInputs,
+        session: Session,
+    ) -> BoxFuture<'_, RunResult> {
+        Box::pin(self.0.run(order, inputs, session))
+    }
+
     fn fetch(&self, order: FetchOrder) -> BoxFuture<'_, FetchResult> {
         match order.source.as_str() {
             "gas" => Box::pin(ready(FetchResult::Fetched(Bytes::from_static(b"[1]")))),
@@ -250,7 +334,20 @@ impl Connector for Pretend {
     }
 }
 
+/// Callbacks and addresses by their names.
+#[derive(Debug)]
+struct Pretend;
+
 impl Channel for Pretend {
+    fn send(&self, _order: SendOrder) -> BoxFuture<'_, SendResult> {
+        Box::pin(ready(SendResult {
+            status: Some(200),
+            snippet: String::new(),
+            duration: Duration::ZERO,
+            failure: None,
+        }))
+    }
+
     fn deliver(&self, order: DeliverOrder) -> BoxFuture<'_, DeliverResult> {
         let result = if order.callback_url.contains("gone") {
             DeliverResult::Failed {
@@ -284,7 +381,15 @@ impl Intake for Pretend {
     }
 
     fn source_names(&self) -> Vec<String> {
-        ["broken", "gas", "stuck"].map(str::to_owned).into()
+        ["bank", "broken", "gas", "stuck"].map(str::to_owned).into()
+    }
+
+    fn source(&self, name: &SourceName) -> Option<SourceInfo> {
+        self.knows(name).then(|| SourceInfo {
+            name: name.clone(),
+            connector: "pretend",
+            connections: (name.as_str() == "bank").then(bank),
+        })
     }
 }
 

@@ -2,12 +2,17 @@
 #![expect(clippy::unwrap_used, reason = "a test that unwraps in vain fails")]
 
 mod access;
+mod accounts;
 mod changes;
 mod collect;
+mod connections;
+mod documents;
 mod idempotency;
+mod interactions;
 mod lab;
 mod operation;
 mod properties;
+mod script;
 mod serving;
 mod settings;
 mod switched;

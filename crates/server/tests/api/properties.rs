@@ -2,12 +2,14 @@ use http::Method;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+use crate::interactions;
 use crate::lab::Lab;
 
 fn json_text() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just("null".to_owned()),
         Just("\"gas\"".to_owned()),
+        Just("\"bank\"".to_owned()),
         Just("\"https://receiver.test/\"".to_owned()),
         Just("1e999".to_owned()),
         any::<i64>().prop_map(|number| number.to_string()),
@@ -19,6 +21,12 @@ fn json_text() -> impl Strategy<Value = String> {
             Just("callbackUrl".to_owned()),
             Just("retention".to_owned()),
             Just("contact".to_owned()),
+            Just("source".to_owned()),
+            Just("credentials".to_owned()),
+            Just("schedule".to_owned()),
+            Just("slow_plan".to_owned()),
+            Just("version".to_owned()),
+            Just("parts".to_owned()),
             ".{0,5}",
         ];
         let name = name.prop_map(|name| serde_json::Value::from(name).to_string());
@@ -64,6 +72,13 @@ fn no_body_makes_the_server_fail() {
     ];
     check(&bytes, |runtime, lab, body| {
         runtime.block_on(async {
+            let asked = interactions::any(lab).await;
+            let (connection, _) = asked.split_once("/interactions").unwrap();
+            let (account, _) = connection.split_once("/connections").unwrap();
+            let connections = format!("{account}/connections");
+            let credentials = format!("{connection}/credentials");
+            let documents = format!("{connection}/documents");
+            let response = format!("{asked}/response");
             for (method, path) in [
                 (Method::POST, "/collect"),
                 (Method::PATCH, "/v1/settings"),
@@ -72,6 +87,13 @@ fn no_body_makes_the_server_fail() {
                     Method::POST,
                     "/collect/col_00000000000070008000000000000000/retry",
                 ),
+                (Method::POST, "/v1/accounts"),
+                (Method::PATCH, account),
+                (Method::POST, &connections),
+                (Method::PATCH, connection),
+                (Method::PUT, &credentials),
+                (Method::POST, &documents),
+                (Method::PUT, &response),
             ] {
                 let reply = lab.call(method, path, body.clone()).await;
                 assert!(reply.status.as_u16() < 500, "{path}: {reply:?}");
@@ -93,6 +115,11 @@ fn no_query_path_or_key_makes_the_server_fail() {
                 format!("/collect?cursor={text}&status={text}"),
                 format!("/collect?{text}"),
                 format!("/collect/{text}"),
+                format!("/v1/accounts?cursor={text}&external_id={text}"),
+                format!("/v1/accounts/{text}/connections/{text}"),
+                format!("/v1/documents?account={text}&connection={text}&cursor={text}"),
+                format!("/v1/documents/{text}/content"),
+                format!("/v1/sources/{text}"),
                 format!("/{text}"),
             ] {
                 let reply = lab.get(&path).await;

@@ -6,11 +6,17 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, ready};
 use tokio::sync::watch;
-use wellspring_core::{CollectionId, CollectionStatus, IncarnationId, Shard, TenantId};
+use wellspring_core::connection::FetchRecord;
+use wellspring_core::{
+    Account, AccountId, CollectionId, CollectionStatus, Connection, ConnectionId, Document,
+    DocumentId, FetchId, IncarnationId, InteractionId, Shard, SubscriptionId, TenantId, Timestamp,
+};
 use wellspring_engine::{
-    Batch, ChangesPage, Clock, CollectionPage, CollectionView, CommitError, Cursor, CursorError,
-    Directory, InboxRow, KeyRecord, KeyRow, Lease, Live, Loaded, Membership, Queries, Request,
-    Store, StoreError, Sweep, Swept, Tenant,
+    Aggregate, Batch, ChangesPage, Clock, CollectionPage, CollectionView, CommitError, Cursor,
+    CursorError, DeliveryFilter, DeliveryRow, DeliveryView, Directory, DispatchState, FetchView,
+    InboxRow, InteractionView, KeyRecord, KeyRow, Lease, Live, Loaded, LogEntry, LogSlice,
+    Membership, Queries, Request, RunInputs, Store, StoreError, Subscription, SubscriptionState,
+    Sweep, Swept, Tenant, TokenRecord,
 };
 use wellspring_store::MemoryStore;
 
@@ -72,8 +78,15 @@ impl Store for Switched {
         acquire(incarnation: IncarnationId, shards: Vec<Shard>) -> Vec<Lease>, StoreError;
         release(incarnation: IncarnationId, shards: Vec<Shard>) -> (), StoreError;
         leave(incarnation: IncarnationId) -> (), StoreError;
-        scan(shards: Vec<Shard>, after: Option<CollectionId>, limit: usize) -> Vec<Live>, StoreError;
-        load(ids: Vec<CollectionId>) -> Vec<Loaded>, StoreError;
+        scan(shards: Vec<Shard>, after: Option<Aggregate>, limit: usize) -> Vec<Live>, StoreError;
+        load(ids: Vec<Aggregate>) -> Vec<Loaded>, StoreError;
+        run_inputs(id: ConnectionId) -> RunInputs, StoreError;
+        children(account: AccountId, limit: usize) -> Vec<ConnectionId>, StoreError;
+        dispatch_state(shard: Shard) -> DispatchState, StoreError;
+        subscription_state(subscription: SubscriptionId, shard: Shard) -> SubscriptionState, StoreError;
+        log(shard: Shard, after: u64, tenant: Option<TenantId>, limit: usize) -> LogSlice, StoreError;
+        garbage(limit: usize) -> Vec<DocumentId>, StoreError;
+        forget_garbage(ids: Vec<DocumentId>) -> (), StoreError;
         committed(incarnation: IncarnationId, number: u64) -> bool, StoreError;
         inbox(shards: Vec<Shard>, limit: usize) -> Vec<InboxRow>, StoreError;
         sweep(sweep: Sweep) -> Swept, StoreError;
@@ -116,6 +129,21 @@ impl Queries for Switched {
         collections(tenant: TenantId, status: Option<CollectionStatus>, before: Option<CollectionId>, limit: usize) -> CollectionPage, StoreError;
         head() -> Cursor, StoreError;
         changes(tenant: TenantId, cursor: Cursor, limit: usize) -> ChangesPage, CursorError;
+        account(tenant: TenantId, id: AccountId) -> Option<Account>, StoreError;
+        accounts(tenant: TenantId, external_id: Option<String>, before: Option<AccountId>, limit: usize) -> Vec<Account>, StoreError;
+        connection(tenant: TenantId, id: ConnectionId) -> Option<Connection>, StoreError;
+        connections(tenant: TenantId, account: AccountId, before: Option<ConnectionId>, limit: usize) -> Vec<Connection>, StoreError;
+        interactions(connection: ConnectionId, limit: usize) -> Vec<InteractionView>, StoreError;
+        interaction(connection: ConnectionId, id: InteractionId) -> Option<InteractionView>, StoreError;
+        fetches(connection: ConnectionId, before: Option<FetchId>, limit: usize) -> Vec<FetchRecord>, StoreError;
+        fetch(connection: ConnectionId, id: FetchId) -> Option<FetchView>, StoreError;
+        documents(tenant: TenantId, of: (Option<AccountId>, Option<ConnectionId>), before: Option<DocumentId>, limit: usize) -> Vec<Document>, StoreError;
+        document(tenant: TenantId, id: DocumentId) -> Option<Document>, StoreError;
+        known_document(connection: ConnectionId, source_id: Option<String>, hash: Option<[u8; 32]>) -> Option<DocumentId>, StoreError;
+        existing_documents(ids: Vec<DocumentId>) -> Vec<DocumentId>, StoreError;
+        deliveries(tenant: TenantId, filter: DeliveryFilter, limit: usize) -> Vec<DeliveryRow>, StoreError;
+        delivery(tenant: TenantId, subscription: SubscriptionId, place: (Shard, u64)) -> Option<DeliveryView>, StoreError;
+        entry(tenant: TenantId, place: (Shard, u64)) -> Option<LogEntry>, StoreError;
         key(tenant: TenantId, key: [u8; 32]) -> Option<KeyRow>, StoreError;
         ping() -> (), StoreError;
     }
@@ -127,7 +155,14 @@ impl Directory for Switched {
         put_tenant(tenant: Tenant) -> (), StoreError;
         keys() -> Vec<KeyRecord>, StoreError;
         put_key(key: KeyRecord) -> (), StoreError;
+        subscriptions() -> Vec<Subscription>, StoreError;
+        put_subscription(subscription: Subscription, expected: Option<u32>) -> bool, StoreError;
+        delete_subscription(tenant: TenantId, id: SubscriptionId) -> bool, StoreError;
+        put_token(token: TokenRecord) -> (), StoreError;
+        token(hash: [u8; 32]) -> Option<TokenRecord>, StoreError;
+        exchange_token(hash: [u8; 32], now: Timestamp, bearer: TokenRecord) -> bool, StoreError;
         meta(name: &'static str) -> Option<String>, StoreError;
         put_meta(name: &'static str, value: String) -> String, StoreError;
+        replace_meta(name: &'static str, old: String, new: String) -> bool, StoreError;
     }
 }

@@ -3,14 +3,14 @@
 use wellspring_core::{
     Attempt, Collection, CollectionPolicy, Disposition, Error, Kind, Outcome, State, Timestamp,
 };
-use wellspring_engine::Write;
+use wellspring_engine::CollectionWrite;
 
 use super::Past;
 
 /// Checks a step against what really happened outside.
 pub(super) fn check(
     before: &Collection,
-    write: &Write,
+    write: &CollectionWrite,
     calls: &[Past],
     policy: &CollectionPolicy,
     now: Option<Timestamp>,
@@ -200,7 +200,11 @@ pub(super) fn check(
     }
 }
 
-fn call_of<'a>(attempt: &Attempt, write: &Write, calls: &'a [Past]) -> Result<&'a Past, String> {
+fn call_of<'a>(
+    attempt: &Attempt,
+    write: &CollectionWrite,
+    calls: &'a [Past],
+) -> Result<&'a Past, String> {
     // Two nodes with differing clocks may call in what each takes for the same moment.
     let matching = calls.iter().filter(|call| {
         call.started == attempt.at
@@ -214,7 +218,7 @@ fn call_of<'a>(attempt: &Attempt, write: &Write, calls: &'a [Past]) -> Result<&'
     call.ok_or_else(|| format!("no call of this version ended like {attempt:?}"))
 }
 
-fn after_call(write: &Write) -> Timestamp {
+fn after_call(write: &CollectionWrite) -> Timestamp {
     write
         .attempt
         .as_ref()

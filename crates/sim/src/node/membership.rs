@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use wellspring_core::Shard;
+use wellspring_core::{Lane, Shard};
 use wellspring_engine::{Command, Event, Membership, Origin, Store, StoreError};
 
 use crate::Plant;
@@ -43,7 +43,9 @@ impl World {
                 Err(error) => self.broken("the store answers", error.to_string()),
             },
             News::Leased(incarnation, outcome) if incarnation == current => match outcome {
-                Ok(leases) => {
+                Ok((leases, table)) => {
+                    let event = Event::Subscriptions { table, whole: true };
+                    self.give(node, now, event);
                     let shards: Vec<Shard> = leases.iter().map(|lease| lease.shard).collect();
                     self.give(node, now, Event::Leased(leases));
                     self.ask_store(node, StoreOp::Scan(current, shards, None));
@@ -60,6 +62,7 @@ impl World {
                 Some(mut rows) => {
                     let last = rows.last().map(|row| row.id).filter(|_| rows.len() >= PAGE);
                     match self.plant {
+                        Some(Plant::ForgetQuestions) => rows.retain(|row| row.lane != Lane::ALARM),
                         Some(Plant::ForgetTimersAtRestart) => rows.retain(|row| row.due <= now),
                         Some(Plant::ForgetInflightAtRestart) => rows.retain(|row| row.due > now),
                         Some(_) | None => {}
@@ -108,6 +111,7 @@ impl World {
                     self.again(node, Again::Inbox, INBOX_POLL);
                 }
             },
+            News::Inputs(attempt, inputs) => self.inputs_read(attempt, inputs),
             // It was for an incarnation that is no more.
             News::Driver(..)
             | News::Joined(..)
@@ -139,10 +143,23 @@ impl World {
             return;
         }
         let incarnation = state.incarnation;
+        let owned: BTreeSet<Shard> = state.driver.shards().collect();
+        let kept = state.driver.kept_shards();
+        // Ours in the database but not in memory: their release failed, and nobody works them.
+        let ours = membership
+            .owners
+            .iter()
+            .filter(|(_, owner)| **owner == incarnation);
+        let forgotten: Vec<Shard> = ours
+            .map(|(shard, _)| *shard)
+            .filter(|shard| !owned.contains(shard))
+            .collect();
+        if !forgotten.is_empty() {
+            self.nodes[node].releasing += 1;
+            return self.ask_store(node, StoreOp::Release(incarnation, forgotten));
+        }
         let all = self.store.shards();
         let share = all.len().div_ceil(membership.nodes.len());
-        let kept = state.driver.kept_shards();
-        let owned: BTreeSet<Shard> = state.driver.shards().collect();
         if kept > share {
             let excess: Vec<Shard> = owned.into_iter().rev().take(kept - share).collect();
             let now = self.node_now(node);
@@ -151,10 +168,9 @@ impl World {
             self.unsettle();
             return;
         }
-        let free = all.into_iter().filter(|shard| {
-            let owner = membership.owners.get(shard);
-            owner.is_none() || (owner == Some(&incarnation) && !owned.contains(shard))
-        });
+        let free = all
+            .into_iter()
+            .filter(|shard| !membership.owners.contains_key(shard));
         let wanted: Vec<Shard> = free.take(share - kept).collect();
         if !wanted.is_empty() {
             self.nodes[node].acquiring = true;

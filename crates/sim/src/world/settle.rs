@@ -1,9 +1,11 @@
 //! After safety, liveness: the faults stop, and everything has to come to rest.
 
-use wellspring_engine::{Driver, Store};
+use wellspring_core::connection::{Connection, Reason, State};
+use wellspring_engine::{Aggregate, Driver, Store};
 
 use super::World;
-use crate::clock::HOUR;
+use crate::agenda::Occurrence;
+use crate::clock::{HOUR, SECOND};
 use crate::disk::now;
 
 impl World {
@@ -27,6 +29,25 @@ impl World {
         for node in 0..self.nodes.len() {
             self.start(node);
         }
+        self.bank.mended = true;
+        for place in 0..self.endpoints.len() {
+            self.endpoints[place].mend();
+            let id = self.endpoints[place].subscription.id;
+            self.agenda.push(self.now + SECOND, Occurrence::Enable(id));
+        }
+        self.end_hanging();
+        let open: Vec<_> = self
+            .model
+            .links
+            .open
+            .iter()
+            .map(|(id, of)| (*of, *id))
+            .collect();
+        for (connection, interaction) in open {
+            let at = self.now + self.dice.between(SECOND, HOUR);
+            self.agenda
+                .push(at, Occurrence::Look(connection, interaction));
+        }
         let end = self.now + LONGEST;
         while self.violation.is_none() && !self.is_quiet() {
             if !self.advance() || self.now > end {
@@ -46,9 +67,32 @@ impl World {
             && self.model.posted.is_empty()
             && self.nodes.iter().all(|node| {
                 let owns = node.driver.is_ready();
-                owns && node.driver.is_idle() && node.driver.next_wakeup().is_none()
+                owns && node.driver.is_idle()
             })
+            && self
+                .model
+                .links
+                .accounts
+                .values()
+                .all(|one| one.erasing.is_none())
+            && self.attempts.is_empty()
+            && self.undelivered().is_none()
+            && self
+                .model
+                .links
+                .by_id
+                .values()
+                .all(|link| rests(&link.connection))
             && !self.model.rows.values().any(crate::model::Row::is_live)
+    }
+
+    fn is_kept(&self, id: Aggregate) -> bool {
+        let links = &self.model.links;
+        match id {
+            Aggregate::Collection(id) => self.model.rows.contains_key(&id),
+            Aggregate::Account(id) => links.accounts.contains_key(&id),
+            Aggregate::Connection(id) => links.by_id.contains_key(&id),
+        }
     }
 
     fn check_settled(&mut self) {
@@ -71,14 +115,27 @@ impl World {
             return self.broken("what was promised is done", seen);
         }
         let kept = self.model.to_erase.iter();
-        let kept = kept.copied().find(|id| self.model.rows.contains_key(id));
+        let kept = kept.copied().find(|id| self.is_kept(*id));
         if let Some(id) = kept {
             return self.broken("what was promised is done", format!("{id} is not erased"));
         }
         if let Some(shard) = self.unowned().first() {
             return self.broken("every shard has an owner", format!("{shard:?}"));
         }
-        let restless = self.nodes.iter().position(|node| !rests(&node.driver));
+        if let Some(seen) = self.undelivered() {
+            return self.broken("every change is delivered", seen);
+        }
+        let restless = self.model.links.by_id.values();
+        let restless = restless.into_iter().find(|link| !rests(&link.connection));
+        if let Some(link) = restless {
+            return self.broken("every connection settles", format!("{:?}", link.connection));
+        }
+        let erasing = self.model.links.accounts.values();
+        let erasing = erasing.into_iter().find(|one| one.erasing.is_some());
+        if let Some(account) = erasing {
+            return self.broken("what is erased goes", format!("{account:?}"));
+        }
+        let restless = self.nodes.iter().position(|node| !is_empty(&node.driver));
         if let Some(node) = restless {
             let driver = &self.nodes[node].driver;
             let seen = format!(
@@ -94,14 +151,27 @@ impl World {
     }
 }
 
-fn rests(driver: &Driver<u64>) -> bool {
+/// Returns whether nothing is under way, nobody is waited for, and no failure is left.
+fn rests(connection: &Connection) -> bool {
+    match &connection.state {
+        State::Waiting { next } => next.is_none_or(|next| next.reason == Reason::Schedule),
+        State::Error | State::Disabled => true,
+        State::Created { .. }
+        | State::Retrying { .. }
+        | State::Manual { .. }
+        | State::Connecting { .. }
+        | State::Uploading { .. }
+        | State::Question { .. }
+        | State::Answered { .. } => false,
+    }
+}
+
+fn is_empty(driver: &Driver<u64>) -> bool {
     driver.is_idle()
         && driver.is_ready()
-        && driver.timers() == 0
         && driver.backlog() == 0
-        && driver.next_wakeup().is_none()
         && driver.lanes().iter().all(|lane| lane.queued == 0)
 }
 
 /// Longer than any gap, pause or clock jump.
-const LONGEST: i64 = 10 * HOUR;
+const LONGEST: i64 = 40 * HOUR;

@@ -1,7 +1,10 @@
 //! What is drawn at each step: an action of a caller, or a fault.
 
+use wellspring_core::connection::Patch;
 use wellspring_core::{Actor, CollectionId, SourceName};
-use wellspring_engine::{Batch, Before, Request, Store, Sweep, Write};
+use wellspring_engine::{
+    Batch, Before, CollectionWrite, DispatchWrites, Request, Store, Sweep, Wish, Write,
+};
 
 use super::{LEASE, World};
 use crate::agenda::Occurrence;
@@ -17,14 +20,15 @@ impl World {
         }
         self.report.steps += 1;
         match self.dice.below(100) {
-            0..40 => self.collect(1),
-            40..48 => {
+            0..25 => self.collect(1),
+            25..32 => {
                 let many = self.dice.between(5, 40);
                 self.collect(many);
             }
-            48..58 => self.repeat(),
-            58..70 => self.resume(0),
-            70..74 => self.erase(0),
+            32..38 => self.repeat(),
+            38..46 => self.resume(0),
+            46..48 => self.erase(0),
+            48..74 => self.people(0),
             74..94 => self.fault(),
             _ => {}
         }
@@ -45,6 +49,7 @@ impl World {
         let names: Vec<SourceName> = self
             .sources
             .iter()
+            .filter(|source| source.connections.is_none())
             .map(|source| source.name.clone())
             .collect();
         let hosts: Vec<&'static str> = self
@@ -88,7 +93,10 @@ impl World {
     fn pester(&mut self, within: i64) {
         for _ in 0..self.dice.between(2, 8) {
             let later = self.dice.between(0, within);
-            if self.dice.permille(700) {
+            let drawn = self.dice.below(10);
+            if drawn < 4 {
+                self.people(later);
+            } else if drawn < 8 {
                 self.resume(later);
             } else {
                 self.erase(later);
@@ -207,6 +215,8 @@ impl World {
                     self.report.strike(fault);
                     self.clock_jumps += 1;
                     self.nodes[node].offset = offset;
+                    let incarnation = self.nodes[node].incarnation;
+                    self.starts.retain(|(of, _), _| *of != incarnation);
                     self.nodes[node].troubled_at = self.now + by.abs();
                     self.turn_if_awake(node);
                 }
@@ -258,11 +268,94 @@ impl World {
                 self.receivers[place].gone = Window { from, until };
                 self.report.strike(fault);
             }
+            Fault::EndpointDown => {
+                let place = self.dice.below(self.endpoints.len());
+                let most = if self.dice.permille(150) {
+                    7 * DAY
+                } else {
+                    DAY
+                };
+                let until = self.now + self.dice.between(MINUTE, most);
+                let from = self.now;
+                let window = Window { from, until };
+                if self.dice.permille(700) {
+                    self.endpoints[place].down = window;
+                } else {
+                    self.endpoints[place].throttling = window;
+                }
+                self.report.strike(fault);
+            }
+            Fault::EndpointGone => {
+                let place = self.dice.below(self.endpoints.len());
+                let until = self.now + self.dice.between(MINUTE, HOUR);
+                let from = self.now;
+                self.endpoints[place].gone = Window { from, until };
+            }
+            Fault::ReportDelayed => {
+                self.armed.insert(fault, 1);
+            }
+            Fault::AttemptEnded => self.end_some_attempt(),
+            Fault::AnswerPosted => {
+                // People answer while the shard of their question changes hands.
+                let open: Vec<_> = self
+                    .model
+                    .links
+                    .open
+                    .iter()
+                    .map(|(id, of)| (*of, *id))
+                    .collect();
+                if works && let Some((connection, interaction)) = self.dice.pick(&open) {
+                    let at = self.now;
+                    self.agenda.push(
+                        at,
+                        Occurrence::Stop {
+                            node,
+                            back_in: HOUR,
+                        },
+                    );
+                    for _ in 0..3 {
+                        let at = self.now + self.dice.between(0, 20 * SECOND);
+                        self.agenda
+                            .push(at, Occurrence::Look(connection, interaction));
+                    }
+                }
+            }
             Fault::LoadFailed => {
                 self.unreadable_until = self.now + self.dice.between(SECOND, MINUTE);
                 self.pester(MINUTE);
             }
         }
+    }
+
+    /// Somebody ends a fetch that is under way.
+    fn end_some_attempt(&mut self) {
+        let flying: Vec<_> = self
+            .flying
+            .iter()
+            .filter_map(|call| crate::attempt::connection_of(&call.effect))
+            .collect();
+        let Some(id) = self.dice.pick(&flying) else {
+            return;
+        };
+        let wish = match self.dice.below(10) {
+            0 => Wish::Delete,
+            1..6 => {
+                let patch = Patch {
+                    enabled: Some(false),
+                    ..Patch::default()
+                };
+                let again = Patch {
+                    enabled: Some(true),
+                    ..Patch::default()
+                };
+                let later = self.dice.between(0, MINUTE);
+                self.wish(id, Wish::Patch(Box::new(again)), later);
+                self.wish(id, Wish::Fetch, later + 50);
+                Wish::Patch(Box::new(patch))
+            }
+            _ => self.replace_credentials(id),
+        };
+        self.wish(id, wish, 0);
     }
 
     /// The node stands still past its lease.
@@ -336,16 +429,17 @@ impl World {
             incarnation: owner,
             number: 0,
             epochs: vec![(id.shard(), epoch)],
-            writes: vec![Write {
+            writes: vec![Write::Collection(Box::new(CollectionWrite {
                 id,
                 before: Before::Live(row.collection.version),
                 next: None,
                 attempt: None,
                 payload: None,
-            }],
+            }))],
             entries: Vec::new(),
             keys: Vec::new(),
             consumed: Vec::new(),
+            dispatch: DispatchWrites::default(),
         };
         // A shard that has just changed hands keeps its row for this time.
         now(self.store.commit(std::sync::Arc::new(batch))).ok();

@@ -6,13 +6,15 @@ CREATE TABLE nodes (
     last_batch  bigint NOT NULL
 ) WITH (fillfactor = 20);
 
+-- Up to `dispatched` a shard's log was handed to all subscriptions that are caught up.
 CREATE TABLE shards (
-    shard    smallint PRIMARY KEY,
-    owner    uuid,
-    epoch    bigint NOT NULL,
-    next_seq bigint NOT NULL
+    shard      smallint PRIMARY KEY,
+    owner      uuid,
+    epoch      bigint NOT NULL,
+    next_seq   bigint NOT NULL,
+    dispatched bigint NOT NULL
 ) WITH (fillfactor = 20);
-INSERT INTO shards SELECT shard, NULL, 0, 1 FROM generate_series(0, 63) AS shard;
+INSERT INTO shards SELECT shard, NULL, 0, 1, 0 FROM generate_series(0, 63) AS shard;
 
 -- Unfinished collections, rewritten at each step: narrow, and without any further index, so that
 -- updates stay on their page (timers live in memory and are rebuilt by scans of this table).
@@ -93,6 +95,7 @@ CREATE TABLE idempotency_keys (
     fingerprint bytea NOT NULL,
     id          uuid NOT NULL,
     at          bigint NOT NULL,
+    kind        smallint NOT NULL,
     PRIMARY KEY (tenant, key)
 );
 

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use wellspring_core::{Actor, CollectionStatus, Error, ErrorClass, Input, Stage, State};
+use wellspring_core::{
+    Actor, CollectionId, CollectionStatus, Error, ErrorClass, Input, Stage, State,
+};
 use wellspring_engine::{Before, CommitError, KeyRow};
 
-use super::{Harness, Node, START, TENANT};
+use super::{Harness, Node, START, TENANT, collection};
 
 /// After `commit` returned, a crash loses nothing.
 pub async fn a_step_is_there_after_a_crash(harness: &dyn Harness) {
@@ -25,10 +27,10 @@ pub async fn a_step_is_there_after_a_crash(harness: &dyn Harness) {
         (view.status, view.created_at),
         (CollectionStatus::Requested, START)
     );
-    let rows = again.load(vec![accepted.id]).await.expect("loads");
+    let rows = again.load(vec![accepted.id.into()]).await.expect("loads");
     assert_eq!(rows.len(), 1);
-    assert_eq!(rows[0].collection, accepted);
-    assert!(rows[0].live);
+    assert_eq!(collection(&rows[0]).collection, accepted);
+    assert!(collection(&rows[0]).live);
 }
 
 /// Every state reads back as it was written, with its attempts.
@@ -69,7 +71,7 @@ pub async fn the_whole_life_of_a_collection_reads_back(harness: &dyn Harness) {
         )
     );
     assert_eq!(
-        store.load(vec![id]).await.expect("loads")[0].collection,
+        collection(&store.load(vec![id.into()]).await.expect("loads")[0]).collection,
         retrying
     );
 
@@ -93,7 +95,7 @@ pub async fn the_whole_life_of_a_collection_reads_back(harness: &dyn Harness) {
         (CollectionStatus::Collected, Some(later))
     );
     assert_eq!(
-        store.load(vec![id]).await.expect("loads")[0].collection,
+        collection(&store.load(vec![id.into()]).await.expect("loads")[0]).collection,
         fetched
     );
 
@@ -120,9 +122,12 @@ pub async fn the_whole_life_of_a_collection_reads_back(harness: &dyn Harness) {
     assert_eq!(stages, [Stage::Collect, Stage::Collect, Stage::Deliver]);
     assert_eq!(view.attempts[0].error, Some(error));
     assert_eq!(view.attempts[0].duration, Duration::from_millis(30));
-    let rows = store.load(vec![id]).await.expect("loads");
+    let rows = store.load(vec![id.into()]).await.expect("loads");
     assert_eq!(
-        (rows[0].collection.clone(), rows[0].live),
+        (
+            collection(&rows[0]).collection.clone(),
+            collection(&rows[0]).live
+        ),
         (delivered, false)
     );
     let other = wellspring_core::TenantId::from_bytes([9; 16]);
@@ -143,7 +148,7 @@ pub async fn a_stale_version_writes_nothing(harness: &dyn Harness) {
     batch.writes.insert(0, more.writes.remove(0));
 
     let outcome = node.store.commit(Arc::new(batch)).await;
-    assert_eq!(outcome, Err(CommitError::Stale(accepted.id)));
+    assert_eq!(outcome, Err(CommitError::Stale(accepted.id.into())));
     assert!(
         node.store
             .collection(TENANT, fresh)
@@ -167,7 +172,7 @@ pub async fn a_stale_version_writes_nothing(harness: &dyn Harness) {
     node.commit(batch).await;
     assert_eq!(
         node.store.commit(Arc::new(again)).await,
-        Err(CommitError::Stale(id)),
+        Err(CommitError::Stale(id.into())),
         "an id is taken once"
     );
 }
@@ -224,11 +229,11 @@ pub async fn the_outcome_of_a_batch_can_be_asked_for(harness: &dyn Harness) {
 pub async fn idempotency_keys_are_taken_once(harness: &dyn Harness) {
     let mut node = Node::join(harness.open().await).await;
     let (first, step) = node.accept(START, TENANT);
-    let key = |id| KeyRow {
+    let key = |id: CollectionId| KeyRow {
         tenant: TENANT,
         key: [5; 32],
         fingerprint: [6; 32],
-        id,
+        id: id.into(),
         at: START,
     };
     let mut batch = node.batch(START, Before::New, first, step);
@@ -277,7 +282,13 @@ pub async fn erasing_leaves_nothing_but_the_log(harness: &dyn Harness) {
                 .expect("reads")
                 .is_none()
         );
-        assert!(node.store.load(vec![id]).await.expect("loads").is_empty());
+        assert!(
+            node.store
+                .load(vec![id.into()])
+                .await
+                .expect("loads")
+                .is_empty()
+        );
     }
     let shards = node.shards();
     assert!(
@@ -325,9 +336,16 @@ pub async fn a_resumed_collection_is_live_again(harness: &dyn Harness) {
         view.error.map(|(stage, error)| (stage, error.code)),
         Some((Stage::Deliver, "http_410".to_owned()))
     );
-    let rows = node.store.load(vec![parked.id]).await.expect("loads");
+    let rows = node
+        .store
+        .load(vec![parked.id.into()])
+        .await
+        .expect("loads");
     assert_eq!(
-        (rows[0].collection.clone(), rows[0].live),
+        (
+            collection(&rows[0]).collection.clone(),
+            collection(&rows[0]).live
+        ),
         (parked.clone(), false)
     );
 
@@ -337,9 +355,15 @@ pub async fn a_resumed_collection_is_live_again(harness: &dyn Harness) {
     let resumed = step.next.clone().expect("resumed");
     let batch = node.batch(later, Before::Finished(version), id, step);
     node.commit(batch).await;
-    let rows = node.store.load(vec![id]).await.expect("loads");
-    assert_eq!((rows[0].collection.clone(), rows[0].live), (resumed, true));
-    assert_eq!(rows[0].payload, Some(payload));
+    let rows = node.store.load(vec![id.into()]).await.expect("loads");
+    assert_eq!(
+        (
+            collection(&rows[0]).collection.clone(),
+            collection(&rows[0]).live
+        ),
+        (resumed, true)
+    );
+    assert_eq!(collection(&rows[0]).payload, Some(payload));
     let view = node
         .store
         .collection(TENANT, id)
@@ -387,11 +411,12 @@ pub async fn what_a_delivery_needs_is_loaded(harness: &dyn Harness) {
 
     let again = harness.open().await;
     let rows = again
-        .load(vec![fetched.id, notifying.id])
+        .load(vec![fetched.id.into(), notifying.id.into()])
         .await
         .expect("loads");
     assert_eq!(rows.len(), 2);
-    for row in rows {
+    for row in &rows {
+        let row = collection(row).clone();
         if row.collection.id == fetched.id {
             assert_eq!(
                 (row.collection, row.payload),

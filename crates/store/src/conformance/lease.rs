@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use wellspring_core::{Actor, CollectionId};
-use wellspring_engine::{Before, CommitError, KeyRow, Request, StoreError};
+use std::time::Duration;
+use wellspring_core::connection::{Input, Wakeup};
+use wellspring_core::{Actor, Lane};
+use wellspring_engine::{Aggregate, Before, CommitError, KeyRow, Live, Request, StoreError};
 
 use super::{Harness, Node, START, TENANT};
 
@@ -65,7 +67,7 @@ pub async fn a_later_incarnation_fences_the_earlier(harness: &dyn Harness) {
     let rows = store.scan(store.shards(), None, 10).await.expect("scans");
     assert_eq!(
         rows.iter().map(|row| row.id).collect::<Vec<_>>(),
-        [accepted.id]
+        [accepted.id.into()]
     );
 }
 
@@ -74,11 +76,11 @@ pub async fn the_scan_finds_live_rows_in_pages(harness: &dyn Harness) {
     let mut node = Node::join(harness.open().await).await;
     let mut live = BTreeSet::new();
     for _ in 0..7 {
-        live.insert(node.accepted(START, TENANT).await.id);
+        live.insert(Aggregate::from(node.accepted(START, TENANT).await.id));
         node.delivered(START, TENANT).await;
     }
     let mut found = BTreeSet::new();
-    let mut after: Option<CollectionId> = None;
+    let mut after: Option<Aggregate> = None;
     loop {
         let rows = node
             .store
@@ -109,6 +111,64 @@ pub async fn the_scan_finds_live_rows_in_pages(harness: &dyn Harness) {
     );
 }
 
+/// Collections, then accounts that are being erased, then connections that go on by themselves.
+pub async fn the_scan_goes_through_all_kinds_in_order(harness: &dyn Harness) {
+    let mut node = Node::join(harness.open().await).await;
+    let at = |n: u64| START.after(Duration::from_secs(n));
+    let quiet = node.account(START, TENANT, None).await;
+    let gone = node.account(START, TENANT, None).await;
+    let erasing = gone.clone().erase(at(9), Actor::Operator);
+    node.account_stepped(at(9), &gone, erasing).await;
+    let due = node.connected(at(1), &quiet).await;
+    let asked = node.connected(at(2), &quiet).await;
+    let asked = node.fetching(&asked, at(3)).await;
+    let asked = node.asked(&asked, at(4)).await;
+    let resting = node.connected(at(5), &quiet).await;
+    let resting = node.fetching(&resting, at(6)).await;
+    let fetched = Input::Fetched {
+        started: at(6),
+        partial: None,
+    };
+    let resting = node.moved(&resting, at(7), fetched).await;
+    assert_eq!(resting.next_wakeup(), None);
+    let collection = node.accepted(at(8), TENANT).await;
+
+    let expires = match asked.next_wakeup() {
+        Some(Wakeup::Alarm(at)) => at,
+        wakeup => panic!("{wakeup:?}"),
+    };
+    let source = Lane::source(&due.source);
+    let live = |id: Aggregate, due, lane| Live {
+        id,
+        due,
+        since: due,
+        lane,
+    };
+    let expected = [
+        live(collection.id.into(), at(8), source),
+        live(gone.id.into(), at(9), Lane::ALARM),
+        live(due.id.into(), at(1), source),
+        live(asked.id.into(), expires, Lane::ALARM),
+    ];
+    let store = harness.open().await;
+    for limit in [1, 2, 3, 4, 100] {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let rows = store.scan(node.shards(), after, limit).await;
+            let rows = rows.expect("scans");
+            assert!(rows.len() <= limit);
+            let Some(last) = rows.last() else { break };
+            after = Some(last.id);
+            found.extend(rows);
+        }
+        assert_eq!(found, expected, "in pages of {limit}");
+    }
+    let others = store.shards().into_iter();
+    let others = others.filter(|shard| *shard != collection.id.shard());
+    let rows = store.scan(others.collect(), None, 10).await;
+    assert_eq!(rows.expect("scans"), []);
+}
+
 /// What another node accepted waits for the owner, and goes in the same commit as its step.
 pub async fn the_inbox_keeps_commands_until_they_are_consumed(harness: &dyn Harness) {
     let mut node = Node::join(harness.open().await).await;
@@ -124,7 +184,7 @@ pub async fn the_inbox_keeps_commands_until_they_are_consumed(harness: &dyn Harn
         tenant: TENANT,
         key: [5; 32],
         fingerprint: [6; 32],
-        id,
+        id: id.into(),
         at: START,
     };
     node.store

@@ -4,10 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use wellspring_core::{Error, ErrorClass, Input, TenantId, Timestamp};
-use wellspring_engine::{Backend, Before, Cursor, CursorError, KeyRow, Settings, Sweep};
+use wellspring_core::{Error, ErrorClass, Input, TenantId, Timestamp, connection};
+use wellspring_engine::{
+    Backend, Before, Cursor, CursorError, DeliveryFilter, DeliveryStatus, DispatchWrites, KeyRow,
+    Settings, Sweep, TokenKind, TokenRecord,
+};
 
-use super::{Harness, Node, START, TENANT};
+use super::dispatch::{attempt, delivery};
+use super::steps::subscription;
+use super::{Harness, Node, START, TENANT, collection};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -157,10 +162,8 @@ pub async fn what_can_be_resumed_keeps_its_data(harness: &dyn Harness) {
     );
     let batch = node.batch(later, Before::Finished(version), id, step);
     node.commit(batch).await;
-    assert_eq!(
-        node.store.load(vec![id]).await.expect("loads")[0].payload,
-        Some(payload)
-    );
+    let rows = node.store.load(vec![id.into()]).await.expect("loads");
+    assert_eq!(collection(&rows[0]).payload, Some(payload));
 }
 
 /// Keys are remembered for a day.
@@ -173,7 +176,7 @@ pub async fn idempotency_keys_are_forgotten_after_a_day(harness: &dyn Harness) {
             tenant: TENANT,
             key: [n; 32],
             fingerprint: [6; 32],
-            id,
+            id: id.into(),
             at: START,
         });
         node.commit(batch).await;
@@ -194,4 +197,140 @@ pub async fn idempotency_keys_are_forgotten_after_a_day(harness: &dyn Harness) {
     for n in 0..7 {
         assert_eq!(node.store.key(TENANT, [n; 32]).await, Ok(None));
     }
+}
+
+/// Closed questions go after a month, fetches after as long as collections; what is open stays.
+pub async fn what_is_over_on_connections_is_swept(harness: &dyn Harness) {
+    let mut node = Node::join(harness.open().await).await;
+    let account = node.account(START, TENANT, None).await;
+    let mut running = Vec::new();
+    let mut over = Vec::new();
+    for _ in 0..5 {
+        let connection = node.connected(START, &account).await;
+        let connecting = node.fetching(&connection, START).await;
+        running.push(node.asked(&connecting, START).await);
+        let connection = node.connected(START, &account).await;
+        let connecting = node.fetching(&connection, START).await;
+        let asked = node.asked(&connecting, START).await;
+        over.push(
+            node.moved(&asked, START, connection::Input::QuestionExpired)
+                .await,
+        );
+    }
+    let store = Arc::clone(&node.store);
+    let link = |byte, expires_at| TokenRecord {
+        hash: [byte; 32],
+        tenant: TENANT,
+        account: account.id,
+        kind: TokenKind::Client,
+        connection: None,
+        source: None,
+        return_url: None,
+        created_at: START,
+        expires_at,
+        spent_at: None,
+    };
+    for byte in 0..5 {
+        store.put_token(link(byte, START)).await.expect("puts");
+        let later = START.after(DAY * 31);
+        store.put_token(link(byte + 10, later)).await.expect("puts");
+    }
+    let kept = async |id| {
+        let fetches = store.fetches(id, None, 10).await.expect("reads");
+        let questions = store.interactions(id, 10).await.expect("reads");
+        (fetches.len(), questions.len())
+    };
+    let tokens = async || {
+        let mut found = Vec::new();
+        for byte in 0..20 {
+            found.extend(store.token([byte; 32]).await.expect("reads").map(|_| byte));
+        }
+        found
+    };
+    sweep(store.as_ref(), START.after(DAY)).await;
+    assert_eq!(tokens().await.len(), 10);
+    sweep(store.as_ref(), START.after(DAY * 4)).await;
+    assert_eq!(tokens().await, [10, 11, 12, 13, 14]);
+    for connection in running.iter().chain(&over) {
+        assert_eq!(kept(connection.id).await, (1, 1));
+    }
+    sweep(
+        store.as_ref(),
+        START.after(DAY * 4 + Duration::from_millis(1)),
+    )
+    .await;
+    for connection in &over {
+        assert_eq!(kept(connection.id).await, (0, 1));
+    }
+    let month = START.after(DAY * 30);
+    sweep(store.as_ref(), month).await;
+    assert_eq!(kept(over[0].id).await, (0, 1));
+    sweep(store.as_ref(), month.after(Duration::from_millis(1))).await;
+    for connection in &over {
+        assert_eq!(kept(connection.id).await, (0, 0));
+        let read = store.connection(TENANT, connection.id).await;
+        assert_eq!(read, Ok(Some(connection.clone())));
+    }
+    for connection in &running {
+        assert_eq!(kept(connection.id).await, (1, 1), "what goes on stays");
+        let fetch = connection.fetch().expect("is under way").id;
+        let view = store.fetch(connection.id, fetch).await.expect("reads");
+        assert_eq!(view.expect("is kept").attempts.len(), 1);
+    }
+}
+
+/// Deliveries go with their attempts once they have ended, and never before.
+pub async fn deliveries_that_ended_are_swept(harness: &dyn Harness) {
+    let mut node = Node::join(harness.open().await).await;
+    let shard = node.shards()[0];
+    let stands = [
+        DeliveryStatus::Delivered,
+        DeliveryStatus::Waiting,
+        DeliveryStatus::Exhausted,
+        DeliveryStatus::Retrying,
+        DeliveryStatus::Delivered,
+    ];
+    let mut writes = DispatchWrites::default();
+    for n in 1..4 {
+        let of = subscription(n);
+        let put = node.store.put_subscription(of.clone(), None);
+        assert_eq!(put.await, Ok(true));
+        let young = DeliveryStatus::Delivered;
+        let rows = (1..)
+            .zip(stands)
+            .map(|(seq, status)| delivery(&of, shard, seq, status))
+            .chain((200_000..200_005).map(|seq| delivery(&of, shard, seq, young)));
+        for row in rows {
+            writes.attempts.push(attempt(&row, 1, None));
+            writes.deliveries.push(row);
+        }
+    }
+    node.dispatched(shard, writes).await;
+    let store = Arc::clone(&node.store);
+    let left = async || {
+        let rows = store.deliveries(TENANT, DeliveryFilter::default(), 100);
+        let mut places: Vec<_> = rows
+            .await
+            .expect("reads")
+            .iter()
+            .map(|row| (row.subscription, row.seq))
+            .collect();
+        places.sort_unstable();
+        places
+    };
+    sweep(store.as_ref(), START.after(DAY * 2)).await;
+    assert_eq!(left().await.len(), 30);
+    sweep(
+        store.as_ref(),
+        START.after(DAY * 2 + Duration::from_secs(60)),
+    )
+    .await;
+    let places = [2, 4, 200_000, 200_001, 200_002, 200_003, 200_004];
+    let expected = (1..4).flat_map(|n| places.map(|seq| (subscription(n).id, seq)));
+    assert_eq!(left().await, expected.collect::<Vec<_>>());
+    let of = subscription(1).id;
+    let open = store.delivery(TENANT, of, (shard, 2)).await.expect("reads");
+    assert_eq!(open.expect("is kept").attempts.len(), 1);
+    let state = store.dispatch_state(shard).await.expect("reads");
+    assert_eq!(state.open.len(), 6);
 }

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use wellspring_core::CollectionId;
-use wellspring_engine::{Batch, Before, CommitError, Write};
+use wellspring_engine::{Aggregate, Batch, Before, CollectionWrite, CommitError, Write};
 
 use super::Image;
 use crate::row::{Cold, Hot};
@@ -11,7 +10,11 @@ use crate::row::{Cold, Hot};
 pub(super) fn commit(image: &mut Image, batch: &Batch) -> Result<(), CommitError> {
     check(image, batch)?;
     for write in &batch.writes {
-        apply(image, write);
+        match write {
+            Write::Collection(write) => apply_collection(image, write),
+            Write::Account(write) => image.apply_account(write),
+            Write::Connection(write) => image.apply_connection(write),
+        }
     }
     for entry in &batch.entries {
         image.log.insert((entry.shard, entry.seq), entry.clone());
@@ -25,6 +28,7 @@ pub(super) fn commit(image: &mut Image, batch: &Batch) -> Result<(), CommitError
     for number in &batch.consumed {
         image.inbox.remove(number);
     }
+    image.apply_dispatch(&batch.dispatch);
     if let Some(node) = image.nodes.get_mut(&batch.incarnation) {
         node.last_batch = batch.number;
     }
@@ -44,28 +48,12 @@ fn check(image: &Image, batch: &Batch) -> Result<(), CommitError> {
             return Err(CommitError::Fenced);
         }
     }
-    let mut seen: BTreeSet<CollectionId> = BTreeSet::new();
+    let mut seen: BTreeSet<Aggregate> = BTreeSet::new();
     for write in &batch.writes {
+        let id = write.id();
         // A later step of the same batch assumes what the earlier one leaves.
-        if !seen.insert(write.id) {
-            continue;
-        }
-        let holds = match write.before {
-            Before::New => !image.cold.contains_key(&write.id),
-            Before::Live(version) => image
-                .hot
-                .get(&write.id)
-                .is_some_and(|hot| hot.version == version),
-            Before::Finished(version) => {
-                !image.hot.contains_key(&write.id)
-                    && image
-                        .cold
-                        .get(&write.id)
-                        .is_some_and(|cold| cold.version == version)
-            }
-        };
-        if !holds {
-            return Err(CommitError::Stale(write.id));
+        if seen.insert(id) && !holds(image, id, write.before()) {
+            return Err(CommitError::Stale(id));
         }
     }
     let taken: Vec<usize> = batch
@@ -82,7 +70,37 @@ fn check(image: &Image, batch: &Batch) -> Result<(), CommitError> {
     }
 }
 
-fn apply(image: &mut Image, write: &Write) {
+/// Returns whether the aggregate is what a step assumes.
+fn holds(image: &Image, id: Aggregate, before: Before) -> bool {
+    let id = match id {
+        Aggregate::Collection(id) => id,
+        Aggregate::Account(id) => {
+            let version = image.accounts.get(&id).map(|account| account.version);
+            return is_at(version, before);
+        }
+        Aggregate::Connection(id) => {
+            let version = image.connections.get(&id).map(|kept| kept.version);
+            return is_at(version, before);
+        }
+    };
+    let hot = image.hot.get(&id).map(|hot| hot.version);
+    let cold = image.cold.get(&id).map(|cold| cold.version);
+    match before {
+        Before::New => cold.is_none(),
+        Before::Live(version) => hot == Some(version),
+        Before::Finished(version) => hot.is_none() && cold == Some(version),
+    }
+}
+
+fn is_at(kept: Option<u32>, before: Before) -> bool {
+    match before {
+        Before::New => kept.is_none(),
+        Before::Live(version) => kept == Some(version),
+        Before::Finished(_) => false,
+    }
+}
+
+fn apply_collection(image: &mut Image, write: &CollectionWrite) {
     let id = write.id;
     let Some(next) = &write.next else {
         image.hot.remove(&id);

@@ -5,12 +5,18 @@ use std::ops::Bound;
 
 use futures_util::future::{BoxFuture, ready};
 use serde_json::value::to_raw_value;
-use wellspring_core::{CollectionId, CollectionStatus, Outcome, Shard, TenantId};
+use wellspring_core::connection::{Connection, FetchRecord};
+use wellspring_core::{
+    Account, AccountId, CollectionId, CollectionStatus, ConnectionId, Document, DocumentId,
+    FetchId, InteractionId, Outcome, Shard, SubscriptionId, TenantId,
+};
 use wellspring_engine::{
     AttemptView, ChangeView, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError,
-    Entry, KeyRow, Queries, StoreError,
+    DeliveryFilter, DeliveryRow, DeliveryView, Entry, FetchView, InteractionView, KeyRow, LogEntry,
+    Queries, StoreError,
 };
 
+use super::dispatch::log_entry;
 use super::{Image, MemoryStore};
 
 impl Queries for MemoryStore {
@@ -52,6 +58,215 @@ impl Queries for MemoryStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<ChangesPage, CursorError>> {
         Box::pin(ready(self.image().changes(tenant, &cursor, limit)))
+    }
+
+    fn account(
+        &self,
+        tenant: TenantId,
+        id: AccountId,
+    ) -> BoxFuture<'_, Result<Option<Account>, StoreError>> {
+        let image = self.image();
+        let account = image.accounts.get(&id);
+        let account = account.filter(|account| account.tenant == tenant);
+        Box::pin(ready(Ok(account.cloned())))
+    }
+
+    fn accounts(
+        &self,
+        tenant: TenantId,
+        external_id: Option<String>,
+        before: Option<AccountId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Account>, StoreError>> {
+        let image = self.image();
+        let wanted = |account: &&Account| {
+            account.tenant == tenant
+                && (external_id.is_none() || account.external_id == external_id)
+                && before.is_none_or(|before| account.id < before)
+        };
+        let rows = image.accounts.values().rev().filter(wanted).take(limit);
+        Box::pin(ready(Ok(rows.cloned().collect())))
+    }
+
+    fn connection(
+        &self,
+        tenant: TenantId,
+        id: ConnectionId,
+    ) -> BoxFuture<'_, Result<Option<Connection>, StoreError>> {
+        let image = self.image();
+        let connection = image.connections.get(&id);
+        let connection = connection.filter(|connection| connection.tenant == tenant);
+        Box::pin(ready(Ok(connection.cloned())))
+    }
+
+    fn connections(
+        &self,
+        tenant: TenantId,
+        account: AccountId,
+        before: Option<ConnectionId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Connection>, StoreError>> {
+        let image = self.image();
+        let wanted = |connection: &&Connection| {
+            (connection.tenant, connection.account) == (tenant, account)
+                && before.is_none_or(|before| connection.id < before)
+        };
+        let rows = image.connections.values().rev().filter(wanted).take(limit);
+        Box::pin(ready(Ok(rows.cloned().collect())))
+    }
+
+    fn interactions(
+        &self,
+        connection: ConnectionId,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<InteractionView>, StoreError>> {
+        let image = self.image();
+        let rows = image.interactions.values().rev();
+        let rows = rows.filter(|row| row.connection == connection).take(limit);
+        Box::pin(ready(Ok(rows.cloned().collect())))
+    }
+
+    fn interaction(
+        &self,
+        connection: ConnectionId,
+        id: InteractionId,
+    ) -> BoxFuture<'_, Result<Option<InteractionView>, StoreError>> {
+        let row = self.image().interactions.get(&(connection, id)).cloned();
+        Box::pin(ready(Ok(row)))
+    }
+
+    fn fetches(
+        &self,
+        connection: ConnectionId,
+        before: Option<FetchId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<FetchRecord>, StoreError>> {
+        let image = self.image();
+        let rows = image.fetches.values().rev();
+        let rows = rows
+            .filter(|row| row.connection == connection)
+            .filter(|row| before.is_none_or(|before| row.id < before));
+        Box::pin(ready(Ok(rows.take(limit).cloned().collect())))
+    }
+
+    fn fetch(
+        &self,
+        connection: ConnectionId,
+        id: FetchId,
+    ) -> BoxFuture<'_, Result<Option<FetchView>, StoreError>> {
+        let image = self.image();
+        let record = image.fetches.get(&(connection, id)).cloned();
+        let place = |number| (connection, id, number);
+        let attempts = image.fetch_attempts.range(place(0)..=place(u16::MAX));
+        let attempts = attempts.map(|(_, attempt)| attempt.clone()).collect();
+        let view = record.map(|record| FetchView { record, attempts });
+        Box::pin(ready(Ok(view)))
+    }
+
+    fn documents(
+        &self,
+        tenant: TenantId,
+        (account, connection): (Option<AccountId>, Option<ConnectionId>),
+        before: Option<DocumentId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Document>, StoreError>> {
+        let image = self.image();
+        let wanted = |document: &&Document| {
+            document.tenant == tenant
+                && account.is_none_or(|account| document.account == account)
+                && connection.is_none_or(|connection| document.connection == connection)
+                && before.is_none_or(|before| document.id < before)
+        };
+        let rows = image.documents.values().rev().filter(wanted).take(limit);
+        Box::pin(ready(Ok(rows.cloned().collect())))
+    }
+
+    fn document(
+        &self,
+        tenant: TenantId,
+        id: DocumentId,
+    ) -> BoxFuture<'_, Result<Option<Document>, StoreError>> {
+        let image = self.image();
+        let document = image.documents.get(&id);
+        let document = document.filter(|document| document.tenant == tenant);
+        Box::pin(ready(Ok(document.cloned())))
+    }
+
+    fn known_document(
+        &self,
+        connection: ConnectionId,
+        source_id: Option<String>,
+        hash: Option<[u8; 32]>,
+    ) -> BoxFuture<'_, Result<Option<DocumentId>, StoreError>> {
+        let image = self.image();
+        let mut rows = image.documents.values();
+        let known = rows.find(|row| {
+            let same = match &source_id {
+                Some(_) => row.source_id == source_id,
+                None => Some(row.hash) == hash,
+            };
+            row.connection == connection && same
+        });
+        Box::pin(ready(Ok(known.map(|row| row.id))))
+    }
+
+    fn existing_documents(
+        &self,
+        ids: Vec<DocumentId>,
+    ) -> BoxFuture<'_, Result<Vec<DocumentId>, StoreError>> {
+        let image = self.image();
+        let known = |id: &DocumentId| image.documents.contains_key(id);
+        Box::pin(ready(Ok(ids.into_iter().filter(known).collect())))
+    }
+
+    fn deliveries(
+        &self,
+        tenant: TenantId,
+        filter: DeliveryFilter,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<DeliveryRow>, StoreError>> {
+        let image = self.image();
+        let place = |row: &DeliveryRow| (row.created_at, row.shard, row.seq);
+        let wanted = |row: &&DeliveryRow| {
+            let of = filter.subscription;
+            row.tenant == tenant
+                && of.is_none_or(|of| row.subscription == of)
+                && filter.status.is_none_or(|status| row.status == status)
+                && filter.before.is_none_or(|before| place(row) < before)
+        };
+        let rows = image.deliveries.values().filter(wanted);
+        let mut rows: Vec<DeliveryRow> = rows.cloned().collect();
+        rows.sort_by_key(|row| std::cmp::Reverse((place(row), row.subscription)));
+        rows.truncate(limit);
+        Box::pin(ready(Ok(rows)))
+    }
+
+    fn delivery(
+        &self,
+        tenant: TenantId,
+        subscription: SubscriptionId,
+        (shard, seq): (Shard, u64),
+    ) -> BoxFuture<'_, Result<Option<DeliveryView>, StoreError>> {
+        let image = self.image();
+        let row = image.deliveries.get(&(subscription, shard, seq));
+        let row = row.filter(|row| row.tenant == tenant).cloned();
+        let place = |number| (subscription, shard, seq, number);
+        let attempts = image.delivery_attempts.range(place(0)..=place(u16::MAX));
+        let attempts = attempts.map(|(_, attempt)| attempt.clone()).collect();
+        let view = row.map(|row| DeliveryView { row, attempts });
+        Box::pin(ready(Ok(view)))
+    }
+
+    fn entry(
+        &self,
+        tenant: TenantId,
+        (shard, seq): (Shard, u64),
+    ) -> BoxFuture<'_, Result<Option<LogEntry>, StoreError>> {
+        let image = self.image();
+        let entry = image.log.get(&(shard, seq));
+        let entry = entry.filter(|entry| entry.tenant == tenant);
+        let entry = entry.map(|entry| log_entry(shard, seq, entry));
+        Box::pin(ready(Ok(entry)))
     }
 
     fn key(
@@ -171,7 +386,7 @@ impl Image {
     }
 }
 
-fn view(shard: Shard, seq: u64, entry: &Entry) -> ChangeView {
+pub(super) fn view(shard: Shard, seq: u64, entry: &Entry) -> ChangeView {
     let change = &entry.change;
     let (key, property) = change.subject.to_parts();
     ChangeView {

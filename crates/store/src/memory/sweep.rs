@@ -6,10 +6,12 @@ use wellspring_core::{CollectionId, TenantId, Timestamp};
 use wellspring_engine::{Settings, Sweep, Swept};
 
 use super::Image;
+use super::dispatch::is_open;
+use crate::row::{KEEP_INTERACTIONS, KEEP_TOKENS};
 
 pub(super) fn sweep(image: &mut Image, sweep: &Sweep) -> Swept {
     let mut removed = 0_usize;
-    let settings = |tenant: TenantId| sweep.tenants.get(&tenant).cloned().unwrap_or_default();
+    let settings = |tenant: TenantId| settings(sweep, tenant);
     let older = |at: Timestamp, kept: Duration| at < sweep.now.before(kept);
 
     let finished: Vec<(CollectionId, Settings, Timestamp)> = image
@@ -57,8 +59,56 @@ pub(super) fn sweep(image: &mut Image, sweep: &Sweep) -> Swept {
         .keys
         .retain(|_, key| !older(key.at, Settings::KEEP_KEYS));
     removed += before - image.keys.len();
+    removed += connections(image, sweep) + deliveries(image, sweep);
+    let before = image.tokens.len();
+    image
+        .tokens
+        .retain(|_, token| !older(token.expires_at, KEEP_TOKENS));
+    removed += before - image.tokens.len();
     Swept {
         removed: u64::try_from(removed).unwrap_or(u64::MAX),
         done: true,
     }
+}
+
+/// What is over on connections that go on.
+fn connections(image: &mut Image, sweep: &Sweep) -> usize {
+    let older = |at: Timestamp, kept: Duration| at < sweep.now.before(kept);
+    let before = image.interactions.len() + image.fetches.len() + image.fetch_attempts.len();
+    image.interactions.retain(|_, row| {
+        row.closed
+            .is_none_or(|(_, at)| !older(at, KEEP_INTERACTIONS))
+    });
+    let connections = &image.connections;
+    image.fetches.retain(|(of, _), fetch| {
+        let tenant = connections.get(of).map(|connection| connection.tenant);
+        let kept = tenant.map(|tenant| settings(sweep, tenant).keep_collections);
+        fetch
+            .ended_at
+            .zip(kept)
+            .is_none_or(|(at, kept)| !older(at, kept))
+    });
+    let fetches = &image.fetches;
+    image
+        .fetch_attempts
+        .retain(|(of, fetch, _), _| fetches.contains_key(&(*of, *fetch)));
+    before - image.interactions.len() - image.fetches.len() - image.fetch_attempts.len()
+}
+
+fn deliveries(image: &mut Image, sweep: &Sweep) -> usize {
+    let older = |at: Timestamp, kept: Duration| at < sweep.now.before(kept);
+    let before = image.deliveries.len() + image.delivery_attempts.len();
+    image.deliveries.retain(|_, row| {
+        let kept = settings(sweep, row.tenant).keep_attempts;
+        is_open(row) || !older(row.ended_at.unwrap_or(row.created_at), kept)
+    });
+    let deliveries = &image.deliveries;
+    image
+        .delivery_attempts
+        .retain(|(of, shard, seq, _), _| deliveries.contains_key(&(*of, *shard, *seq)));
+    before - image.deliveries.len() - image.delivery_attempts.len()
+}
+
+fn settings(sweep: &Sweep, tenant: TenantId) -> Settings {
+    sweep.tenants.get(&tenant).cloned().unwrap_or_default()
 }

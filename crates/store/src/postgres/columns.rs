@@ -5,10 +5,13 @@ use std::borrow::Cow;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 use uuid::Uuid;
-use wellspring_core::{CollectionId, Lane, Stage, Stored, TenantId, Timestamp};
-use wellspring_engine::StoreError;
+use wellspring_core::{
+    Account, AccountId, CollectionId, Connection, ConnectionId, Document, DocumentId,
+    InteractionId, Lane, Shard, Stage, Stored, TenantId, Timestamp,
+};
+use wellspring_engine::{InteractionView, StoreError};
 
-use crate::row::{Cold, Finished, Hot, stored_error};
+use crate::row::{self, Cold, Finished, Hot, stored_error};
 
 /// The columns of both rows of a collection, for [`collection`].
 macro_rules! collection_columns {
@@ -20,6 +23,38 @@ macro_rules! collection_columns {
     };
 }
 pub(super) use collection_columns;
+
+/// The columns of an account, for [`account`].
+macro_rules! account_columns {
+    () => {
+        "id, tenant, external_id, created_at, version, erasing_at, erasing_by"
+    };
+}
+pub(super) use account_columns;
+
+/// The columns of a connection, for [`connection`].
+macro_rules! connection_columns {
+    () => {
+        "id, account, tenant, source, version, body"
+    };
+}
+pub(super) use connection_columns;
+
+/// The columns of a document, for [`document`].
+macro_rules! document_columns {
+    () => {
+        "id, tenant, account, connection, source_id, hash, body"
+    };
+}
+pub(super) use document_columns;
+
+/// The columns of an interaction, for [`interaction`].
+macro_rules! interaction_columns {
+    () => {
+        "id, connection, question, created_at, expires_at, reason, closed_at, hash"
+    };
+}
+pub(super) use interaction_columns;
 
 /// One row of a named table.
 #[derive(Clone, Copy)]
@@ -43,6 +78,10 @@ impl<'a> Fields<'a> {
         Ok(self.get::<Uuid>(column)?.into_bytes())
     }
 
+    pub(super) fn uuid_opt(&self, column: &'static str) -> Result<Option<[u8; 16]>, StoreError> {
+        Ok(self.get::<Option<Uuid>>(column)?.map(Uuid::into_bytes))
+    }
+
     pub(super) fn digest(&self, column: &'static str) -> Result<[u8; 32], StoreError> {
         let bytes: &[u8] = self.get(column)?;
         bytes.try_into().map_err(|_other| self.inconsistent(column))
@@ -50,6 +89,33 @@ impl<'a> Fields<'a> {
 
     pub(super) fn timestamp(&self, column: &'static str) -> Result<Timestamp, StoreError> {
         self.get(column).map(Timestamp::from_millis)
+    }
+
+    pub(super) fn timestamp_opt(
+        &self,
+        column: &'static str,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let at: Option<i64> = self.get(column)?;
+        Ok(at.map(Timestamp::from_millis))
+    }
+
+    /// Reads a number that counts steps.
+    pub(super) fn version(&self, column: &'static str) -> Result<u32, StoreError> {
+        Ok(self.get::<i32>(column)?.cast_unsigned())
+    }
+
+    /// Reads a small count.
+    pub(super) fn small(&self, column: &'static str) -> Result<u16, StoreError> {
+        Ok(self.get::<i16>(column)?.cast_unsigned())
+    }
+
+    /// Reads a place in a shard's log.
+    pub(super) fn place(&self, column: &'static str) -> Result<u64, StoreError> {
+        Ok(self.get::<i64>(column)?.cast_unsigned())
+    }
+
+    pub(super) fn shard(&self, column: &'static str) -> Result<Shard, StoreError> {
+        self.code(column).map(Shard)
     }
 
     /// Reads the number of a member of a closed set.
@@ -81,8 +147,7 @@ impl<'a> Fields<'a> {
 pub(super) fn collection(row: &Row) -> Result<(Cold, Option<Hot>), StoreError> {
     let fields = Fields::new("collections", row);
     let source: &str = fields.get("source")?;
-    let finished_at: Option<i64> = fields.get("finished_at")?;
-    let finished_at = finished_at.map(Timestamp::from_millis);
+    let finished_at = fields.timestamp_opt("finished_at")?;
     let stage = fields.code_opt("failed_stage")?;
     let error = stored_error((
         fields.code_opt("error_class")?,
@@ -110,11 +175,9 @@ pub(super) fn collection(row: &Row) -> Result<(Cold, Option<Hot>), StoreError> {
             .map_err(|_other| fields.inconsistent("source"))?,
         callback_url: fields.get::<&str>("callback_url")?.into(),
         created_at: fields.timestamp("created_at")?,
-        version: fields.get::<i32>("version")?.cast_unsigned(),
-        message: fields.get::<i16>("message")?.cast_unsigned(),
-        collected_at: fields
-            .get::<Option<i64>>("collected_at")?
-            .map(Timestamp::from_millis),
+        version: fields.version("version")?,
+        message: fields.small("message")?,
+        collected_at: fields.timestamp_opt("collected_at")?,
         outcome,
     };
     Ok((cold, hot(row)?))
@@ -127,14 +190,73 @@ fn hot(row: &Row) -> Result<Option<Hot>, StoreError> {
     };
     Ok(Some(Hot {
         state,
-        version: fields.get::<i32>("hot_version")?.cast_unsigned(),
+        version: fields.version("hot_version")?,
         due: fields.timestamp("due")?,
         lane: Lane(fields.get::<i64>("lane")?.cast_unsigned()),
         since: fields.timestamp("since")?,
-        retries: fields.get::<i16>("retries")?.cast_unsigned(),
-        waits: fields.get::<i16>("waits")?.cast_unsigned(),
-        message: fields.get::<i16>("hot_message")?.cast_unsigned(),
+        retries: fields.small("retries")?,
+        waits: fields.small("waits")?,
+        message: fields.small("hot_message")?,
     }))
+}
+
+/// Reads an account.
+pub(super) fn account(row: &Row) -> Result<Account, StoreError> {
+    let fields = Fields::new("accounts", row);
+    let account = Account {
+        id: AccountId::from_bytes(fields.uuid("id")?),
+        tenant: TenantId::from_bytes(fields.uuid("tenant")?),
+        external_id: fields.get("external_id")?,
+        created_at: fields.timestamp("created_at")?,
+        version: fields.version("version")?,
+        erasing: None,
+    };
+    row::account(
+        account,
+        (fields.get("erasing_at")?, fields.get("erasing_by")?),
+    )
+}
+
+/// Reads a connection.
+pub(super) fn connection(row: &Row) -> Result<Connection, StoreError> {
+    let fields = Fields::new("connections", row);
+    let ids = (
+        ConnectionId::from_bytes(fields.uuid("id")?),
+        AccountId::from_bytes(fields.uuid("account")?),
+        TenantId::from_bytes(fields.uuid("tenant")?),
+    );
+    let version = fields.version("version")?;
+    row::connection(ids, fields.get("source")?, version, fields.get("body")?)
+}
+
+/// Reads a document.
+pub(super) fn document(row: &Row) -> Result<Document, StoreError> {
+    let fields = Fields::new("documents", row);
+    let owners = (
+        TenantId::from_bytes(fields.uuid("tenant")?),
+        AccountId::from_bytes(fields.uuid("account")?),
+        ConnectionId::from_bytes(fields.uuid("connection")?),
+    );
+    let known_by = (fields.get("source_id")?, fields.digest("hash")?);
+    let id = DocumentId::from_bytes(fields.uuid("id")?);
+    row::document(id, owners, known_by, fields.get("body")?)
+}
+
+/// Reads an interaction.
+pub(super) fn interaction(row: &Row) -> Result<InteractionView, StoreError> {
+    let fields = Fields::new("interactions", row);
+    let id = InteractionId::from_bytes(fields.uuid("id")?);
+    let hash: Option<&[u8]> = fields.get("hash")?;
+    let hash = hash.map(TryInto::try_into).transpose();
+    Ok(InteractionView {
+        id,
+        connection: ConnectionId::from_bytes(fields.uuid("connection")?),
+        question: row::question(id, fields.get("question")?)?,
+        created_at: fields.timestamp("created_at")?,
+        expires_at: fields.timestamp_opt("expires_at")?,
+        closed: row::closed(id, fields.code_opt("reason")?, fields.get("closed_at")?)?,
+        hash: hash.map_err(|_other| fields.inconsistent("hash"))?,
+    })
 }
 
 /// Returns a text as PostgreSQL can keep it: it knows no NUL, and what others send may have one.

@@ -6,12 +6,14 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::time::timeout;
 use uuid::Uuid;
-use wellspring_core::{CollectionId, Shard, Stored};
+use wellspring_core::Shard;
 use wellspring_engine::{Batch, Before, CommitError, Entry, KeyRow, Write};
 
+use super::dispatch::Dispatch;
 use super::pool::Pool;
 use super::round::{Call, rounds};
 use super::session::{Fault, Param, Session};
+use crate::row::{LogRow, aggregate_parts};
 
 /// Commits the batch; after `Ok` it is synced to disk.
 pub(super) async fn commit(
@@ -42,9 +44,10 @@ async fn prepare<'a>(
     batch: &Batch,
 ) -> Result<super::pool::Lent<'a>, CommitError> {
     let rounds = rounds(&batch.writes)?;
-    let shards = Shards::of(batch);
+    let shards = Shards::of(batch)?;
     let keys = Keys::of(&batch.keys);
     let entries = Entries::of(&batch.entries)?;
+    let dispatch = Dispatch::of(&batch.dispatch)?;
     let (node, number) = (batch.incarnation.uuid(), batch.number.cast_signed());
 
     let mut calls = vec![Call {
@@ -62,6 +65,7 @@ async fn prepare<'a>(
     }
     let steps = before_steps..calls.len();
     calls.extend(entries.call().unless_empty());
+    dispatch.calls(&mut calls);
     if !batch.consumed.is_empty() {
         calls.push(Call {
             sql: "DELETE FROM inbox WHERE number = ANY($1)",
@@ -149,31 +153,46 @@ async fn taken(session: &Session, keys: &[KeyRow]) -> Result<CommitError, Commit
 /// Looks for the first aggregate that is not what its step assumed.
 async fn stale(session: &Session, writes: &[Write]) -> Result<CommitError, CommitError> {
     let mut seen = BTreeSet::new();
-    let (mut ids, mut kinds, mut versions) = (Vec::new(), Vec::new(), Vec::new());
-    for write in writes.iter().filter(|write| seen.insert(write.id)) {
-        let (kind, version) = match write.before {
+    let first: Vec<&Write> = writes
+        .iter()
+        .filter(|write| seen.insert(write.id()))
+        .collect();
+    let (mut ids, mut kinds) = (Vec::new(), Vec::new());
+    let (mut stages, mut versions) = (Vec::new(), Vec::new());
+    for write in &first {
+        let (kind, id) = aggregate_parts(write.id());
+        let (stage, version) = match write.before() {
             Before::New => (0_i16, 0),
             Before::Live(version) => (1, version),
             Before::Finished(version) => (2, version),
         };
-        ids.push(write.id.uuid());
-        kinds.push(kind);
+        ids.push(Uuid::from_bytes(id));
+        kinds.push(i16::from(kind));
+        stages.push(stage);
         versions.push(version.cast_signed());
     }
-    let sql = "SELECT u.id FROM unnest($1::uuid[], $2::int2[], $3::int4[]) \
-               WITH ORDINALITY AS u (id, kind, version, place) \
-               LEFT JOIN collections c ON c.id = u.id LEFT JOIN hot h ON h.id = u.id \
-               WHERE CASE u.kind WHEN 0 THEN c.id IS NOT NULL OR h.id IS NOT NULL \
+    // Of accounts and connections there is one row, of collections there may be two.
+    let sql = "SELECT u.place FROM unnest($1::uuid[], $2::int2[], $3::int2[], $4::int4[]) \
+               WITH ORDINALITY AS u (id, kind, stage, version, place) \
+               LEFT JOIN collections c ON c.id = u.id AND u.kind = 1 \
+               LEFT JOIN hot h ON h.id = u.id AND u.kind = 1 \
+               LEFT JOIN accounts a ON a.id = u.id AND u.kind = 2 \
+               LEFT JOIN connections l ON l.id = u.id AND u.kind = 3 \
+               WHERE CASE WHEN u.kind = 1 THEN CASE u.stage \
+               WHEN 0 THEN c.id IS NOT NULL OR h.id IS NOT NULL \
                WHEN 1 THEN c.id IS NULL OR h.version IS DISTINCT FROM u.version \
                ELSE h.id IS NOT NULL OR c.version IS DISTINCT FROM u.version END \
+               ELSE coalesce(a.version, l.version, 0) <> u.version END \
                ORDER BY u.place LIMIT 1";
-    let row = session.query_opt(sql, &[&ids, &kinds, &versions]).await;
+    let params: [Param<'_>; 4] = [&ids, &kinds, &stages, &versions];
+    let row = session.query_opt(sql, &params).await;
     let row = row.map_err(|fault| fault.not_committed())?;
-    let id = row.and_then(|row| row.try_get::<_, Uuid>(0).ok());
-    let id = id.map(|id| CollectionId::from_bytes(id.into_bytes()));
+    let place = row.and_then(|row| row.try_get::<_, i64>(0).ok());
+    let place = place.and_then(|place| usize::try_from(place - 1).ok());
+    let found = place.and_then(|place| first.get(place).copied());
     // A later step of the same aggregate has no row to be compared with.
-    let id = id.or_else(|| writes.last().map(|write| write.id));
-    Ok(id.map_or(CommitError::Fenced, CommitError::Stale))
+    let found = found.or_else(|| writes.last());
+    Ok(found.map_or(CommitError::Fenced, |write| CommitError::Stale(write.id())))
 }
 
 /// The shards that a batch touches, as columns.
@@ -183,16 +202,21 @@ struct Shards {
     epoch: Vec<i64>,
     first_seq: Vec<Option<i64>>,
     next_seq: Vec<Option<i64>>,
+    dispatched: Vec<Option<i64>>,
 }
 
 impl Shards {
-    fn of(batch: &Batch) -> Self {
+    fn of(batch: &Batch) -> Result<Self, CommitError> {
         let mut ranges: BTreeMap<Shard, (u64, u64)> = BTreeMap::new();
         for entry in &batch.entries {
             let range = ranges.entry(entry.shard).or_insert((entry.seq, entry.seq));
             *range = (range.0.min(entry.seq), range.1.max(entry.seq));
         }
+        let cursors: BTreeMap<Shard, u64> = batch.dispatch.cursors.iter().copied().collect();
         let mut columns = Self::default();
+        if !is_fenced(batch) {
+            return Err(CommitError::Fenced);
+        }
         for (shard, epoch) in &batch.epochs {
             let range = ranges.get(shard);
             columns.shard.push(i16::from(shard.0));
@@ -203,16 +227,20 @@ impl Shards {
             columns
                 .next_seq
                 .push(range.map(|range| range.1.cast_signed() + 1));
+            columns
+                .dispatched
+                .push(cursors.get(shard).map(|seen| seen.cast_signed()));
         }
-        columns
+        Ok(columns)
     }
 
     /// Whoever has another idea of the log's end is not its owner either.
     fn call<'a>(&'a self, node: &'a Uuid) -> Call<'a> {
         Call {
-            sql: "UPDATE shards s SET next_seq = coalesce(u.next_seq, s.next_seq) \
-                  FROM unnest($2::int2[], $3::int8[], $4::int8[], $5::int8[]) \
-                  AS u (shard, epoch, first_seq, next_seq) \
+            sql: "UPDATE shards s SET next_seq = coalesce(u.next_seq, s.next_seq), \
+                  dispatched = coalesce(u.dispatched, s.dispatched) \
+                  FROM unnest($2::int2[], $3::int8[], $4::int8[], $5::int8[], $6::int8[]) \
+                  AS u (shard, epoch, first_seq, next_seq, dispatched) \
                   WHERE s.shard = u.shard AND s.owner = $1 AND s.epoch = u.epoch \
                   AND s.next_seq <= coalesce(u.first_seq, s.next_seq)",
             params: vec![
@@ -221,10 +249,24 @@ impl Shards {
                 &self.epoch,
                 &self.first_seq,
                 &self.next_seq,
+                &self.dispatched,
             ],
             expected: Some(self.shard.len()),
         }
     }
+}
+
+/// Returns whether all that is dispatched is of shards whose epochs the batch asserts.
+fn is_fenced(batch: &Batch) -> bool {
+    let assumed: BTreeSet<Shard> = batch.epochs.iter().map(|(shard, _)| *shard).collect();
+    let writes = &batch.dispatch;
+    let cursors = writes.cursors.iter().map(|(shard, _)| *shard);
+    cursors
+        .chain(writes.positions.iter().map(|position| position.shard))
+        .chain(writes.caught_up.iter().map(|(_, shard)| *shard))
+        .chain(writes.deliveries.iter().map(|row| row.shard))
+        .chain(writes.attempts.iter().map(|attempt| attempt.shard))
+        .all(|shard| assumed.contains(&shard))
 }
 
 /// Idempotency keys as columns.
@@ -235,6 +277,7 @@ struct Keys<'a> {
     fingerprint: Vec<&'a [u8]>,
     id: Vec<Uuid>,
     at: Vec<i64>,
+    kind: Vec<i16>,
 }
 
 impl<'a> Keys<'a> {
@@ -247,16 +290,19 @@ impl<'a> Keys<'a> {
             columns.tenant.push(key.tenant.uuid());
             columns.key.push(&key.key);
             columns.fingerprint.push(&key.fingerprint);
-            columns.id.push(key.id.uuid());
+            let (kind, id) = aggregate_parts(key.id);
+            columns.id.push(Uuid::from_bytes(id));
             columns.at.push(key.at.as_millis());
+            columns.kind.push(kind.into());
         }
         columns
     }
 
     fn call(&self) -> Call<'_> {
         Call {
-            sql: "INSERT INTO idempotency_keys (tenant, key, fingerprint, id, at) \
-                  SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::bytea[], $4::uuid[], $5::int8[]) \
+            sql: "INSERT INTO idempotency_keys (tenant, key, fingerprint, id, at, kind) \
+                  SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::bytea[], $4::uuid[], \
+                  $5::int8[], $6::int2[]) \
                   ON CONFLICT DO NOTHING",
             params: vec![
                 &self.tenant,
@@ -264,6 +310,7 @@ impl<'a> Keys<'a> {
                 &self.fingerprint,
                 &self.id,
                 &self.at,
+                &self.kind,
             ],
             expected: Some(self.key.len()),
         }
@@ -290,23 +337,19 @@ impl Entries {
     fn of(entries: &[Entry]) -> Result<Self, CommitError> {
         let mut columns = Self::default();
         for entry in entries {
-            let change = &entry.change;
-            let (subject, property) = change.subject.to_parts();
-            let body = crate::facts::stored(&change.body);
-            let body = body.map_err(|error| CommitError::NotCommitted(error.to_string()))?;
-            columns.seq.push(entry.seq.cast_signed());
-            columns.at.push(entry.at.as_millis());
-            columns.tenant.push(entry.tenant.uuid());
-            columns.shard.push(entry.shard.0.into());
-            columns.verb.push(change.verb.code().into());
-            columns.property.push(property.into());
-            columns
-                .event
-                .push(change.event.map_or(0, Stored::code).into());
-            columns.cause.push(change.cause.code().into());
-            columns.subject.push(subject.to_vec());
-            columns.actor.push(change.actor.to_bytes());
-            columns.body.push(body);
+            let row = LogRow::of(entry);
+            let row = row.map_err(|error| CommitError::NotCommitted(error.to_string()))?;
+            columns.seq.push(row.seq.cast_signed());
+            columns.at.push(row.at);
+            columns.tenant.push(row.tenant.uuid());
+            columns.shard.push(row.shard.0.into());
+            columns.verb.push(row.verb.into());
+            columns.property.push(row.property.into());
+            columns.event.push(row.event.into());
+            columns.cause.push(row.cause.into());
+            columns.subject.push(row.subject);
+            columns.actor.push(row.actor);
+            columns.body.push(row.body);
         }
         Ok(columns)
     }

@@ -2,11 +2,16 @@
 
 use futures_util::future::BoxFuture;
 use tokio_postgres::error::SqlState;
-use wellspring_core::{ApiKeyId, TenantId, Timestamp};
-use wellspring_engine::{Directory, KeyRecord, Settings, StoreError, Tenant};
+use wellspring_core::{ApiKeyId, SubscriptionId, TenantId, Timestamp};
+use wellspring_engine::{
+    Directory, KeyRecord, Settings, StoreError, Subscription, Tenant, TokenRecord,
+};
 
 use super::PostgresStore;
 use super::columns::{Fields, text};
+
+mod subscription;
+mod token;
 
 impl Directory for PostgresStore {
     fn tenants(&self) -> BoxFuture<'_, Result<Vec<Tenant>, StoreError>> {
@@ -100,6 +105,76 @@ impl Directory for PostgresStore {
         })
     }
 
+    fn subscriptions(&self) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>> {
+        self.within(async {
+            let session = self.pool().get().await?;
+            let subscriptions = subscription::all(&session).await?;
+            session.keep();
+            Ok(subscriptions)
+        })
+    }
+
+    fn put_subscription(
+        &self,
+        subscription: Subscription,
+        expected: Option<u32>,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let put = match expected {
+                None => subscription::insert(&session, &subscription).await?,
+                Some(version) => subscription::replace(&session, &subscription, version).await?,
+            };
+            session.keep();
+            Ok(put)
+        })
+    }
+
+    fn delete_subscription(
+        &self,
+        tenant: TenantId,
+        id: SubscriptionId,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let deleted = subscription::delete(&session, tenant, id).await?;
+            session.keep();
+            Ok(deleted)
+        })
+    }
+
+    fn put_token(&self, token: TokenRecord) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            token::put(&session, &token).await?;
+            session.keep();
+            Ok(())
+        })
+    }
+
+    fn token(&self, hash: [u8; 32]) -> BoxFuture<'_, Result<Option<TokenRecord>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let token = token::read(&session, hash).await?;
+            session.keep();
+            Ok(token)
+        })
+    }
+
+    fn exchange_token(
+        &self,
+        hash: [u8; 32],
+        now: Timestamp,
+        bearer: TokenRecord,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let exchanged = token::exchange(&session, hash, now, &bearer).await?;
+            session.keep();
+            Ok(exchanged)
+        })
+    }
+
     fn meta(&self, name: &'static str) -> BoxFuture<'_, Result<Option<String>, StoreError>> {
         self.within(async move {
             let session = self.pool().get().await?;
@@ -130,6 +205,22 @@ impl Directory for PostgresStore {
                 .map(|row| Fields::new("meta", &row).get("value"))
                 .transpose()?;
             Ok(kept.unwrap_or(value))
+        })
+    }
+
+    fn replace_meta(
+        &self,
+        name: &'static str,
+        old: String,
+        new: String,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let sql = "UPDATE meta SET value = $3 WHERE name = $1 AND value = $2";
+            let (old, new) = (text(&old), text(&new));
+            let rows = session.execute(sql, &[&name, &old, &new]).await?;
+            session.keep();
+            Ok(rows == 1)
         })
     }
 }

@@ -12,13 +12,15 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::AsyncMessage;
+use uuid::Uuid;
 use wellspring_core::Shard;
 use wellspring_engine::{CommitError, InboxRow, KeyRow, Request, StoreError};
 
 use super::columns::Fields;
 use super::lease::numbers;
 use super::pool::Pool;
-use super::session::{Connector, Fault, Session};
+use super::session::{Connector, Fault, Param, Session};
+use crate::row::aggregate_parts;
 
 /// Rings at other nodes, and hears when they ring.
 #[derive(Default)]
@@ -48,7 +50,8 @@ pub(super) async fn post(
             // One statement is one transaction: nothing is posted under a key that is in use.
             Some(key) => {
                 let sql = "WITH used AS (INSERT INTO idempotency_keys \
-                           (tenant, key, fingerprint, id, at) VALUES ($3, $4, $5, $6, $7) \
+                           (tenant, key, fingerprint, id, at, kind) \
+                           VALUES ($3, $4, $5, $6, $7, $8) \
                            ON CONFLICT DO NOTHING RETURNING id) \
                            INSERT INTO inbox (shard, request) SELECT $1, $2 FROM used";
                 let KeyRow {
@@ -59,13 +62,12 @@ pub(super) async fn post(
                     at,
                 } = key;
                 let (key, fingerprint) = (key.as_slice(), fingerprint.as_slice());
-                let (tenant, id, at) = (tenant.uuid(), id.uuid(), at.as_millis());
-                session
-                    .execute(
-                        sql,
-                        &[&number, &text, &tenant, &key, &fingerprint, &id, &at],
-                    )
-                    .await
+                let (kind, id) = aggregate_parts(*id);
+                let (kind, id) = (i16::from(kind), Uuid::from_bytes(id));
+                let (tenant, at) = (tenant.uuid(), at.as_millis());
+                let params: [Param<'_>; 8] =
+                    [&number, &text, &tenant, &key, &fingerprint, &id, &at, &kind];
+                session.execute(sql, &params).await
             }
             None => {
                 let sql = "INSERT INTO inbox (shard, request) VALUES ($1, $2)";

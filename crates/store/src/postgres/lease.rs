@@ -119,9 +119,9 @@ pub(super) async fn acquire(
 fn lease(row: &Row) -> Result<Lease, StoreError> {
     let fields = Fields::new("shards", row);
     Ok(Lease {
-        shard: Shard(fields.code("shard")?),
-        epoch: fields.get::<i64>("epoch")?.cast_unsigned(),
-        next_seq: fields.get::<i64>("next_seq")?.cast_unsigned(),
+        shard: fields.shard("shard")?,
+        epoch: fields.place("epoch")?,
+        next_seq: fields.place("next_seq")?,
     })
 }
 

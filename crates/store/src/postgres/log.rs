@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use tokio_postgres::Row;
-use wellspring_core::{Actor, Cause, Event, Shard, Stored, Subject, TenantId, Timestamp, Verb};
-use wellspring_engine::{ChangeView, ChangesPage, Cursor, CursorError, StoreError};
+use wellspring_core::{Shard, TenantId, Timestamp};
+use wellspring_engine::{ChangesPage, Cursor, CursorError, LogEntry, StoreError};
 
 use super::columns::Fields;
 use super::session::Session;
+use crate::row::LogRow;
 
 /// What a reader has yet to see of one shard.
 #[derive(Clone, Copy)]
@@ -28,7 +29,7 @@ pub(super) async fn head(session: &Session) -> Result<Cursor, StoreError> {
     for row in session.query(sql, &[]).await? {
         let fields = Fields::new("shards", &row);
         life = read_life(&fields)?;
-        seen.insert(Shard(fields.code("shard")?), read_next_seq(&fields)? - 1);
+        seen.insert(fields.shard("shard")?, read_next_seq(&fields)? - 1);
     }
     Ok(Cursor { life, seen })
 }
@@ -63,7 +64,7 @@ async fn parts(
     let mut parts = Vec::new();
     for row in session.query(sql, &[&tenant.uuid()]).await? {
         let fields = Fields::new("shards", &row);
-        let shard = Shard(fields.code("shard")?);
+        let shard = fields.shard("shard")?;
         let (seen, next_seq) = (cursor.seen(shard), read_next_seq(&fields)?);
         if cursor.life != read_life(&fields)? || seen >= next_seq {
             return Ok(Err(CursorError::Unknown));
@@ -104,19 +105,16 @@ async fn read(
     // Of each shard: how many entries were read, the last of them, and the latest time so far.
     let mut reached: BTreeMap<Shard, (u64, u64, Timestamp)> = BTreeMap::new();
     let mut entries = Vec::new();
-    for row in &rows {
-        let fields = Fields::new("log", row);
-        let (shard, seq) = (
-            Shard(fields.code("shard")?),
-            fields.get::<i64>("seq")?.cast_unsigned(),
-        );
+    for columns in &rows {
+        let fields = Fields::new("log", columns);
+        let (shard, seq) = (fields.shard("shard")?, fields.place("seq")?);
         let (read, last, latest) = reached.entry(shard).or_insert((0, 0, Timestamp::MIN));
         *read += 1;
         *last = seq;
         // Clocks go back at times, the order within a shard never does.
         *latest = (*latest).max(fields.timestamp("at")?);
         if fields.uuid("tenant")? == *tenant.as_bytes() {
-            entries.push((*latest, entry(row, shard, seq)?));
+            entries.push((*latest, row(columns)?.view()?));
         }
     }
     entries.sort_by_key(|(latest, entry)| (*latest, entry.shard, entry.seq));
@@ -153,27 +151,36 @@ fn share(parts: &mut [Part], limit: u64) {
     }
 }
 
-fn entry(row: &Row, shard: Shard, seq: u64) -> Result<ChangeView, StoreError> {
+/// Reads the entry at a place if it is the tenant's.
+pub(super) async fn entry(
+    session: &Session,
+    tenant: TenantId,
+    (shard, seq): (Shard, u64),
+) -> Result<Option<LogEntry>, StoreError> {
+    let sql = "SELECT * FROM log WHERE shard = $1 AND seq = $2 AND tenant = $3";
+    let (shard, seq) = (i16::from(shard.0), seq.cast_signed());
+    let found = session
+        .query_opt(sql, &[&shard, &seq, &tenant.uuid()])
+        .await?;
+    let found = found.as_ref().map(row).transpose()?;
+    found.as_ref().map(LogRow::entry).transpose()
+}
+
+/// Reads the columns of an entry.
+pub(super) fn row(row: &Row) -> Result<LogRow, StoreError> {
     let fields = Fields::new("log", row);
-    let inconsistent = |column| fields.inconsistent(column);
-    let verb = Verb::from_code(fields.code("verb")?);
-    let path = Subject::path_of(fields.get("subject")?, fields.code("property")?);
-    let actor = Actor::from_bytes(fields.get("actor")?);
-    let cause = Cause::from_code(fields.code("cause")?);
-    let body: String = fields.get("body")?;
-    Ok(ChangeView {
-        shard,
-        seq,
-        at: fields.timestamp("at")?,
-        verb: verb.ok_or_else(|| inconsistent("verb"))?,
-        path: path.ok_or_else(|| inconsistent("subject"))?,
-        event: Event::from_code(fields.code("event")?).map(|event| event.as_str().to_owned()),
-        actor: actor.ok_or_else(|| inconsistent("actor"))?.to_string(),
-        cause: cause
-            .ok_or_else(|| inconsistent("cause"))?
-            .as_str()
-            .to_owned(),
-        body: crate::facts::shown(&body).ok_or_else(|| inconsistent("body"))?,
+    Ok(LogRow {
+        shard: fields.shard("shard")?,
+        seq: fields.place("seq")?,
+        at: fields.get("at")?,
+        tenant: TenantId::from_bytes(fields.uuid("tenant")?),
+        verb: fields.code("verb")?,
+        subject: fields.get("subject")?,
+        property: fields.code("property")?,
+        event: fields.code("event")?,
+        actor: fields.get("actor")?,
+        cause: fields.code("cause")?,
+        body: fields.get("body")?,
     })
 }
 

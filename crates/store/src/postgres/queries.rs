@@ -1,19 +1,24 @@
-//! Reads: for the driver, and for the API.
+//! Reads for the API.
 
 use futures_util::future::BoxFuture;
-use tokio::time::timeout;
-use uuid::Uuid;
-use wellspring_core::{CollectionId, CollectionStatus, Lane, Shard, TenantId};
+use wellspring_core::connection::FetchRecord;
+use wellspring_core::{
+    Account, AccountId, CollectionId, CollectionStatus, Connection, ConnectionId, Document,
+    DocumentId, FetchId, InteractionId, Shard, SubscriptionId, TenantId,
+};
 use wellspring_engine::{
-    AttemptView, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError, KeyRow, Live,
-    Loaded, Queries, StoreError,
+    ChangesPage, CollectionPage, CollectionView, Cursor, CursorError, DeliveryFilter, DeliveryRow,
+    DeliveryView, FetchView, InteractionView, KeyRow, LogEntry, Queries, StoreError,
 };
 
-use super::columns::{self, Fields, collection_columns};
-use super::lease::numbers;
-use super::session::{Fault, Param, Session};
-use super::{PostgresOptions, PostgresStore, log};
-use crate::row::attempt_view;
+use super::columns::Fields;
+use super::{PostgresStore, log};
+use crate::row::aggregate;
+
+mod account;
+mod collection;
+mod delivery;
+mod document;
 
 impl Queries for PostgresStore {
     fn collection(
@@ -23,20 +28,9 @@ impl Queries for PostgresStore {
     ) -> BoxFuture<'_, Result<Option<CollectionView>, StoreError>> {
         self.within(async move {
             let session = self.pool().get().await?;
-            let sql = concat!(
-                "SELECT ",
-                collection_columns!(),
-                " FROM collections c LEFT JOIN hot h ON h.id = c.id \
-                 WHERE c.id = $1 AND c.tenant = $2"
-            );
-            let row = session
-                .query_opt(sql, &[&id.uuid(), &tenant.uuid()])
-                .await?;
-            let attempts = attempts(&session, id).await?;
+            let view = collection::collection(&session, tenant, id).await?;
             session.keep();
-            let Some(row) = row else { return Ok(None) };
-            let (cold, hot) = columns::collection(&row)?;
-            cold.view(hot.as_ref(), attempts).map(Some)
+            Ok(view)
         })
     }
 
@@ -50,7 +44,8 @@ impl Queries for PostgresStore {
         self.within(async move {
             let session = self.pool().get().await?;
             let stretch = self.shared.options.stretch;
-            let page = page(&session, tenant, status, before, (limit, stretch)).await?;
+            let limits = (limit, stretch);
+            let page = collection::page(&session, tenant, status, before, limits).await?;
             session.keep();
             Ok(page)
         })
@@ -83,6 +78,212 @@ impl Queries for PostgresStore {
         })
     }
 
+    fn account(
+        &self,
+        tenant: TenantId,
+        id: AccountId,
+    ) -> BoxFuture<'_, Result<Option<Account>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let account = account::account(&session, tenant, id).await?;
+            session.keep();
+            Ok(account)
+        })
+    }
+
+    fn accounts(
+        &self,
+        tenant: TenantId,
+        external_id: Option<String>,
+        before: Option<AccountId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Account>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let named = external_id.as_deref();
+            let accounts = account::accounts(&session, tenant, named, before, limit).await?;
+            session.keep();
+            Ok(accounts)
+        })
+    }
+
+    fn connection(
+        &self,
+        tenant: TenantId,
+        id: ConnectionId,
+    ) -> BoxFuture<'_, Result<Option<Connection>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let connection = account::connection(&session, tenant, id).await?;
+            session.keep();
+            Ok(connection)
+        })
+    }
+
+    fn connections(
+        &self,
+        tenant: TenantId,
+        account: AccountId,
+        before: Option<ConnectionId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Connection>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let page = account::connections(&session, (tenant, account), before, limit).await?;
+            session.keep();
+            Ok(page)
+        })
+    }
+
+    fn interactions(
+        &self,
+        connection: ConnectionId,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<InteractionView>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let page = account::interactions(&session, connection, limit).await?;
+            session.keep();
+            Ok(page)
+        })
+    }
+
+    fn interaction(
+        &self,
+        connection: ConnectionId,
+        id: InteractionId,
+    ) -> BoxFuture<'_, Result<Option<InteractionView>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let view = account::interaction(&session, connection, id).await?;
+            session.keep();
+            Ok(view)
+        })
+    }
+
+    fn fetches(
+        &self,
+        connection: ConnectionId,
+        before: Option<FetchId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<FetchRecord>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let page = account::fetches(&session, connection, before, limit).await?;
+            session.keep();
+            Ok(page)
+        })
+    }
+
+    fn fetch(
+        &self,
+        connection: ConnectionId,
+        id: FetchId,
+    ) -> BoxFuture<'_, Result<Option<FetchView>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let view = account::fetch(&session, connection, id).await?;
+            session.keep();
+            Ok(view)
+        })
+    }
+
+    fn documents(
+        &self,
+        tenant: TenantId,
+        of: (Option<AccountId>, Option<ConnectionId>),
+        before: Option<DocumentId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Document>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let page = document::documents(&session, tenant, of, before, limit).await?;
+            session.keep();
+            Ok(page)
+        })
+    }
+
+    fn document(
+        &self,
+        tenant: TenantId,
+        id: DocumentId,
+    ) -> BoxFuture<'_, Result<Option<Document>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let document = document::document(&session, tenant, id).await?;
+            session.keep();
+            Ok(document)
+        })
+    }
+
+    fn known_document(
+        &self,
+        connection: ConnectionId,
+        source_id: Option<String>,
+        hash: Option<[u8; 32]>,
+    ) -> BoxFuture<'_, Result<Option<DocumentId>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let source_id = source_id.as_deref();
+            let known = document::known(&session, connection, source_id, hash).await?;
+            session.keep();
+            Ok(known)
+        })
+    }
+
+    fn existing_documents(
+        &self,
+        ids: Vec<DocumentId>,
+    ) -> BoxFuture<'_, Result<Vec<DocumentId>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let existing = document::existing(&session, &ids).await?;
+            session.keep();
+            Ok(existing)
+        })
+    }
+
+    fn deliveries(
+        &self,
+        tenant: TenantId,
+        filter: DeliveryFilter,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<DeliveryRow>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let page = delivery::deliveries(&session, tenant, &filter, limit).await?;
+            session.keep();
+            Ok(page)
+        })
+    }
+
+    fn delivery(
+        &self,
+        tenant: TenantId,
+        subscription: SubscriptionId,
+        place: (Shard, u64),
+    ) -> BoxFuture<'_, Result<Option<DeliveryView>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let view = delivery::delivery(&session, tenant, subscription, place).await?;
+            session.keep();
+            Ok(view)
+        })
+    }
+
+    fn entry(
+        &self,
+        tenant: TenantId,
+        place: (Shard, u64),
+    ) -> BoxFuture<'_, Result<Option<LogEntry>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let entry = log::entry(&session, tenant, place).await?;
+            session.keep();
+            Ok(entry)
+        })
+    }
+
     fn key(
         &self,
         tenant: TenantId,
@@ -90,7 +291,7 @@ impl Queries for PostgresStore {
     ) -> BoxFuture<'_, Result<Option<KeyRow>, StoreError>> {
         self.within(async move {
             let session = self.pool().get().await?;
-            let sql = "SELECT fingerprint, id, at FROM idempotency_keys \
+            let sql = "SELECT fingerprint, kind, id, at FROM idempotency_keys \
                        WHERE tenant = $1 AND key = $2";
             let row = session
                 .query_opt(sql, &[&tenant.uuid(), &key.as_slice()])
@@ -102,7 +303,8 @@ impl Queries for PostgresStore {
                 tenant,
                 key,
                 fingerprint: fields.digest("fingerprint")?,
-                id: CollectionId::from_bytes(fields.uuid("id")?),
+                id: aggregate(fields.code("kind")?, fields.uuid("id")?)
+                    .ok_or_else(|| fields.inconsistent("kind"))?,
                 at: fields.timestamp("at")?,
             }))
         })
@@ -118,152 +320,6 @@ impl Queries for PostgresStore {
             Ok(())
         })
     }
-}
-
-/// Reads live rows stretch by stretch, so that no statement grows with what other nodes own.
-pub(super) async fn scan(
-    session: &Session,
-    shards: &[Shard],
-    after: Option<CollectionId>,
-    limit: usize,
-    options: &PostgresOptions,
-) -> Result<Vec<Live>, StoreError> {
-    // The last row of the stretch comes whosever it is: the next stretch begins after it.
-    let sql = "SELECT id, due, lane, since, mine, place = $3 AS at_end FROM (\
-               SELECT id, due, lane, since, row_number() OVER (ORDER BY id) AS place, \
-               (get_byte(uuid_send(id), 15) & 63)::int2 = ANY($2) AS mine \
-               FROM hot WHERE id > $1 ORDER BY id LIMIT $3) AS stretch \
-               WHERE mine OR place = $3 ORDER BY id LIMIT $4";
-    let (stretch, shards) = (count(options.stretch.max(limit)), numbers(shards));
-    let mut after = after.map_or_else(Uuid::nil, |id| id.uuid());
-    let mut found = Vec::new();
-    while !shards.is_empty() {
-        let left = count(limit - found.len());
-        let params: [Param<'_>; 4] = [&after, &shards, &stretch, &left];
-        let rows = timeout(options.deadline, session.query(sql, &params)).await;
-        let rows = rows.unwrap_or(Err(Fault::Late("the database does not answer")))?;
-        let mut ended = true;
-        for row in &rows {
-            let fields = Fields::new("hot", row);
-            let id = CollectionId::from_bytes(fields.uuid("id")?);
-            (after, ended) = (id.uuid(), !fields.get::<bool>("at_end")?);
-            if fields.get("mine")? {
-                found.push(Live {
-                    id,
-                    due: fields.timestamp("due")?,
-                    since: fields.timestamp("since")?,
-                    lane: Lane(fields.get::<i64>("lane")?.cast_unsigned()),
-                });
-            }
-        }
-        if ended || found.len() == limit {
-            break;
-        }
-    }
-    Ok(found)
-}
-
-/// Reads aggregates, all of them as of one moment.
-pub(super) async fn load(
-    session: &Session,
-    ids: &[CollectionId],
-) -> Result<Vec<Loaded>, StoreError> {
-    // The notice of a failure, state 3, goes without data.
-    let sql = concat!(
-        "SELECT ",
-        collection_columns!(),
-        ", p.body FROM unnest($1::uuid[]) AS wanted (id) JOIN collections c ON c.id = wanted.id \
-         LEFT JOIN hot h ON h.id = c.id LEFT JOIN payloads p ON p.id = h.id AND h.state <> 3"
-    );
-    let ids: Vec<Uuid> = ids.iter().map(CollectionId::uuid).collect();
-    let rows = session.query(sql, &[&ids]).await?;
-    let read = |row| {
-        let (cold, hot) = columns::collection(row)?;
-        let body: Option<Vec<u8>> = Fields::new("payloads", row).get("body")?;
-        Ok(Loaded {
-            collection: cold.collection(hot.as_ref())?,
-            payload: body.map(Into::into),
-            live: hot.is_some(),
-        })
-    };
-    rows.iter().map(read).collect()
-}
-
-async fn attempts(session: &Session, id: CollectionId) -> Result<Vec<AttemptView>, StoreError> {
-    let sql = "SELECT stage, at, duration_ms, class, code, message FROM attempts \
-               WHERE id = $1 ORDER BY version";
-    let rows = session.query(sql, &[&id.uuid()]).await?;
-    let read = |row| {
-        let fields = Fields::new("attempts", row);
-        let what = (
-            fields.code("stage")?,
-            fields.get("at")?,
-            fields.get("duration_ms")?,
-        );
-        let error = (
-            fields.code_opt("class")?,
-            fields.get("code")?,
-            fields.get("message")?,
-        );
-        attempt_view(id, what, error)
-    };
-    rows.iter().map(read).collect()
-}
-
-async fn page(
-    session: &Session,
-    tenant: TenantId,
-    status: Option<CollectionStatus>,
-    before: Option<CollectionId>,
-    (limit, stretch): (usize, usize),
-) -> Result<CollectionPage, StoreError> {
-    // What has failed has an index of its own.
-    let failed = concat!(
-        "SELECT ",
-        collection_columns!(),
-        ", c.place = $3 AS at_end FROM (\
-         SELECT *, row_number() OVER (ORDER BY id DESC) AS place FROM collections \
-         WHERE tenant = $1 AND id < $2 AND failed_stage IS NOT NULL ORDER BY id DESC LIMIT $3) c \
-         LEFT JOIN hot h ON h.id = c.id ORDER BY c.id DESC LIMIT $4"
-    );
-    // Everything else is looked for in a bounded stretch, whose last row comes whosever it is.
-    let any = concat!(
-        "SELECT ",
-        collection_columns!(),
-        ", c.place = $3 AS at_end FROM (\
-         SELECT *, row_number() OVER (ORDER BY id DESC) AS place FROM collections \
-         WHERE id < $2 ORDER BY id DESC LIMIT $3) c \
-         LEFT JOIN hot h ON h.id = c.id WHERE c.tenant = $1 OR c.place = $3 \
-         ORDER BY c.id DESC LIMIT $4"
-    );
-    let sql = if status == Some(CollectionStatus::Failed) {
-        failed
-    } else {
-        any
-    };
-    let before = before.map_or_else(Uuid::max, |id| id.uuid());
-    let most = if status.is_none() { limit } else { stretch };
-    let (tenant_id, stretch, most) = (tenant.uuid(), count(stretch), count(most));
-    let params: [Param<'_>; 4] = [&tenant_id, &before, &stretch, &most];
-    let (mut rows, mut at_end) = (Vec::new(), None);
-    for row in session.query(sql, &params).await? {
-        let (cold, hot) = columns::collection(&row)?;
-        if Fields::new("collections", &row).get("at_end")? {
-            at_end = Some(cold.id);
-        }
-        if cold.tenant != tenant {
-            continue;
-        }
-        let view = cold.view(hot.as_ref(), Vec::new())?;
-        if status.is_none_or(|wanted| wanted == view.status) {
-            let next = Some(view.id);
-            rows.push(view);
-            if rows.len() == limit {
-                return Ok(CollectionPage { rows, next });
-            }
-        }
-    }
-    Ok(CollectionPage { rows, next: at_end })
 }
 
 pub(super) fn count(number: usize) -> i64 {

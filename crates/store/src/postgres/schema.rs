@@ -5,11 +5,13 @@ use wellspring_engine::StoreError;
 
 use super::session::{Fault, Session};
 
-pub(super) const NEWEST: u32 = 1;
+pub(super) const NEWEST: u32 = 3;
 
-const MIGRATIONS: [&str; 1] = [include_str!(
-    "../../migrations/postgres/0001_collections.sql"
-)];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../../migrations/postgres/0001_collections.sql"),
+    include_str!("../../migrations/postgres/0002_blobs.sql"),
+    include_str!("../../migrations/postgres/0003_connections.sql"),
+];
 
 /// "Wspr": one program at a time migrates a database.
 const LOCK: i64 = 0x5773_7072;

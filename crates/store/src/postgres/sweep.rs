@@ -13,7 +13,10 @@ use wellspring_engine::{Settings, StoreError, Sweep, Swept};
 use super::columns::Fields;
 use super::queries::count;
 use super::session::{Param, Session};
-use crate::row::shortest_of_a_collection;
+use crate::row::{KEEP_INTERACTIONS, KEEP_TOKENS, shortest_of_a_collection};
+
+mod delivery;
+mod fetch;
 
 /// Where the next bite begins in each table.
 #[derive(Debug, Clone)]
@@ -21,6 +24,8 @@ pub(super) struct Position {
     collections: Uuid,
     log: (i16, i64),
     keys: (Uuid, Vec<u8>),
+    fetches: Uuid,
+    deliveries: (i16, i64, Uuid),
 }
 
 impl Default for Position {
@@ -29,6 +34,8 @@ impl Default for Position {
             collections: Uuid::nil(),
             log: (-1, 0),
             keys: (Uuid::nil(), Vec::new()),
+            fetches: Uuid::nil(),
+            deliveries: (-1, 0, Uuid::nil()),
         }
     }
 }
@@ -53,6 +60,10 @@ pub(super) async fn sweep(
             collections(session, sweep, &mut position).await?,
             log(session, sweep, &mut position).await?,
             keys(session, sweep, &mut position).await?,
+            fetch::fetches(session, sweep, &mut position).await?,
+            delivery::deliveries(session, sweep, &mut position).await?,
+            ending(session, sweep, INTERACTIONS, KEEP_INTERACTIONS).await?,
+            ending(session, sweep, TOKENS, KEEP_TOKENS).await?,
         ];
         for (removed, ended) in bites {
             swept.removed += removed;
@@ -248,7 +259,26 @@ async fn keys(
     Ok((session.execute(sql, &[&tenants, &keys]).await?, ended))
 }
 
-/// Entries of the log read at once.
+/// Removes the oldest of rows that an index has in the order of their ends.
+async fn ending(
+    session: &Session,
+    sweep: &Sweep,
+    sql: &'static str,
+    kept: Duration,
+) -> Result<(u64, bool), StoreError> {
+    let before = sweep.now.before(kept).as_millis();
+    let removed = session.execute(sql, &[&before, &count(sweep.rows)]).await?;
+    Ok((
+        removed,
+        usize::try_from(removed).is_ok_and(|n| n < sweep.rows),
+    ))
+}
+
+const INTERACTIONS: &str = "DELETE FROM interactions WHERE id IN (SELECT id FROM interactions \
+                            WHERE closed_at < $1 ORDER BY closed_at LIMIT $2)";
+const TOKENS: &str = "DELETE FROM tokens WHERE hash IN (SELECT hash FROM tokens \
+                      WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
+/// Rows read at once where those of a shard may turn out to be young.
 const CHUNK: usize = 100;
 /// "Wssw".
 const LOCK: i64 = 0x5773_7377;

@@ -1,10 +1,14 @@
 //! One batch in one transaction.
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
-use wellspring_core::{Collection, Stored};
-use wellspring_engine::{Batch, Before, CommitError, Entry, KeyRow, OutcomeChange, Write};
+use wellspring_core::Shard;
+use wellspring_engine::{Batch, CommitError, Entry, KeyRow, Write};
 
-use crate::row::{AttemptRow, Hot};
+use crate::row::{LogRow, aggregate_parts};
+
+mod collection;
+mod connection;
+mod dispatch;
 
 /// Commits the batch; after `Ok` it is synced to disk.
 pub(super) fn commit(connection: &mut Connection, batch: &Batch) -> Result<(), CommitError> {
@@ -25,20 +29,21 @@ pub(super) fn commit(connection: &mut Connection, batch: &Batch) -> Result<(), C
 fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), CommitError> {
     fence(transaction, batch)?;
     keys(transaction, &batch.keys)?;
-    let mut stale = None;
     for step in &batch.writes {
-        match apply(transaction, step) {
+        let applied = match step {
+            Write::Collection(step) => collection::apply(transaction, step),
+            Write::Account(step) => connection::apply_account(transaction, step),
+            Write::Connection(step) => connection::apply(transaction, step),
+        };
+        match applied {
             Ok(true) => {}
-            Ok(false) => stale = Some(step.id),
+            Ok(false) => return Err(CommitError::Stale(step.id())),
             Err(rusqlite::Error::SqliteFailure(failure, _))
                 if failure.code == ErrorCode::ConstraintViolation =>
             {
-                stale = Some(step.id);
+                return Err(CommitError::Stale(step.id()));
             }
             Err(error) => return Err(not_committed(error)),
-        }
-        if let Some(id) = stale {
-            return Err(CommitError::Stale(id));
         }
     }
     entries(transaction, &batch.entries).map_err(not_committed)?;
@@ -50,7 +55,7 @@ fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), CommitError
             statement.execute([number]).map_err(not_committed)?;
         }
     }
-    Ok(())
+    dispatch::apply(transaction, &batch.dispatch).map_err(not_committed)
 }
 
 fn fence(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), CommitError> {
@@ -59,7 +64,13 @@ fn fence(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), CommitError
         .last()
         .map(|entry| entry.seq.cast_signed() + 1);
     let epoch = batch.epochs.first().map(|(_, epoch)| epoch.cast_signed());
-    let sql = "UPDATE shards SET last_batch = ?1, next_seq = coalesce(?2, next_seq) \
+    let cursors = batch.dispatch.cursors.iter().rev();
+    let dispatched = cursors
+        .filter(|(shard, _)| *shard == Shard(0))
+        .map(|(_, seen)| seen.cast_signed())
+        .next();
+    let sql = "UPDATE shards SET last_batch = ?1, next_seq = coalesce(?2, next_seq), \
+               dispatched = coalesce(?5, dispatched) \
                WHERE owner = ?3 AND epoch = coalesce(?4, epoch)";
     let changed = transaction
         .prepare_cached(sql)
@@ -68,7 +79,8 @@ fn fence(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), CommitError
                 batch.number.cast_signed(),
                 next_seq,
                 batch.incarnation.as_bytes(),
-                epoch
+                epoch,
+                dispatched
             ])
         })
         .map_err(not_committed)?;
@@ -84,7 +96,7 @@ pub(super) fn keys(transaction: &Transaction<'_>, keys: &[KeyRow]) -> Result<(),
     if keys.is_empty() {
         return Ok(());
     }
-    let sql = "INSERT OR IGNORE INTO idempotency_keys (tenant, key, fingerprint, id, at) VALUES (?1, ?2, ?3, ?4, ?5)";
+    let sql = "INSERT OR IGNORE INTO idempotency_keys (tenant, key, fingerprint, kind, id, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let mut statement = transaction.prepare_cached(sql).map_err(not_committed)?;
     let mut taken = Vec::new();
     for (place, key) in keys.iter().enumerate() {
@@ -95,12 +107,14 @@ pub(super) fn keys(transaction: &Transaction<'_>, keys: &[KeyRow]) -> Result<(),
             id,
             at,
         } = key;
+        let (kind, id) = aggregate_parts(*id);
         let changed = statement
             .execute(params![
                 tenant.as_bytes(),
                 key,
                 fingerprint,
-                id.as_bytes(),
+                kind,
+                id,
                 at.as_millis()
             ])
             .map_err(not_committed)?;
@@ -115,175 +129,6 @@ pub(super) fn keys(transaction: &Transaction<'_>, keys: &[KeyRow]) -> Result<(),
     }
 }
 
-/// Applies one step; returns whether the row was at the version it assumes.
-fn apply(transaction: &Transaction<'_>, step: &Write) -> rusqlite::Result<bool> {
-    let id = step.id.as_bytes();
-    let Some(next) = &step.next else {
-        return erase(transaction, step);
-    };
-    let hot = Hot::of(next);
-    let held = match (step.before, &hot) {
-        (Before::New, Some(hot)) => {
-            insert_collection(transaction, next)?;
-            insert_hot(transaction, step, hot)?;
-            true
-        }
-        (Before::Live(version), Some(hot)) => update_hot(transaction, step, hot, version)?,
-        (Before::Live(version), None) => delete_hot(transaction, step, version)?,
-        (Before::Finished(version), Some(hot)) => {
-            insert_hot(transaction, step, hot)?;
-            is_finished_at(transaction, step, version)?
-        }
-        (Before::New | Before::Finished(_), None) => false,
-    };
-    if !held {
-        return Ok(false);
-    }
-    outcome(transaction, step, next)?;
-    if let Some(payload) = &step.payload {
-        let sql = "INSERT OR REPLACE INTO payloads (id, body) VALUES (?1, ?2)";
-        transaction
-            .prepare_cached(sql)?
-            .execute(params![id, &payload[..]])?;
-    }
-    if let Some(attempt) = &step.attempt {
-        let row = AttemptRow::of(attempt);
-        let sql = "INSERT INTO attempts (id, version, stage, at, duration_ms, class, code, message) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-        transaction.prepare_cached(sql)?.execute(params![
-            id,
-            next.version,
-            row.stage,
-            row.at,
-            row.duration_ms,
-            row.class,
-            row.code,
-            row.message
-        ])?;
-    }
-    Ok(true)
-}
-
-fn insert_collection(transaction: &Transaction<'_>, next: &Collection) -> rusqlite::Result<usize> {
-    let sql = "INSERT INTO collections (id, tenant, source, callback_url, created_at, version, message) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-    transaction.prepare_cached(sql)?.execute(params![
-        next.id.as_bytes(),
-        next.tenant.as_bytes(),
-        next.source.as_str(),
-        &*next.callback_url,
-        next.created_at.as_millis(),
-        next.version,
-        next.message
-    ])
-}
-
-fn insert_hot(transaction: &Transaction<'_>, step: &Write, hot: &Hot) -> rusqlite::Result<usize> {
-    let sql = "INSERT INTO hot (id, state, version, due, lane, since, retries, waits, message) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-    transaction.prepare_cached(sql)?.execute(params![
-        step.id.as_bytes(),
-        hot.state,
-        hot.version,
-        hot.due.as_millis(),
-        hot.lane.0.cast_signed(),
-        hot.since.as_millis(),
-        hot.retries,
-        hot.waits,
-        hot.message
-    ])
-}
-
-fn update_hot(
-    transaction: &Transaction<'_>,
-    step: &Write,
-    hot: &Hot,
-    version: u32,
-) -> rusqlite::Result<bool> {
-    let sql = "UPDATE hot SET state = ?3, version = ?4, due = ?5, lane = ?6, since = ?7, retries = ?8, waits = ?9, \
-               message = ?10 WHERE id = ?1 AND version = ?2";
-    let changed = transaction.prepare_cached(sql)?.execute(params![
-        step.id.as_bytes(),
-        version,
-        hot.state,
-        hot.version,
-        hot.due.as_millis(),
-        hot.lane.0.cast_signed(),
-        hot.since.as_millis(),
-        hot.retries,
-        hot.waits,
-        hot.message
-    ])?;
-    Ok(changed == 1)
-}
-
-fn delete_hot(transaction: &Transaction<'_>, step: &Write, version: u32) -> rusqlite::Result<bool> {
-    let sql = "DELETE FROM hot WHERE id = ?1 AND version = ?2";
-    Ok(transaction
-        .prepare_cached(sql)?
-        .execute(params![step.id.as_bytes(), version])?
-        == 1)
-}
-
-fn is_finished_at(
-    transaction: &Transaction<'_>,
-    step: &Write,
-    version: u32,
-) -> rusqlite::Result<bool> {
-    let sql = "SELECT count(*) FROM collections WHERE id = ?1 AND version = ?2";
-    let count: i64 = transaction
-        .prepare_cached(sql)?
-        .query_row(params![step.id.as_bytes(), version], |row| row.get(0))?;
-    Ok(count == 1)
-}
-
-fn erase(transaction: &Transaction<'_>, step: &Write) -> rusqlite::Result<bool> {
-    let held = match step.before {
-        Before::Live(version) => delete_hot(transaction, step, version)?,
-        Before::Finished(version) => is_finished_at(transaction, step, version)?,
-        Before::New => false,
-    };
-    for sql in [
-        "DELETE FROM collections WHERE id = ?1",
-        "DELETE FROM payloads WHERE id = ?1",
-        "DELETE FROM attempts WHERE id = ?1",
-    ] {
-        transaction
-            .prepare_cached(sql)?
-            .execute([step.id.as_bytes()])?;
-    }
-    Ok(held)
-}
-
-fn outcome(transaction: &Transaction<'_>, step: &Write, next: &Collection) -> rusqlite::Result<()> {
-    let (collected_at, finished_at, failure) = match step.outcome() {
-        OutcomeChange::Keep => return Ok(()),
-        OutcomeChange::Clear => (None, None, None),
-        OutcomeChange::Delivered { collected_at, at } => (Some(collected_at), Some(at), None),
-        OutcomeChange::Failed {
-            stage,
-            collected_at,
-            at,
-            error,
-        } => (collected_at, Some(at), Some((stage, error))),
-    };
-    let sql = "UPDATE collections SET version = ?2, message = ?3, collected_at = coalesce(collected_at, ?4), \
-               finished_at = ?5, failed_stage = ?6, error_class = ?7, error_code = ?8, error_message = ?9 \
-               WHERE id = ?1";
-    transaction.prepare_cached(sql)?.execute(params![
-        step.id.as_bytes(),
-        next.version,
-        next.message,
-        collected_at.map(wellspring_core::Timestamp::as_millis),
-        finished_at.map(wellspring_core::Timestamp::as_millis),
-        failure.map(|(stage, _)| stage.code()),
-        failure.map(|(_, error)| error.class.code()),
-        failure.map(|(_, error)| &error.code),
-        failure.map(|(_, error)| &error.message)
-    ])?;
-    Ok(())
-}
-
 fn entries(transaction: &Transaction<'_>, entries: &[Entry]) -> rusqlite::Result<()> {
     if entries.is_empty() {
         return Ok(());
@@ -292,21 +137,18 @@ fn entries(transaction: &Transaction<'_>, entries: &[Entry]) -> rusqlite::Result
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
     let mut statement = transaction.prepare_cached(sql)?;
     for entry in entries {
-        let change = &entry.change;
-        let (subject, property) = change.subject.to_parts();
-        let body = crate::facts::stored(&change.body)
-            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        let row = LogRow::of(entry).map_err(no_text)?;
         statement.execute(params![
-            entry.seq.cast_signed(),
-            entry.at.as_millis(),
-            entry.tenant.as_bytes(),
-            change.verb.code(),
-            subject,
-            property,
-            change.event.map_or(0, Stored::code),
-            change.actor.to_bytes(),
-            change.cause.code(),
-            body
+            row.seq.cast_signed(),
+            row.at,
+            row.tenant.as_bytes(),
+            row.verb,
+            row.subject,
+            row.property,
+            row.event,
+            row.actor,
+            row.cause,
+            row.body
         ])?;
     }
     Ok(())
@@ -315,4 +157,9 @@ fn entries(transaction: &Transaction<'_>, entries: &[Entry]) -> rusqlite::Result
 #[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 fn not_committed(error: rusqlite::Error) -> CommitError {
     CommitError::NotCommitted(error.to_string())
+}
+
+/// Says that something has no text form.
+fn no_text(error: serde_json::Error) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(Box::new(error))
 }

@@ -2,11 +2,14 @@
 
 use futures_util::future::BoxFuture;
 use rusqlite::OptionalExtension;
-use wellspring_core::{ApiKeyId, TenantId, Timestamp};
-use wellspring_engine::{Directory, KeyRecord, StoreError, Tenant};
+use wellspring_core::{ApiKeyId, SubscriptionId, TenantId, Timestamp};
+use wellspring_engine::{Directory, KeyRecord, StoreError, Subscription, Tenant, TokenRecord};
 
 use super::threads::transact;
 use super::{SqliteStore, unavailable};
+
+mod subscription;
+mod token;
 
 impl Directory for SqliteStore {
     fn tenants(&self) -> BoxFuture<'_, Result<Vec<Tenant>, StoreError>> {
@@ -92,6 +95,57 @@ impl Directory for SqliteStore {
         }))
     }
 
+    fn subscriptions(&self) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>> {
+        Box::pin(self.read(subscription::all))
+    }
+
+    fn put_subscription(
+        &self,
+        subscription: Subscription,
+        expected: Option<u32>,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.write(move |connection| {
+            transact(connection, |transaction| {
+                subscription::put(transaction, &subscription, expected)
+            })
+        }))
+    }
+
+    fn delete_subscription(
+        &self,
+        tenant: TenantId,
+        id: SubscriptionId,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.write(move |connection| {
+            transact(connection, |transaction| {
+                subscription::delete(transaction, tenant, id)
+            })
+        }))
+    }
+
+    fn put_token(&self, token: TokenRecord) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.write(move |connection| {
+            transact(connection, |transaction| token::put(transaction, &token))
+        }))
+    }
+
+    fn token(&self, hash: [u8; 32]) -> BoxFuture<'_, Result<Option<TokenRecord>, StoreError>> {
+        Box::pin(self.read(move |connection| token::load(connection, hash)))
+    }
+
+    fn exchange_token(
+        &self,
+        hash: [u8; 32],
+        now: Timestamp,
+        bearer: TokenRecord,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.write(move |connection| {
+            transact(connection, |transaction| {
+                token::exchange(transaction, hash, now, &bearer)
+            })
+        }))
+    }
+
     fn meta(&self, name: &'static str) -> BoxFuture<'_, Result<Option<String>, StoreError>> {
         Box::pin(self.read(move |connection| {
             connection
@@ -118,6 +172,21 @@ impl Directory for SqliteStore {
                     row.get(0)
                 })
             })
+        }))
+    }
+
+    fn replace_meta(
+        &self,
+        name: &'static str,
+        old: String,
+        new: String,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.write(move |connection| {
+            let sql = "UPDATE meta SET value = ?3 WHERE name = ?1 AND value = ?2";
+            let rows = connection
+                .execute(sql, (name, old, new))
+                .map_err(|error| unavailable(&error))?;
+            Ok(rows == 1)
         }))
     }
 }

@@ -1,19 +1,31 @@
 //! Reads: for the driver, and for the API.
 
 use futures_util::future::BoxFuture;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Params, Row};
+use wellspring_core::connection::FetchRecord;
 use wellspring_core::{
-    Actor, Cause, CollectionId, CollectionStatus, Event, Shard, Stored, Subject, TenantId,
-    Timestamp, Verb,
+    Account, AccountId, CollectionId, CollectionStatus, ConnectionId, Document, DocumentId,
+    FetchId, InteractionId, Lane, Shard, SubscriptionId, TenantId, Timestamp,
 };
 use wellspring_engine::{
-    AttemptView, ChangeView, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError,
-    InboxRow, KeyRow, Loaded, Queries, StoreError,
+    Aggregate, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError, DeliveryFilter,
+    DeliveryRow, DeliveryView, FetchView, InboxRow, InteractionView, KeyRow, Live, Loaded,
+    LogEntry, Queries, StoreError,
 };
 
-use super::columns::{self, COLLECTION};
 use super::{SqliteStore, unavailable};
-use crate::row::{NOTIFYING, attempt_view};
+use crate::row::{aggregate, aggregate_parts, live_account, live_connection};
+
+mod collection;
+mod connection;
+mod delivery;
+mod document;
+mod log;
+
+pub(super) use connection::{children, run_inputs};
+pub(super) use delivery::{dispatch_state, subscription_state};
+pub(super) use document::garbage;
+pub(super) use log::slice;
 
 impl Queries for SqliteStore {
     fn collection(
@@ -21,19 +33,7 @@ impl Queries for SqliteStore {
         tenant: TenantId,
         id: CollectionId,
     ) -> BoxFuture<'_, Result<Option<CollectionView>, StoreError>> {
-        Box::pin(self.read(move |connection| {
-            let sql = format!(
-                "SELECT {COLLECTION} FROM collections c LEFT JOIN hot h ON h.id = c.id WHERE c.id = ?1 AND c.tenant = ?2"
-            );
-            let mut statement = connection.prepare_cached(&sql).map_err(|error| unavailable(&error))?;
-            let row = statement
-                .query_row((id.as_bytes(), tenant.as_bytes()), columns::collection)
-                .optional()
-                .map_err(|error| unavailable(&error))?;
-            let Some(row) = row else { return Ok(None) };
-            let (cold, hot) = row?;
-            cold.view(hot.as_ref(), attempts(connection, id)?).map(Some)
-        }))
+        Box::pin(self.read(move |connection| collection::view(connection, tenant, id)))
     }
 
     fn collections(
@@ -43,12 +43,16 @@ impl Queries for SqliteStore {
         before: Option<CollectionId>,
         limit: usize,
     ) -> BoxFuture<'_, Result<CollectionPage, StoreError>> {
-        Box::pin(self.read(move |connection| page(connection, tenant, status, before, limit)))
+        Box::pin(
+            self.read(move |connection| {
+                collection::page(connection, tenant, status, before, limit)
+            }),
+        )
     }
 
     fn head(&self) -> BoxFuture<'_, Result<Cursor, StoreError>> {
         Box::pin(self.read(|connection| {
-            let (life, next_seq) = log_state(connection)?;
+            let (life, next_seq) = log::log_state(connection)?;
             Ok(Cursor {
                 life,
                 seen: [(Shard(0), next_seq - 1)].into_iter().collect(),
@@ -64,10 +68,168 @@ impl Queries for SqliteStore {
     ) -> BoxFuture<'_, Result<ChangesPage, CursorError>> {
         Box::pin(async move {
             let page = self
-                .read(move |connection| Ok(changes(connection, tenant, &cursor, limit)))
+                .read(move |connection| Ok(log::changes(connection, tenant, &cursor, limit)))
                 .await;
             page.unwrap_or_else(|error| Err(CursorError::Store(error)))
         })
+    }
+
+    fn account(
+        &self,
+        tenant: TenantId,
+        id: AccountId,
+    ) -> BoxFuture<'_, Result<Option<Account>, StoreError>> {
+        Box::pin(self.read(move |connection| {
+            let account = connection::load_account(connection, id)?;
+            Ok(account.filter(|account| account.tenant == tenant))
+        }))
+    }
+
+    fn accounts(
+        &self,
+        tenant: TenantId,
+        external_id: Option<String>,
+        before: Option<AccountId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Account>, StoreError>> {
+        Box::pin(self.read(move |connection| {
+            connection::accounts(connection, tenant, external_id.as_deref(), before, limit)
+        }))
+    }
+
+    fn connection(
+        &self,
+        tenant: TenantId,
+        id: ConnectionId,
+    ) -> BoxFuture<'_, Result<Option<wellspring_core::Connection>, StoreError>> {
+        Box::pin(self.read(move |connection| {
+            let found = connection::load(connection, id)?;
+            Ok(found.filter(|found| found.tenant == tenant))
+        }))
+    }
+
+    fn connections(
+        &self,
+        tenant: TenantId,
+        account: AccountId,
+        before: Option<ConnectionId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<wellspring_core::Connection>, StoreError>> {
+        Box::pin(self.read(move |connection| {
+            connection::connections(connection, tenant, account, before, limit)
+        }))
+    }
+
+    fn interactions(
+        &self,
+        connection: ConnectionId,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<InteractionView>, StoreError>> {
+        let of = connection;
+        Box::pin(self.read(move |connection| connection::interactions(connection, of, limit)))
+    }
+
+    fn interaction(
+        &self,
+        connection: ConnectionId,
+        id: InteractionId,
+    ) -> BoxFuture<'_, Result<Option<InteractionView>, StoreError>> {
+        let of = connection;
+        Box::pin(self.read(move |connection| connection::load_interaction(connection, of, id)))
+    }
+
+    fn fetches(
+        &self,
+        connection: ConnectionId,
+        before: Option<FetchId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<FetchRecord>, StoreError>> {
+        let of = connection;
+        Box::pin(self.read(move |connection| connection::fetches(connection, of, before, limit)))
+    }
+
+    fn fetch(
+        &self,
+        connection: ConnectionId,
+        id: FetchId,
+    ) -> BoxFuture<'_, Result<Option<FetchView>, StoreError>> {
+        let of = connection;
+        Box::pin(self.read(move |connection| connection::load_fetch(connection, of, id)))
+    }
+
+    fn documents(
+        &self,
+        tenant: TenantId,
+        of: (Option<AccountId>, Option<ConnectionId>),
+        before: Option<DocumentId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Document>, StoreError>> {
+        Box::pin(
+            self.read(move |connection| document::documents(connection, tenant, of, before, limit)),
+        )
+    }
+
+    fn document(
+        &self,
+        tenant: TenantId,
+        id: DocumentId,
+    ) -> BoxFuture<'_, Result<Option<Document>, StoreError>> {
+        Box::pin(self.read(move |connection| document::load(connection, tenant, id)))
+    }
+
+    fn known_document(
+        &self,
+        connection: ConnectionId,
+        source_id: Option<String>,
+        hash: Option<[u8; 32]>,
+    ) -> BoxFuture<'_, Result<Option<DocumentId>, StoreError>> {
+        let of = connection;
+        Box::pin(
+            self.read(move |connection| {
+                document::known(connection, of, source_id.as_deref(), hash)
+            }),
+        )
+    }
+
+    fn existing_documents(
+        &self,
+        ids: Vec<DocumentId>,
+    ) -> BoxFuture<'_, Result<Vec<DocumentId>, StoreError>> {
+        Box::pin(self.read(move |connection| document::existing(connection, ids)))
+    }
+
+    fn deliveries(
+        &self,
+        tenant: TenantId,
+        filter: DeliveryFilter,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<DeliveryRow>, StoreError>> {
+        Box::pin(
+            self.read(move |connection| delivery::deliveries(connection, tenant, &filter, limit)),
+        )
+    }
+
+    fn delivery(
+        &self,
+        tenant: TenantId,
+        subscription: SubscriptionId,
+        (shard, seq): (Shard, u64),
+    ) -> BoxFuture<'_, Result<Option<DeliveryView>, StoreError>> {
+        Box::pin(self.read(move |connection| match shard {
+            Shard(0) => delivery::load(connection, tenant, subscription, seq),
+            Shard(_) => Ok(None),
+        }))
+    }
+
+    fn entry(
+        &self,
+        tenant: TenantId,
+        (shard, seq): (Shard, u64),
+    ) -> BoxFuture<'_, Result<Option<LogEntry>, StoreError>> {
+        Box::pin(self.read(move |connection| match shard {
+            Shard(0) => log::entry(connection, tenant, seq),
+            Shard(_) => Ok(None),
+        }))
     }
 
     fn key(
@@ -76,68 +238,76 @@ impl Queries for SqliteStore {
         key: [u8; 32],
     ) -> BoxFuture<'_, Result<Option<KeyRow>, StoreError>> {
         Box::pin(self.read(move |connection| {
-            let sql =
-                "SELECT fingerprint, id, at FROM idempotency_keys WHERE tenant = ?1 AND key = ?2";
-            let mut statement = connection
-                .prepare_cached(sql)
-                .map_err(|error| unavailable(&error))?;
-            let row = statement.query_row((tenant.as_bytes(), key), |row| {
-                Ok(KeyRow {
+            let sql = "SELECT fingerprint, kind, id, at FROM idempotency_keys WHERE tenant = ?1 AND key = ?2";
+            decoded_one(connection, sql, (tenant.as_bytes(), key), |row| {
+                let (kind, id) = (row.get(1)?, row.get(2)?);
+                let (fingerprint, at) = (row.get(0)?, row.get(3)?);
+                let id = aggregate(kind, id).ok_or_else(|| StoreError::Inconsistent {
+                    table: "idempotency_keys",
+                    column: "kind",
+                    row: kind.to_string(),
+                });
+                Ok(id.map(|id| KeyRow {
                     tenant,
                     key,
-                    fingerprint: row.get(0)?,
-                    id: CollectionId::from_bytes(row.get(1)?),
-                    at: Timestamp::from_millis(row.get(2)?),
-                })
-            });
-            row.optional().map_err(|error| unavailable(&error))
+                    fingerprint,
+                    id,
+                    at: Timestamp::from_millis(at),
+                }))
+            })
         }))
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.read(|connection| log_state(connection).map(drop)))
+        Box::pin(self.read(|connection| log::log_state(connection).map(drop)))
     }
 }
 
-pub(super) fn load(
+pub(super) fn scan(
     connection: &Connection,
-    ids: &[CollectionId],
-) -> Result<Vec<Loaded>, StoreError> {
-    let sql = format!(
-        "SELECT {COLLECTION} FROM collections c LEFT JOIN hot h ON h.id = c.id WHERE c.id = ?1"
-    );
+    after: Option<Aggregate>,
+    limit: usize,
+) -> Result<Vec<Live>, StoreError> {
+    let (kind, id) = after.map_or((0, [0; 16]), aggregate_parts);
+    let mut live = Vec::new();
+    for (number, sql) in (1..).zip(SCANS) {
+        if number < kind || live.len() == limit {
+            continue;
+        }
+        let from = if number == kind { id } else { [0; 16] };
+        let page = (from, limit - live.len());
+        live.extend(rows(connection, sql, page, |row| {
+            let (id, due) = (row.get(0)?, row.get(1)?);
+            Ok(match number {
+                1 => Live {
+                    id: Aggregate::Collection(CollectionId::from_bytes(id)),
+                    due: Timestamp::from_millis(due),
+                    since: Timestamp::from_millis(row.get(2)?),
+                    lane: Lane(row.get::<_, i64>(3)?.cast_unsigned()),
+                },
+                2 => live_account(AccountId::from_bytes(id), due),
+                _ => live_connection(ConnectionId::from_bytes(id), due, row.get(2)?),
+            })
+        })?);
+    }
+    Ok(live)
+}
+
+pub(super) fn load(connection: &Connection, ids: &[Aggregate]) -> Result<Vec<Loaded>, StoreError> {
     // One snapshot for all: a row and its payload belong together.
     let transaction = connection
         .unchecked_transaction()
         .map_err(|error| unavailable(&error))?;
-    let mut statement = transaction
-        .prepare_cached(&sql)
-        .map_err(|error| unavailable(&error))?;
-    let mut payload = transaction
-        .prepare_cached("SELECT body FROM payloads WHERE id = ?1")
-        .map_err(|error| unavailable(&error))?;
     let mut loaded = Vec::with_capacity(ids.len());
     for id in ids {
-        let row = statement
-            .query_row([id.as_bytes()], columns::collection)
-            .optional()
-            .map_err(|error| unavailable(&error))?;
-        let Some(row) = row else { continue };
-        let (cold, hot) = row?;
-        let wanted = hot.is_some_and(|hot| hot.state != NOTIFYING);
-        let body: Option<Vec<u8>> = if wanted {
-            let body = payload
-                .query_row([id.as_bytes()], |row| row.get(0))
-                .optional();
-            body.map_err(|error| unavailable(&error))?
-        } else {
-            None
-        };
-        let live = hot.is_some();
-        loaded.push(Loaded {
-            collection: cold.collection(hot.as_ref())?,
-            payload: body.map(Into::into),
-            live,
+        loaded.extend(match id {
+            Aggregate::Collection(id) => collection::load(&transaction, *id)?
+                .map(|found| Loaded::Collection(Box::new(found))),
+            Aggregate::Account(id) => {
+                connection::load_account(&transaction, *id)?.map(Loaded::Account)
+            }
+            Aggregate::Connection(id) => connection::load(&transaction, *id)?
+                .map(|found| Loaded::Connection(Box::new(found))),
         });
     }
     Ok(loaded)
@@ -166,179 +336,57 @@ pub(super) fn inbox(
         .collect()
 }
 
-fn attempts(connection: &Connection, id: CollectionId) -> Result<Vec<AttemptView>, StoreError> {
-    let sql = "SELECT stage, at, duration_ms, class, code, message FROM attempts WHERE id = ?1 ORDER BY version";
-    let mut statement = connection
-        .prepare_cached(sql)
-        .map_err(|error| unavailable(&error))?;
-    let rows = statement.query_map([id.as_bytes()], |row| {
-        Ok((
-            (row.get(0)?, row.get(1)?, row.get(2)?),
-            (row.get(3)?, row.get(4)?, row.get(5)?),
-        ))
-    });
-    let rows: Vec<_> = rows
-        .and_then(Iterator::collect)
-        .map_err(|error| unavailable(&error))?;
-    rows.into_iter()
-        .map(|(what, error)| attempt_view(id, what, error))
-        .collect()
-}
-
-fn page(
+/// Reads all rows of a query.
+fn rows<T>(
     connection: &Connection,
-    tenant: TenantId,
-    status: Option<CollectionStatus>,
-    before: Option<CollectionId>,
-    limit: usize,
-) -> Result<CollectionPage, StoreError> {
-    let before = before.map_or([255; 16], |id| *id.as_bytes());
-    // What has failed has an index of its own; everything else is looked for in a bounded stretch.
-    let stretch = if status == Some(CollectionStatus::Failed) {
-        "SELECT * FROM collections WHERE tenant = ?1 AND id < ?2 AND failed_stage IS NOT NULL ORDER BY id DESC LIMIT ?3"
-    } else {
-        "SELECT * FROM collections WHERE id < ?2 AND ?1 = ?1 ORDER BY id DESC LIMIT ?3"
-    };
-    let sql = format!(
-        "SELECT {COLLECTION} FROM ({stretch}) c LEFT JOIN hot h ON h.id = c.id ORDER BY c.id DESC"
-    );
-    let mut statement = connection
-        .prepare_cached(&sql)
-        .map_err(|error| unavailable(&error))?;
-    let mut found = statement
-        .query(params![tenant.as_bytes(), before, STRETCH])
-        .map_err(|error| unavailable(&error))?;
-    let (mut rows, mut looked_at, mut last) = (Vec::new(), 0, None);
-    while let Some(row) = found.next().map_err(|error| unavailable(&error))? {
-        let (cold, hot) = columns::collection(row).map_err(|error| unavailable(&error))??;
-        looked_at += 1;
-        last = Some(cold.id);
-        if cold.tenant != tenant {
-            continue;
-        }
-        let view = cold.view(hot.as_ref(), Vec::new())?;
-        if status.is_none_or(|wanted| wanted == view.status) {
-            rows.push(view);
-            if rows.len() == limit {
-                return Ok(CollectionPage { rows, next: last });
-            }
-        }
-    }
-    Ok(CollectionPage {
-        rows,
-        next: last.filter(|_| looked_at == STRETCH),
-    })
-}
-
-/// Returns the log's life and the place of its next entry.
-fn log_state(connection: &Connection) -> Result<(u64, u64), StoreError> {
-    let sql = "SELECT (SELECT value FROM meta WHERE name = 'log_life'), next_seq FROM shards";
+    sql: &str,
+    of: impl Params,
+    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>, StoreError> {
     let mut statement = connection
         .prepare_cached(sql)
         .map_err(|error| unavailable(&error))?;
-    let (life, next_seq): (Option<String>, i64) = statement
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
-        .map_err(|error| unavailable(&error))?;
-    let life = life.and_then(|life| life.parse().ok()).unwrap_or(0);
-    Ok((life, next_seq.cast_unsigned()))
+    let rows = statement.query_map(of, read);
+    rows.and_then(Iterator::collect)
+        .map_err(|error| unavailable(&error))
 }
 
-fn changes(
+/// Reads the first row of a query.
+fn one<T>(
     connection: &Connection,
-    tenant: TenantId,
-    cursor: &Cursor,
-    limit: usize,
-) -> Result<ChangesPage, CursorError> {
-    // One snapshot: what a sweep removes between two reads would be missed without a word.
-    let connection = connection
-        .unchecked_transaction()
-        .map_err(|error| unavailable(&error))?;
-    let (life, next_seq) = log_state(&connection)?;
-    let seen = cursor.seen(Shard(0));
-    if cursor.life != life || seen >= next_seq {
-        return Err(CursorError::Unknown);
-    }
-    let floor: Option<i64> = connection
-        .prepare_cached("SELECT seq FROM log_floors WHERE tenant = ?1")
-        .and_then(|mut statement| {
-            statement
-                .query_row([tenant.as_bytes()], |row| row.get(0))
-                .optional()
-        })
-        .map_err(|error| unavailable(&error))?;
-    let has_begun = cursor.seen.contains_key(&Shard(0));
-    if has_begun && floor.is_some_and(|floor| floor.cast_unsigned() > seen) {
-        return Err(CursorError::Expired);
-    }
-    let sql = "SELECT seq, at, tenant, verb, subject, property, event, actor, cause, body FROM log \
-               WHERE seq > ?1 ORDER BY seq LIMIT ?2";
-    let mut statement = connection
+    sql: &str,
+    of: impl Params,
+    read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Option<T>, StoreError> {
+    let row = connection
         .prepare_cached(sql)
-        .map_err(|error| unavailable(&error))?;
-    let mut rows = statement
-        .query(params![seen.cast_signed(), limit])
-        .map_err(|error| unavailable(&error))?;
-    let (mut entries, mut last, mut looked_at) = (Vec::new(), seen, 0);
-    while let Some(row) = rows.next().map_err(|error| unavailable(&error))? {
-        let seq: i64 = row.get(0).map_err(|error| unavailable(&error))?;
-        last = seq.cast_unsigned();
-        looked_at += 1;
-        let owner: [u8; 16] = row.get(2).map_err(|error| unavailable(&error))?;
-        if owner == *tenant.as_bytes() {
-            entries.push(entry(row, last)?);
-        }
-    }
-    // Entries that retention removed leave a gap at the end as well.
-    let has_more = looked_at == limit;
-    let reached = if has_more { last } else { next_seq - 1 };
-    let next = Cursor {
-        life,
-        seen: [(Shard(0), reached)].into_iter().collect(),
-    };
-    Ok(ChangesPage {
-        entries,
-        next,
-        has_more: has_more && reached + 1 < next_seq,
-    })
+        .and_then(|mut statement| statement.query_row(of, read).optional());
+    row.map_err(|error| unavailable(&error))
 }
 
-fn entry(row: &rusqlite::Row<'_>, seq: u64) -> Result<ChangeView, StoreError> {
-    let inconsistent = |column| StoreError::Inconsistent {
-        table: "log",
-        column,
-        row: seq.to_string(),
-    };
-    let read = || -> rusqlite::Result<_> {
-        Ok((
-            row.get::<_, i64>(1)?,
-            row.get::<_, u8>(3)?,
-            row.get::<_, Vec<u8>>(4)?,
-            row.get::<_, u8>(5)?,
-            row.get::<_, u8>(6)?,
-            row.get::<_, Vec<u8>>(7)?,
-            row.get::<_, u8>(8)?,
-            row.get::<_, String>(9)?,
-        ))
-    };
-    let (at, verb, subject, property, event, actor, cause, body) =
-        read().map_err(|error| unavailable(&error))?;
-    Ok(ChangeView {
-        shard: Shard(0),
-        seq,
-        at: Timestamp::from_millis(at),
-        verb: Verb::from_code(verb).ok_or_else(|| inconsistent("verb"))?,
-        path: Subject::path_of(&subject, property).ok_or_else(|| inconsistent("subject"))?,
-        event: Event::from_code(event).map(|event| event.as_str().to_owned()),
-        actor: Actor::from_bytes(&actor)
-            .ok_or_else(|| inconsistent("actor"))?
-            .to_string(),
-        cause: Cause::from_code(cause)
-            .ok_or_else(|| inconsistent("cause"))?
-            .as_str()
-            .to_owned(),
-        body: crate::facts::shown(&body).ok_or_else(|| inconsistent("body"))?,
-    })
+/// Reads all rows of a query, each of which may not decode.
+fn decoded<T>(
+    connection: &Connection,
+    sql: &str,
+    of: impl Params,
+    read: impl FnMut(&Row<'_>) -> rusqlite::Result<Result<T, StoreError>>,
+) -> Result<Vec<T>, StoreError> {
+    rows(connection, sql, of, read)?.into_iter().collect()
 }
 
-/// Rows looked at by one page of a list.
-const STRETCH: usize = 5_000;
+/// Reads the first row of a query, which may not decode.
+fn decoded_one<T>(
+    connection: &Connection,
+    sql: &str,
+    of: impl Params,
+    read: impl FnOnce(&Row<'_>) -> rusqlite::Result<Result<T, StoreError>>,
+) -> Result<Option<T>, StoreError> {
+    one(connection, sql, of, read)?.transpose()
+}
+
+/// What is live of each kind, in the order of the kinds.
+const SCANS: [&str; 3] = [
+    "SELECT id, due, since, lane FROM hot WHERE id > ?1 ORDER BY id LIMIT ?2",
+    "SELECT id, erasing_at FROM accounts WHERE id > ?1 AND erasing_at IS NOT NULL ORDER BY id LIMIT ?2",
+    "SELECT id, due, lane FROM connections WHERE id > ?1 AND due IS NOT NULL ORDER BY id LIMIT ?2",
+];

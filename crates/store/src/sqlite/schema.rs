@@ -61,7 +61,7 @@ pub(super) fn connect(path: &Path, options: &SqliteOptions) -> Result<Connection
             let pages = bytes / page.max(1);
             connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
         }
-        connection.set_prepared_statement_cache_capacity(64);
+        connection.set_prepared_statement_cache_capacity(128);
         Ok(())
     };
     set().map_err(|error| {
@@ -85,7 +85,7 @@ pub(super) fn connect_reader(
     connection
         .busy_timeout(options.busy_timeout)
         .map_err(|error| unavailable(&error))?;
-    connection.set_prepared_statement_cache_capacity(32);
+    connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
 

@@ -9,7 +9,10 @@ use wellspring_core::{TenantId, Timestamp};
 use wellspring_engine::{Settings, StoreError, Sweep, Swept};
 
 use super::threads::transact;
-use crate::row::shortest_of_a_collection;
+use crate::row::{made_at, shortest_of_a_collection};
+
+mod connections;
+mod deliveries;
 
 /// Where the next bite begins in each table.
 #[derive(Debug, Default, Clone)]
@@ -17,8 +20,10 @@ pub(super) struct Position {
     collections: [u8; 16],
     log: i64,
     keys: ([u8; 16], [u8; 32]),
+    fetches: [u8; 16],
+    deliveries: ([u8; 16], i64),
     /// Which tables the present round has gone through.
-    ended: [bool; 3],
+    ended: [bool; 7],
 }
 
 pub(super) fn sweep(
@@ -33,7 +38,15 @@ pub(super) fn sweep(
     let (swept, next) = transact(connection, |transaction| {
         let mut next = from;
         let mut removed = 0;
-        let bites = [collections, log, keys];
+        let bites = [
+            collections,
+            log,
+            keys,
+            connections::fetches,
+            connections::interactions,
+            deliveries::deliveries,
+            connections::tokens,
+        ];
         for (place, bite) in bites.into_iter().enumerate() {
             // A table that has been gone through waits for the others.
             if !next.ended[place] {
@@ -73,6 +86,11 @@ fn older(sweep: &Sweep, at: i64, kept: Duration) -> bool {
     Timestamp::from_millis(at) < sweep.now.before(kept)
 }
 
+/// Returns whether the thing of this id was made too short a time ago for anything of it to go.
+fn is_young(sweep: &Sweep, id: &[u8; 16], kept: Duration) -> bool {
+    made_at(id).is_some_and(|at| !older(sweep, at.as_millis(), kept))
+}
+
 fn collections(
     transaction: &Transaction<'_>,
     sweep: &Sweep,
@@ -99,7 +117,7 @@ fn collections(
     for (id, tenant, finished_at, failed, live) in &rows {
         let settings = settings(sweep, *tenant);
         // Ids sort by time: what follows is younger than anything that could be due.
-        young = created(id).is_some_and(|at| !older(sweep, at, shortest));
+        young = is_young(sweep, id, shortest);
         let Some(at) = finished_at.filter(|_| !live) else {
             continue;
         };
@@ -128,16 +146,6 @@ fn collections(
         rows.last().map_or([0; 16], |row| row.0)
     };
     Ok((removed, ended))
-}
-
-/// Returns the milliseconds in a UUIDv7.
-fn created(id: &[u8; 16]) -> Option<i64> {
-    let (millis, _) = id.split_first_chunk::<6>()?;
-    Some(
-        millis
-            .iter()
-            .fold(0, |millis, byte| (millis << 8) | i64::from(*byte)),
-    )
 }
 
 fn log(

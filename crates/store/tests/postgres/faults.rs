@@ -43,7 +43,10 @@ async fn a_commit_whose_connection_is_killed_before_the_end_is_not_made() {
     store.commit(batch).await.unwrap();
     database.kill_all().await;
     eventually("connects again", async || {
-        store.load(vec![accepted.id, id]).await.is_ok()
+        store
+            .load(vec![accepted.id.into(), id.into()])
+            .await
+            .is_ok()
     })
     .await;
     let more = node.accept(START, TENANT);

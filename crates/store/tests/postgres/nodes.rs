@@ -49,7 +49,7 @@ async fn two_nodes_share_the_shards() {
     let rows = two.scan(half, None, 10).await.unwrap();
     assert_eq!(
         rows.iter().map(|row| row.id).collect::<Vec<_>>(),
-        [accepted.id]
+        [accepted.id.into()]
     );
     let others = (32..64).map(Shard).collect();
     assert!(one.scan(others, None, 10).await.unwrap().is_empty());
@@ -179,7 +179,7 @@ async fn a_notification_wakes_the_owner() {
             tenant: TENANT,
             key: [n; 32],
             fingerprint: [6; 32],
-            id,
+            id: id.into(),
             at: START,
         };
         other

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use wellspring_core::{CollectionId, CollectionStatus, Error, ErrorClass, Input, Shard, TenantId};
-use wellspring_engine::{Before, Cursor, Directory, Queries, Store, StoreError};
+use wellspring_engine::{Aggregate, Before, Cursor, Directory, Queries, Store, StoreError};
 use wellspring_store::conformance::{Node, START, TENANT};
 use wellspring_store::{PostgresOptions, PostgresStore};
 
@@ -42,15 +42,15 @@ async fn a_scan_goes_on_over_stretches_that_others_own() {
 
     for limit in [2, 3, 100] {
         let rows = store.scan(others.clone(), None, limit).await.unwrap();
-        let ids: Vec<CollectionId> = rows.iter().map(|row| row.id).collect();
-        assert_eq!(ids, [older.id, newest.id], "{limit}");
+        let ids: Vec<Aggregate> = rows.iter().map(|row| row.id).collect();
+        assert_eq!(ids, [older.id.into(), newest.id.into()], "{limit}");
         let rows = store
-            .scan(others.clone(), Some(older.id), limit)
+            .scan(others.clone(), Some(older.id.into()), limit)
             .await
             .unwrap();
         assert_eq!(
             rows.iter().map(|row| row.id).collect::<Vec<_>>(),
-            [newest.id]
+            [newest.id.into()]
         );
     }
     assert_eq!(
@@ -59,7 +59,7 @@ async fn a_scan_goes_on_over_stretches_that_others_own() {
     );
     assert_eq!(
         store
-            .scan(vec![Shard(0)], Some(older.id), 3)
+            .scan(vec![Shard(0)], Some(older.id.into()), 3)
             .await
             .unwrap()
             .len(),
@@ -224,7 +224,7 @@ async fn what_does_not_decode_is_said_to_be_inconsistent() {
         .batch_execute("UPDATE collections SET source = 'Not A Name'")
         .await
         .unwrap();
-    let error = store.load(vec![accepted.id]).await.unwrap_err();
+    let error = store.load(vec![accepted.id.into()]).await.unwrap_err();
     assert!(
         matches!(
             error,

@@ -9,10 +9,11 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
-use wellspring_core::{Actor, CollectionStatus, SourceName, TenantId};
-use wellspring_engine::{Key, Request, StoreError};
+use wellspring_core::{CollectionStatus, SourceName, TenantId};
+use wellspring_engine::{Aggregate, Key, Request, StoreError};
 
-use super::{Accepted, Refused, accepted, ask};
+use super::{Accepted, accepted};
+use crate::ask::{Refused, ask};
 use crate::body::{self, BodyError, Fields};
 use crate::idempotency::{self, Malformed, Refusal};
 use crate::problem::{Fault, Problem, ProblemBody};
@@ -80,10 +81,10 @@ pub(crate) async fn create(
         tenant: caller.tenant,
         source,
         callback_url,
-        actor: Actor::Key(caller.key),
+        actor: caller.actor,
     };
     match (ask(&app, request, key).await, key) {
-        (Ok(id), _) => Ok(accepted(&app, id, CollectionStatus::Requested, false)),
+        (Ok(id), _) => answer(&app, id, false),
         (Err(Refused::KeyTaken), Some(key)) => replay(&app, caller.tenant, key)
             .await?
             .ok_or(CreateError::Key(Refusal::InUse)),
@@ -99,12 +100,17 @@ async fn replay(app: &App, tenant: TenantId, key: Key) -> Result<Option<Response
     if row.fingerprint != key.fingerprint {
         return Err(CreateError::Key(Refusal::Reused));
     }
-    Ok(Some(accepted(
-        app,
-        row.id,
-        CollectionStatus::Requested,
-        true,
-    )))
+    answer(app, row.id, true).map(Some)
+}
+
+fn answer(app: &App, id: Aggregate, replayed: bool) -> Result<Response, CreateError> {
+    match id {
+        Aggregate::Collection(id) => {
+            let status = CollectionStatus::Requested;
+            Ok(accepted(app, id, status, replayed))
+        }
+        Aggregate::Account(_) | Aggregate::Connection(_) => Err(CreateError::Key(Refusal::Reused)),
+    }
 }
 
 /// Reads the body and returns what it names, or every fault it has.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use axum::extract::Request as HttpRequest;
 use axum::response::Response;
 use http::StatusCode;
-use wellspring_core::Actor;
 use wellspring_engine::{Request, StoreError};
 
-use super::{NotFound, Refused, ask, find};
+use super::{NotFound, find};
 use crate::Caller;
+use crate::ask::{Refused, ask};
 use crate::problem::Problem;
 use crate::router::App;
 
@@ -47,7 +47,7 @@ pub(crate) async fn erase(
     let request = Request::Erase {
         id: view.id,
         tenant: caller.tenant,
-        actor: Actor::Key(caller.key),
+        actor: caller.actor,
     };
     ask(&app, request, None)
         .await

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use axum::extract::Request as HttpRequest;
 use axum::response::Response;
-use wellspring_core::{Actor, CollectionId, CollectionStatus, TenantId};
+use wellspring_core::{CollectionId, CollectionStatus, TenantId};
 use wellspring_engine::{Key, Request, StoreError};
 
-use super::{Accepted, NotFound, Refused, accepted, ask, find, resumed};
+use super::{Accepted, NotFound, accepted, find, resumed};
 use crate::Caller;
+use crate::ask::{Refused, ask};
 use crate::body::{self, BodyError, NotEmpty};
 use crate::idempotency::{self, Malformed, Refusal};
 use crate::problem::Problem;
@@ -67,11 +68,11 @@ pub(crate) async fn retry(
     let request = Request::Resume {
         id: view.id,
         tenant: caller.tenant,
-        actor: Actor::Key(caller.key),
+        actor: caller.actor,
     };
     let key = hash.map(|hash| key(hash, view.id, &body, status));
     match (ask(&app, request, key).await, hash) {
-        (Ok(id), _) => Ok(accepted(&app, id, status, false)),
+        (Ok(_), _) => Ok(accepted(&app, view.id, status, false)),
         (Err(Refused::KeyTaken), Some(hash)) => replay(&app, caller.tenant, hash, view.id, &body)
             .await?
             .ok_or(RetryError::Key(Refusal::InUse)),

@@ -1,0 +1,188 @@
+//! From what went wrong to a class, a code and a sentence.
+
+use http::StatusCode;
+use http::header::RETRY_AFTER;
+use wellspring_core::{Action, Error, ErrorClass, Failure, Timestamp, retry_after};
+use wellspring_outbound::{Response, SendError};
+
+use crate::SourceConfig;
+
+/// Why a call brought nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failed {
+    /// Class, code and message; nothing of it is the source's own text.
+    pub error: Error,
+    /// What the rule wants besides what the class says.
+    pub action: Action,
+    /// The source's own word for when to come back.
+    pub retry_at: Option<Timestamp>,
+    /// The status of the answer, where there was one.
+    pub status: Option<u16>,
+    /// The rule that gave the class.
+    pub rule: Option<Box<str>>,
+    /// What the client said, for operators only.
+    pub detail: Option<Box<str>>,
+}
+
+/// What a refusal says of itself, as far as the connector could read it.
+///
+/// The rules look at it; the failure holds the code and the sentence and nothing else.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Said<'a> {
+    /// The source's word for the kind of error.
+    pub error_type: Option<&'a str>,
+    /// The source's error code.
+    pub error_code: Option<&'a str>,
+    /// What the failure is called and what people are told, instead of the status.
+    pub told: Option<Told>,
+}
+
+/// The code of an error and its sentence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told {
+    /// The stable code.
+    pub code: &'static str,
+    /// One sentence, fit for a person.
+    pub message: &'static str,
+}
+
+impl Failed {
+    /// Makes a failure of which no call is the cause, so that no rule is asked.
+    pub fn new(class: ErrorClass, code: &str, message: impl Into<String>) -> Self {
+        Self {
+            error: Error {
+                class,
+                code: code.to_owned(),
+                message: message.into(),
+            },
+            action: Action::Default,
+            retry_at: None,
+            status: None,
+            rule: None,
+            detail: None,
+        }
+    }
+
+    /// Classifies an exchange that brought no complete answer.
+    pub(crate) fn no_answer(source: &SourceConfig, operation: &str, error: &SendError) -> Self {
+        let detail = error.to_string();
+        let failure = Failure {
+            source: &source.name,
+            operation,
+            status: None,
+            error_type: Some("transport"),
+            error_code: Some(error.code()),
+            headers: &[],
+            message: &detail,
+        };
+        let classified = source.rules.classify(&failure);
+        Self {
+            action: classified.action,
+            rule: classified.rule.map(Box::from),
+            detail: Some(detail.into()),
+            ..Self::new(classified.class, error.code(), sentence(error))
+        }
+    }
+
+    /// Classifies an answer that refuses.
+    pub(crate) fn refused(
+        source: &SourceConfig,
+        operation: &str,
+        response: &Response,
+        now: Timestamp,
+        said: &Said<'_>,
+    ) -> Self {
+        let status = response.status;
+        let (code, message) = match said.told {
+            Some(told) => (told.code.to_owned(), told.message.to_owned()),
+            None => {
+                let code = format!("http_{}", status.as_u16());
+                (code, format!("the source answered {}", named(status)))
+            }
+        };
+        let types = (said.error_type, said.error_code);
+        Self::answered(source, operation, response, now, types, (code, message))
+    }
+
+    /// Classifies an answer whose status is good and whose body is not.
+    ///
+    /// `lack` says what is wrong with it, such as `without JSON`.
+    pub(crate) fn unusable(
+        source: &SourceConfig,
+        operation: &str,
+        response: &Response,
+        now: Timestamp,
+        (code, lack): (&'static str, &str),
+    ) -> Self {
+        let message = format!("the source answered {} {lack}", named(response.status));
+        let types = (Some("body"), Some(code));
+        let told = (code.to_owned(), message);
+        Self::answered(source, operation, response, now, types, told)
+    }
+
+    fn answered(
+        source: &SourceConfig,
+        operation: &str,
+        response: &Response,
+        now: Timestamp,
+        (error_type, error_code): (Option<&str>, Option<&str>),
+        (code, message): (String, String),
+    ) -> Self {
+        let headers: Vec<(&str, &str)> = response
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default()))
+            .collect();
+        let start = response.body.get(..MATCHED_BODY).unwrap_or(&response.body);
+        let failure = Failure {
+            source: &source.name,
+            operation,
+            status: Some(response.status.as_u16()),
+            error_type,
+            error_code,
+            headers: &headers,
+            message: &String::from_utf8_lossy(start),
+        };
+        let classified = source.rules.classify(&failure);
+        let retry_at = response.headers.get(RETRY_AFTER);
+        Self {
+            action: classified.action,
+            retry_at: retry_at
+                .and_then(|value| value.to_str().ok())
+                .and_then(|value| retry_after(value, now)),
+            status: Some(response.status.as_u16()),
+            rule: classified.rule.map(Box::from),
+            ..Self::new(classified.class, &code, message)
+        }
+    }
+}
+
+/// Says what happened in words for a tenant, who need not know addresses and certificates.
+fn sentence(error: &SendError) -> String {
+    match error {
+        SendError::Refused { .. } => "the address of the source is refused".to_owned(),
+        SendError::Tls { .. } => "the source gave no answer: TLS failed".to_owned(),
+        SendError::Protocol { .. } => "the answer of the source is not valid HTTP".to_owned(),
+        SendError::Resolve
+        | SendError::Connect { .. }
+        | SendError::Timeout { .. }
+        | SendError::Reset => format!("the source gave no answer: {error}"),
+        SendError::Truncated | SendError::BodyTooLarge { .. } => {
+            format!("the source gave no complete answer: {error}")
+        }
+    }
+}
+
+fn named(status: StatusCode) -> String {
+    match status.canonical_reason() {
+        Some(reason) => format!("{} {reason}", status.as_u16()),
+        None => status.as_u16().to_string(),
+    }
+}
+
+/// The code of an answer that should have been JSON.
+pub(crate) const BODY_NOT_JSON: &str = "body_not_json";
+const MATCHED_BODY: usize = 2 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,51 @@
+//! What a connector is that fetches connections.
+
+use std::fmt::Debug;
+
+use futures_util::future::BoxFuture;
+use wellspring_core::Rule;
+use wellspring_core::interaction::CredentialField;
+
+use crate::Session;
+use crate::failure::Failed;
+
+/// Fetches connections of one kind of source.
+///
+/// It reports facts through its session and decides nothing about schedules, retries or states.
+pub trait Native: Debug + Send + Sync {
+    /// Returns what the source wants to log in.
+    fn credential_fields(&self) -> Vec<CredentialField>;
+
+    /// Returns the rules for the source's own errors, tried before those for HTTP in general.
+    fn rules(&self) -> Vec<Rule>;
+
+    /// Makes one attempt.
+    ///
+    /// The future may be dropped at any await. What the session took is durable; the next attempt
+    /// begins with it, and with what a question left.
+    fn run<'s>(&'s self, session: &'s Session) -> BoxFuture<'s, Result<Finished, Stop>>;
+}
+
+/// All that is new is here, or all but what failed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Finished {
+    /// What failed, where only some of it did.
+    pub partial: Option<Failed>,
+}
+
+/// Why an attempt ends before it is finished.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Stop {
+    /// It failed.
+    Failed(Box<Failed>),
+    /// The source asks something, which was posed.
+    Asked,
+    /// The fetch is no longer this attempt's.
+    Ended,
+}
+
+impl From<Failed> for Stop {
+    fn from(failed: Failed) -> Self {
+        Self::Failed(Box::new(failed))
+    }
+}

@@ -1,0 +1,259 @@
+//! `/v1/changes/stream`: the log as Server-Sent Events.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::{Stream, stream};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+use wellspring_engine::{ChangeView, Cursor, CursorError};
+
+use super::changes::{ChangesError, Filter};
+use crate::Caller;
+use crate::auth::{self, Audience};
+use crate::problem::Problem;
+use crate::query::Parameters;
+use crate::router::{App, within};
+
+/// Streams the log as it grows.
+///
+/// Each event's `id` is the cursor after its entry. Without a cursor the stream begins at the
+/// present end of the log. It ends when the server does, or the key or token is no longer valid;
+/// a client then comes back with `Last-Event-ID`.
+#[utoipa::path(
+    get, path = "/v1/changes/stream", tag = "changes", operation_id = "streamChanges",
+    params(
+        ("after" = Option<String>, Query, description = "The cursor to go on from; without it only what is to come is sent"),
+        ("pattern" = Option<Vec<String>>, Query, description = "Only what matches one of these, such as `UPDATED /collections/*/status/failed`"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The same as `after`, and stronger"),
+    ),
+    responses(
+        (status = 200, description = "Events named `change`, each with an entry of the log as its data", body = String, content_type = "text/event-stream"),
+        (status = 400, description = "A parameter is wrong"),
+        (status = 410, description = "`cursor_expired`: the log no longer reaches back that far; `cursor_unknown`: the log was restored from a backup"),
+    ),
+    security(("key" = []), ("basic" = [])),
+)]
+pub(crate) async fn stream(
+    app: Arc<App>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Problem> {
+    let headers = request.headers();
+    let mut parameters = Parameters::read(request.uri(), &["after"], &["pattern"]);
+    let filter = Filter::read(&caller, &mut parameters);
+    let last = headers.get(&LAST_EVENT_ID).map(HeaderValue::to_str);
+    let last = last.and_then(Result::ok).filter(|text| !text.is_empty());
+    let after = last
+        .or_else(|| parameters.value("after"))
+        .filter(|text| !text.is_empty());
+    let after = after.map(Cursor::parse).transpose();
+    if after.is_err() {
+        parameters.fault("after", "is not a cursor of this log");
+    }
+    parameters.finish().map_err(Problem::from)?;
+    let seat = Seat::take(&app).ok_or_else(|| {
+        Problem::busy(
+            "too_many_streams",
+            "This node streams to as many clients as it can",
+        )
+    })?;
+    let mut tail = Tail {
+        grew: app.engine.log_grew(),
+        cursor: Cursor::start(0),
+        has_more: true,
+        ready: VecDeque::new(),
+        filter,
+        authority: authority(headers),
+        caller,
+        read_at: Instant::now(),
+        beat_at: Instant::now() + HEARTBEAT,
+        seat,
+        app,
+    };
+    tail.cursor = match after.map_err(ChangesError::from)? {
+        Some(cursor) => cursor,
+        None => within(tail.app.backend.head())
+            .await
+            .map_err(Problem::from)?,
+    };
+    // A cursor that leads nowhere is told with a status, which is over once events are sent.
+    tail.read().await.map_err(ChangesError::from)?;
+    let mut response = Sse::new(tail.events()).into_response();
+    // Proxies that gather an answer before they pass it on would hold events back.
+    let no = HeaderValue::from_static("no");
+    response.headers_mut().insert(ACCEL_BUFFERING, no);
+    Ok(response)
+}
+
+/// The place of one stream among those that a node has room for.
+struct Seat(Arc<AtomicUsize>);
+
+impl Seat {
+    fn take(app: &App) -> Option<Self> {
+        let streams = Arc::clone(&app.streams);
+        if streams.fetch_add(1, Ordering::Relaxed) >= MOST_STREAMS {
+            streams.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Self(streams))
+    }
+
+    /// Returns how long a stream waits between reads, so that all together ask little of the database.
+    fn pace(&self) -> Duration {
+        let streams = u32::try_from(self.0.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+        SHARE.saturating_mul(streams).max(PACE)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The end of the log as one client follows it.
+struct Tail {
+    app: Arc<App>,
+    caller: Caller,
+    /// What the caller showed, for it may end before the stream does.
+    authority: HeaderMap,
+    filter: Filter,
+    grew: watch::Receiver<u64>,
+    /// The place after the last entry that was sent, or looked at where nothing waits to be sent.
+    cursor: Cursor,
+    has_more: bool,
+    /// Entries that were read and not sent, and where the read ended.
+    ready: VecDeque<Read>,
+    read_at: Instant,
+    beat_at: Instant,
+    seat: Seat,
+}
+
+enum Read {
+    Entry(Box<ChangeView>),
+    End(Cursor),
+}
+
+/// What ended a wait.
+enum Woken {
+    Grown,
+    Beat,
+    Stop,
+}
+
+impl Tail {
+    fn events(self) -> impl Stream<Item = Result<Event, Infallible>> {
+        stream::unfold(self, |mut tail| async move {
+            let event = tail.next().await?;
+            Some((Ok(event), tail))
+        })
+    }
+
+    /// Returns the next event; nothing is read ahead of a client that is slow to take them.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            match self.ready.pop_front() {
+                Some(Read::Entry(entry)) => {
+                    self.cursor.seen.insert(entry.shard, entry.seq);
+                    self.beat_at = Instant::now() + HEARTBEAT;
+                    let event = Event::default().event("change").id(self.cursor.to_text());
+                    return event.json_data(&*entry).ok();
+                }
+                Some(Read::End(cursor)) => {
+                    self.cursor = cursor;
+                    continue;
+                }
+                None if self.has_more => {}
+                None => match self.wait().await {
+                    Woken::Grown => {}
+                    Woken::Beat => return self.beat().await,
+                    Woken::Stop => return None,
+                },
+            }
+            match self.read().await {
+                Ok(()) => {}
+                Err(CursorError::Store(error)) => {
+                    tracing::debug!(%error, "The log could not be read for a stream");
+                    self.has_more = false;
+                }
+                // The client comes back with it and is told.
+                Err(CursorError::Expired | CursorError::Unknown | CursorError::Malformed) => {
+                    return None;
+                }
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<(), CursorError> {
+        self.grew.mark_unchanged();
+        self.read_at = Instant::now();
+        let cursor = self.cursor.clone();
+        let page = within(self.app.backend.changes(self.caller.tenant, cursor, PAGE)).await?;
+        let wanted = page.entries.into_iter();
+        let wanted = wanted.filter(|entry| self.filter.wants(entry));
+        self.ready
+            .extend(wanted.map(|entry| Read::Entry(Box::new(entry))));
+        self.ready.push_back(Read::End(page.next));
+        self.has_more = page.has_more;
+        Ok(())
+    }
+
+    /// Waits for the log to grow; other nodes' growth is noticed by looking.
+    async fn wait(&mut self) -> Woken {
+        let pace = self.seat.pace();
+        let engine = self.app.engine.clone();
+        let beat_at = self.beat_at;
+        let grown = async {
+            tokio::select! {
+                changed = self.grew.changed() => if changed.is_err() {
+                    // The engine has ended.
+                    sleep(LOOK).await;
+                },
+                () = sleep(pace.max(LOOK)) => {}
+            }
+            sleep_until(self.read_at + pace).await;
+        };
+        tokio::select! {
+            biased;
+            () = engine.stopping() => Woken::Stop,
+            () = sleep_until(beat_at) => Woken::Beat,
+            () = grown => Woken::Grown,
+        }
+    }
+
+    /// Shows that the stream lives and how far it has looked, if the caller may still have it.
+    async fn beat(&mut self) -> Option<Event> {
+        let known = auth::caller(&self.app, &self.authority, Audience::Pages).await;
+        known.ok()?;
+        self.beat_at = Instant::now() + HEARTBEAT;
+        Some(Event::default().comment("").id(self.cursor.to_text()))
+    }
+}
+
+fn authority(headers: &HeaderMap) -> HeaderMap {
+    let values = headers.get_all(AUTHORIZATION).iter();
+    values.map(|value| (AUTHORIZATION, value.clone())).collect()
+}
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+/// Streams of one node.
+const MOST_STREAMS: usize = 1_000;
+/// Entries that one read looks at.
+const PAGE: usize = 200;
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How often a stream looks without having been told.
+const LOOK: Duration = Duration::from_secs(1);
+/// The least time between two reads of a stream that has caught up.
+const PACE: Duration = Duration::from_millis(50);
+/// What each open stream adds to that: all together read 500 times a second at most.
+const SHARE: Duration = Duration::from_millis(2);

@@ -1,0 +1,133 @@
+//! What planted bugs do to a batch before it is handed over, as if the core had made it so.
+
+use std::sync::Arc;
+
+use wellspring_core::connection::{Connection, InteractionWrite, Reason, SecretWrite, Slot, State};
+use wellspring_core::{Subject, Verb};
+use wellspring_engine::{Batch, ConnectionWrite, SourceTable, Write};
+
+use crate::Plant;
+use crate::model::Links;
+
+/// Returns the batch that a driver with this bug would have made.
+pub(crate) fn spoilt(plant: Option<Plant>, batch: Arc<Batch>, links: &Links) -> Arc<Batch> {
+    let Some(plant) = plant else { return batch };
+    let spoil: fn(&mut ConnectionWrite, Option<&Connection>) = match plant {
+        Plant::CountThrottled => count_throttled,
+        Plant::DropResume => drop_resume,
+        Plant::KeepAnswer => keep_answer,
+        Plant::CursorAlone => |write, _| write.records.clear(),
+        Plant::SpendOnLoss => spend_on_loss,
+        Plant::KeepRepair => keep_repair,
+        Plant::LoseClose => lose_close,
+        Plant::ParentFirst => return parent_first(&batch),
+        Plant::ActBeforeCommit
+        | Plant::IgnoreStaleVersion
+        | Plant::ForgetTimersAtRestart
+        | Plant::ForgetInflightAtRestart
+        | Plant::NewIdOnRepeat
+        | Plant::LosePayload
+        | Plant::DoubleAccept
+        | Plant::SkipFence
+        | Plant::AckBeforeCommit
+        | Plant::SwallowLog
+        | Plant::ReuseUnknown
+        | Plant::RetentionEatsLive
+        | Plant::EraseNothing
+        | Plant::DropResult
+        | Plant::InboxTwice
+        | Plant::IgnoreBreaker
+        | Plant::DocumentTwice
+        | Plant::ForgetChildren
+        | Plant::ForgetQuestions
+        | Plant::StaleIsCurrent
+        | Plant::IgnoreRate
+        | Plant::LoseMessage
+        | Plant::ForgetRows => return batch,
+    };
+    let mut spoilt = Batch::clone(&batch);
+    for write in &mut spoilt.writes {
+        if let Write::Connection(write) = write {
+            let before = links.by_id.get(&write.id).map(|link| &link.connection);
+            spoil(write, before);
+        }
+    }
+    Arc::new(spoilt)
+}
+
+/// Returns the sources as the driver is told of them.
+pub(crate) fn sources(plant: Option<Plant>, sources: &Arc<SourceTable>) -> Arc<SourceTable> {
+    if plant != Some(Plant::IgnoreRate) {
+        return Arc::clone(sources);
+    }
+    let unlimited = sources.iter().cloned().map(|mut source| {
+        source.per_minute = None;
+        source
+    });
+    Arc::new(SourceTable::new(unlimited))
+}
+
+fn count_throttled(write: &mut ConnectionWrite, _: Option<&Connection>) {
+    if let Some(next) = &mut write.next
+        && let State::Waiting { next: Some(wait) } = &next.state
+        && wait.reason == Reason::RateLimit
+    {
+        next.retries += 1;
+    }
+}
+
+fn drop_resume(write: &mut ConnectionWrite, _: Option<&Connection>) {
+    write
+        .secrets
+        .retain(|secret| !matches!(secret, SecretWrite::Put(Slot::Resume, _)));
+}
+
+fn keep_answer(write: &mut ConnectionWrite, _: Option<&Connection>) {
+    write
+        .secrets
+        .retain(|secret| !matches!(secret, SecretWrite::Delete(Slot::Answer)));
+}
+
+fn spend_on_loss(write: &mut ConnectionWrite, before: Option<&Connection>) {
+    let was = before.map(|before| &before.state);
+    if let (Some(State::Uploading { .. }), Some(next)) = (was, &mut write.next)
+        && matches!(next.state, State::Connecting { .. })
+    {
+        next.retries += 1;
+    }
+}
+
+fn keep_repair(write: &mut ConnectionWrite, _: Option<&Connection>) {
+    let restored = SecretWrite::Move(Slot::PreviousCredentials, Slot::Credentials);
+    write.secrets.retain(|secret| *secret != restored);
+}
+
+fn lose_close(write: &mut ConnectionWrite, _: Option<&Connection>) {
+    write
+        .interactions
+        .retain(|one| !matches!(one, InteractionWrite::Close { .. }));
+}
+
+fn parent_first(batch: &Arc<Batch>) -> Arc<Batch> {
+    let mut spoilt = Batch::clone(batch);
+    for place in 1..spoilt.entries.len() {
+        let gone = matches!(
+            (
+                spoilt.entries[place].change.subject,
+                spoilt.entries[place].change.verb
+            ),
+            (Subject::Connection(..), Verb::Deleted)
+        );
+        let closed = matches!(
+            spoilt.entries[place - 1].change.subject,
+            Subject::Interaction(..)
+        );
+        if gone && closed {
+            let child = spoilt.entries[place - 1].change.clone();
+            let parent = spoilt.entries[place].change.clone();
+            spoilt.entries[place - 1].change = parent;
+            spoilt.entries[place].change = child;
+        }
+    }
+    Arc::new(spoilt)
+}

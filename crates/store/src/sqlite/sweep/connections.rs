@@ -1,0 +1,72 @@
+//! What is over on connections that go on, and tokens that have ended.
+
+use rusqlite::{Transaction, params};
+use wellspring_engine::Sweep;
+
+use super::{Position, is_young, older, settings};
+use crate::row::{KEEP_INTERACTIONS, KEEP_TOKENS};
+
+pub(super) fn fetches(
+    transaction: &Transaction<'_>,
+    sweep: &Sweep,
+    position: &mut Position,
+) -> rusqlite::Result<(usize, bool)> {
+    let sql = "SELECT id, tenant, ended_at FROM fetches WHERE id > ?1 ORDER BY id LIMIT ?2";
+    let rows: Vec<([u8; 16], [u8; 16], Option<i64>)> = transaction
+        .prepare_cached(sql)?
+        .query_map(params![position.fetches, sweep.rows], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    let shortest = sweep.shortest(|settings| settings.keep_collections);
+    let mut removed = 0;
+    let mut young = false;
+    for (id, tenant, ended_at) in &rows {
+        young = is_young(sweep, id, shortest);
+        let kept = settings(sweep, *tenant).keep_collections;
+        if ended_at.is_none_or(|at| !older(sweep, at, kept)) {
+            continue;
+        }
+        for sql in [
+            "DELETE FROM fetch_attempts WHERE fetch = ?1",
+            "DELETE FROM fetches WHERE id = ?1",
+        ] {
+            removed += transaction.prepare_cached(sql)?.execute([id])?;
+        }
+    }
+    let ended = rows.len() < sweep.rows || young;
+    position.fetches = if ended {
+        [0; 16]
+    } else {
+        rows.last().map_or([0; 16], |row| row.0)
+    };
+    Ok((removed, ended))
+}
+
+pub(super) fn interactions(
+    transaction: &Transaction<'_>,
+    sweep: &Sweep,
+    _: &mut Position,
+) -> rusqlite::Result<(usize, bool)> {
+    let sql = "DELETE FROM interactions WHERE (connection, id) IN \
+               (SELECT connection, id FROM interactions WHERE closed_at < ?1 LIMIT ?2)";
+    let before = sweep.now.before(KEEP_INTERACTIONS).as_millis();
+    let removed = transaction
+        .prepare_cached(sql)?
+        .execute(params![before, sweep.rows])?;
+    Ok((removed, removed < sweep.rows))
+}
+
+pub(super) fn tokens(
+    transaction: &Transaction<'_>,
+    sweep: &Sweep,
+    _: &mut Position,
+) -> rusqlite::Result<(usize, bool)> {
+    let sql =
+        "DELETE FROM tokens WHERE hash IN (SELECT hash FROM tokens WHERE expires_at < ?1 LIMIT ?2)";
+    let before = sweep.now.before(KEEP_TOKENS).as_millis();
+    let removed = transaction
+        .prepare_cached(sql)?
+        .execute(params![before, sweep.rows])?;
+    Ok((removed, removed < sweep.rows))
+}
