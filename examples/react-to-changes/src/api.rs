@@ -49,8 +49,9 @@ impl Api {
         read("unsubscribing", call("unsubscribing", request.call())?).map(drop)
     }
 
-    pub(crate) fn create_account(&self, external_id: &str) -> Result<String> {
-        let made = self.post("/v1/accounts", &json!({ "external_id": external_id }))?;
+    /// Makes an account; one of your users would have an `external_id`, which is unique.
+    pub(crate) fn create_account(&self) -> Result<String> {
+        let made = self.post("/v1/accounts", &json!({}))?;
         text(&made, "id")
     }
 

@@ -77,7 +77,7 @@ async fn main() -> Result<()> {
     let server = hooks::serve(args.listen, &subscription.secret, changes).await?;
     println!("subscribed {} to {}", subscription.id, PATTERNS.join(", "));
 
-    let account = api.create_account("react-to-changes")?;
+    let account = api.create_account()?;
     let credentials = [("username", &args.username), ("password", &args.password)];
     let connection = api.connect(&account, &args.source, &credentials)?;
     println!("connected {account} to {} as {connection}", args.source);
