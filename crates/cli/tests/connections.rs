@@ -5,12 +5,14 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::Method;
 use rand_core::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use wellspring_sandbox::{Delivery, Receiver, VerifyingKey};
 
 use common::bank::Bank;
 use common::child::{self, Server};
@@ -417,5 +419,69 @@ async fn no_secret_is_found_where_it_could_be_read() {
         }
     }
     assert!(looked_at > 3, "{looked_at}");
+    bank.world.tasks.stop();
+}
+
+#[tokio::test]
+async fn documents_reach_the_receiver_one_by_one_signed_and_whole() {
+    let bank = Bank::start();
+    let server = Server::start(bank.world.serve(None)).await.unwrap();
+    let secret = bank
+        .call(&server, Method::GET, "/v1/callback-secret", Value::Null)
+        .await;
+    let key: VerifyingKey = text(&secret, "secret").parse().unwrap();
+    let taken: Arc<Mutex<Vec<Delivery>>> = Arc::default();
+    let kept = Arc::clone(&taken);
+    let receiver = Receiver::bind("127.0.0.1:0".parse().unwrap(), 6).unwrap();
+    let receiver = receiver.on_delivery(Arc::new(move |delivery: &Delivery| {
+        kept.lock().unwrap().push(delivery.clone());
+    }));
+    let url = format!("http://{}/documents", receiver.local_addr());
+    let stop = bank.world.tasks.stop_token().clone();
+    let serving = receiver.run(async move { stop.cancelled().await });
+    bank.world.tasks.spawn("document receiver", serving);
+    let settings = json!({"document_receiver": url});
+    bank.call(&server, Method::PATCH, "/v1/settings", settings)
+        .await;
+
+    let account = bank.account(&server).await;
+    let connection = bank.connect(&server, &account, "statements").await;
+    let deadline = Instant::now() + PATIENCE;
+    while taken.lock().unwrap().len() < 3 {
+        assert!(
+            Instant::now() < deadline,
+            "{} of 3",
+            taken.lock().unwrap().len()
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let deliveries = taken.lock().unwrap().clone();
+    let mut ids = BTreeSet::new();
+    for delivery in &deliveries {
+        assert!(delivery.is_signed_by(&key));
+        let parts = delivery.parts().await.unwrap();
+        let [metadata, file] = &parts[..] else {
+            panic!("{parts:?}");
+        };
+        assert_eq!((&metadata.name[..], &file.name[..]), ("metadata", "file"));
+        let metadata: Value = serde_json::from_slice(&metadata.body).unwrap();
+        assert_eq!(metadata["type"], "document.created");
+        assert_eq!(metadata["document"]["size"], file.body.len());
+        assert!(file.body.starts_with(b"%PDF-"));
+        ids.insert(text(&metadata["document"], "id"));
+    }
+    let listed = bank
+        .call(
+            &server,
+            Method::GET,
+            &format!("{connection}/documents"),
+            Value::Null,
+        )
+        .await;
+    let listed = listed["data"].as_array().unwrap();
+    assert_eq!(
+        ids,
+        listed.iter().map(|document| text(document, "id")).collect()
+    );
     bank.world.tasks.stop();
 }
