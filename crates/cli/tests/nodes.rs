@@ -4,12 +4,15 @@
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use http::Method;
+use serde_json::Value;
 use tokio::time::Instant;
 use wellspring_sandbox::Source;
 
+use common::bank::Bank;
 use common::child::{Server, get};
 use common::{World, postgres, request_id};
 
@@ -238,4 +241,72 @@ async fn execute(url: &str, sql: &str) {
         async move { connection.await.unwrap_or_default() },
     );
     client.batch_execute(sql).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_questions_and_webhooks_of_a_killed_node_go_on_at_the_other() {
+    let database = Database::create().await;
+    let bank = Bank::start();
+    let mut one = Server::start(bank.world.serve(Some(&database.url)))
+        .await
+        .unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let mut start = bank.world.serve(Some(&database.url));
+    start.arguments[2] = other.path().join("data").display().to_string();
+    let two = Server::start(start).await.unwrap();
+    // Until both have their shards, each of them may say so.
+    let deadline = Instant::now() + common::PATIENCE;
+    while bank.ready(&two).await != 200 || bank.ready(&one).await != 200 {
+        assert!(Instant::now() < deadline, "not ready");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    bank.subscribe(&one, &["* /accounts/**"]).await;
+    let mut connections = Vec::new();
+    for n in 0..16 {
+        let (server, password) = if n % 2 == 0 {
+            (&one, "statements")
+        } else {
+            (&two, "mfaquestion")
+        };
+        let account = bank.account_in_time(server).await;
+        connections.push(bank.connect_in_time(server, &account, password).await);
+    }
+    one.kill().await.unwrap();
+    let answers = BTreeMap::from([("*", "Smith")]);
+    let deadline = Instant::now() + common::PATIENCE;
+    for connection in &connections {
+        loop {
+            bank.answer(&two, connection, &answers).await;
+            let shown = bank.try_call(&two, Method::GET, connection, Value::Null);
+            let (status, shown) = shown.await.unwrap();
+            if status == 200 && shown["outcome"]["kind"] == "success" {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{connection}: {shown}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    let ids: BTreeSet<String> = bank
+        .log(&two)
+        .await
+        .iter()
+        .map(|change| change["id"].as_str().unwrap().to_owned())
+        .collect();
+    loop {
+        let told: BTreeSet<String> = bank
+            .told
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(id, _)| id.clone())
+            .collect();
+        if ids.is_subset(&told) {
+            break;
+        }
+        let missing: Vec<_> = ids.difference(&told).take(3).collect();
+        assert!(Instant::now() < deadline, "not told: {missing:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    bank.world.tasks.stop();
+    drop(database);
 }

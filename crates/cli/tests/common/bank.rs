@@ -136,6 +136,48 @@ impl Bank {
         format!("{path}/{}", made["id"].as_str().unwrap())
     }
 
+    /// Returns what a server says of its readiness.
+    pub(crate) async fn ready(&self, server: &Server) -> u16 {
+        let url = server.url("/readyz");
+        let answer = child::get(&self.world.client, &url).await;
+        answer.map_or(0, |answer| answer.status.as_u16())
+    }
+
+    /// Makes an account as soon as the server takes one; returns its path.
+    pub(crate) async fn account_in_time(&self, server: &Server) -> String {
+        let made = self.in_time(server, "/v1/accounts", json!({})).await;
+        format!("/v1/accounts/{}", made["id"].as_str().unwrap())
+    }
+
+    /// Connects the account of this path as soon as the server lets it; returns the connection's path.
+    pub(crate) async fn connect_in_time(
+        &self,
+        server: &Server,
+        account: &str,
+        password: &str,
+    ) -> String {
+        let body = json!({
+            "source": "bank", "credentials": {"username": "user", "password": password},
+        });
+        let path = format!("{account}/connections");
+        let made = self.in_time(server, &path, body).await;
+        format!("{path}/{}", made["id"].as_str().unwrap())
+    }
+
+    /// Posts until it is taken: shards may be changing hands, and another node has just made what it is about.
+    async fn in_time(&self, server: &Server, path: &str, body: Value) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let post = self.try_call(server, http::Method::POST, path, body.clone());
+            let (status, shown) = post.await.unwrap();
+            if status == 201 || status == 202 {
+                return shown;
+            }
+            assert!(Instant::now() < deadline, "{path}: {status} {shown}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Waits until a connection shows what is wanted.
     pub(crate) async fn until(
         &self,
