@@ -94,8 +94,8 @@ pub(crate) async fn run(config: Config, end_with_stdin: bool) -> Result<()> {
         publish_gauges(sqlite.clone(), &tasks);
     } else {
         refresh_access(Arc::clone(&opened), node.engine.clone(), &tasks);
+        refresh_subscriptions(Arc::clone(&subscriptions), &tasks);
     }
-    refresh_subscriptions(Arc::clone(&subscriptions), &tasks);
     let upkeep = tasks.stop_token().clone();
     tasks.spawn(
         "metrics upkeep",
@@ -210,7 +210,7 @@ fn refresh_access(opened: Arc<Opened>, engine: EngineHandle, tasks: &Tasks) {
     });
 }
 
-/// Other nodes change subscriptions, and the engine disables those whose endpoints are gone.
+/// Subscriptions may be changed, and found to be gone, by other nodes.
 fn refresh_subscriptions(subscriptions: Arc<Subscriptions>, tasks: &Tasks) {
     let stop = tasks.stop_token().clone();
     tasks.spawn("subscriptions", async move {
