@@ -148,6 +148,21 @@ id!(
     SubscriptionId,
     "sub_"
 );
+id!(
+    /// One message to a person, over as many channels as they want.
+    NotificationId,
+    "ntf_"
+);
+id!(
+    /// One message to a tenant or the operator about what it must act on.
+    AlertId,
+    "alert_"
+);
+id!(
+    /// One period in which a source is unhealthy.
+    IncidentId,
+    "inc_"
+);
 
 /// The bytes of an id whose kind is known from elsewhere.
 pub type AnyId = [u8; 16];
@@ -175,7 +190,10 @@ sharded!(
     ConnectionId,
     FetchId,
     InteractionId,
-    DocumentId
+    DocumentId,
+    NotificationId,
+    AlertId,
+    IncidentId
 );
 
 /// One of the fixed parts into which aggregates and the log are split.

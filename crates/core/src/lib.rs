@@ -18,6 +18,7 @@ mod error_class;
 mod facts;
 mod id;
 pub mod interaction;
+pub mod notification;
 mod pattern;
 mod retry;
 mod rule;
@@ -40,8 +41,9 @@ pub use duration::{format_duration, parse_duration, serde_duration};
 pub use error_class::{Disposition, ErrorClass};
 pub use facts::{AccessFacts, DocumentFacts, Facts, InteractionFacts, StateFacts};
 pub use id::{
-    AccountId, ActivityId, AnyId, ApiKeyId, CollectionId, ConnectionId, DocumentId, FetchId,
-    IdError, IncarnationId, InteractionId, Lane, Shard, SourceName, SubscriptionId, TenantId,
+    AccountId, ActivityId, AlertId, AnyId, ApiKeyId, CollectionId, ConnectionId, DocumentId,
+    FetchId, IdError, IncarnationId, IncidentId, InteractionId, Lane, NotificationId, Shard,
+    SourceName, SubscriptionId, TenantId,
 };
 pub use pattern::{Pattern, PatternError, PatternIndex};
 pub use retry::RetryPolicy;

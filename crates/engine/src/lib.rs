@@ -47,6 +47,7 @@ pub use ports::store::{
     Backend, CommitError, InboxRow, Lease, Live, Loaded, LoadedCollection, Membership, Store,
     StoreError, Sweep, Swept,
 };
+pub use ports::transport::{NoticeAddress, NoticeOrder, NoticeResult, Transport};
 pub use session::{
     DocumentError, Ended, KnownDocuments, NewDocument, Record, Report, Reporter, RunInputs,
     RunOrder, RunResult, Session,

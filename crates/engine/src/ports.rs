@@ -6,3 +6,4 @@ pub(crate) mod connector;
 pub(crate) mod directory;
 pub(crate) mod queries;
 pub(crate) mod store;
+pub(crate) mod transport;
