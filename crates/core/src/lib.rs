@@ -16,10 +16,12 @@ pub mod document;
 mod duration;
 mod error_class;
 mod facts;
+pub mod health;
 mod id;
 pub mod interaction;
 pub mod notification;
 mod pattern;
+pub mod reliability;
 mod retry;
 mod rule;
 pub mod schedule;
@@ -40,6 +42,7 @@ pub use document::Document;
 pub use duration::{format_duration, parse_duration, serde_duration};
 pub use error_class::{Disposition, ErrorClass};
 pub use facts::{AccessFacts, DocumentFacts, Facts, InteractionFacts, StateFacts};
+pub use health::Health;
 pub use id::{
     AccountId, ActivityId, AlertId, AnyId, ApiKeyId, CollectionId, ConnectionId, DocumentId,
     FetchId, IdError, IncarnationId, IncidentId, InteractionId, Lane, NotificationId, Shard,

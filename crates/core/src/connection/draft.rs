@@ -172,6 +172,9 @@ impl<'a> Draft<'a> {
             at: started,
             duration: self.now.since(started),
             error,
+            documents: fetch.documents,
+            records: fetch.records,
+            next_at: None,
         });
         fetch
     }
@@ -217,9 +220,26 @@ impl<'a> Draft<'a> {
 
     pub(super) fn note_next(&mut self) {
         let next = self.next.next().map(|next| next.at);
+        self.note_next_at(next);
+    }
+
+    /// Notes when the connection is tried again, in the fetch and in the attempt that led to it.
+    fn note_next_at(&mut self, next: Option<Timestamp>) {
         if let Some(record) = &mut self.fetch {
             record.next_attempt_at = next;
         }
+        if let Some(attempt) = &mut self.attempt {
+            attempt.next_at = next;
+        }
+    }
+
+    /// Writes that an attempt failed and when the next one of the same fetch follows.
+    pub(super) fn keep_retrying(&mut self, fetch: &Fetch, error: Option<Error>, due: Timestamp) {
+        self.keep_fetch(fetch, FetchStatus::Retrying);
+        if let Some(record) = &mut self.fetch {
+            record.error = error;
+        }
+        self.note_next_at(Some(due));
     }
 
     pub(super) fn keep_document(&mut self, document: Document) {

@@ -116,6 +116,19 @@ impl FetchStatus {
         Self::Cancelled,
     ];
 
+    /// Returns whether it speaks for or against the source: what was throttled, kept out by
+    /// maintenance or ended by somebody does neither, nor does what goes on.
+    pub const fn counts(self) -> bool {
+        match self {
+            Self::Success | Self::Partial | Self::Failed => true,
+            Self::Running
+            | Self::Retrying
+            | Self::RateLimited
+            | Self::Maintenance
+            | Self::Cancelled => false,
+        }
+    }
+
     /// Returns the name used in API and tables.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -177,4 +190,10 @@ pub struct Attempt {
     pub duration: Duration,
     /// What went wrong; nothing where it succeeded or led to a question.
     pub error: Option<Error>,
+    /// Documents of the fetch that were in when it ended.
+    pub documents: u32,
+    /// Records of the fetch that were in when it ended.
+    pub records: u32,
+    /// When the connection is tried again after it.
+    pub next_at: Option<Timestamp>,
 }

@@ -365,6 +365,7 @@ impl Connection {
                 let due = now.after(gap.unwrap_or(FALLBACK_GAP));
                 draft.end_fetch(&fetch, outcome, FetchStatus::Cancelled);
                 draft.next.state = State::Retrying { due };
+                draft.note_next();
                 draft.say_state();
             }
             OnQuestionExpired::Retry => draft.rest(&fetch, outcome, FetchStatus::Cancelled),
@@ -493,6 +494,7 @@ impl Connection {
                 next: Some(Next { at, reason }),
             };
             draft.end_fetch(&fetch, outcome, status);
+            draft.note_next();
             draft.say_state();
             return Some(draft.finish());
         }
@@ -503,7 +505,7 @@ impl Connection {
             .filter(|plan| plan.allows(failures.max(1)))
             .map(|plan| told_or_planned(now, retry_at, plan.delay(failures.max(1), rng)));
         if let Some(due) = again {
-            draft.keep_fetch(&fetch, FetchStatus::Retrying);
+            draft.keep_retrying(&fetch, outcome.error, due);
             draft.next.state = if was_uploading {
                 State::Uploading { fetch, due }
             } else {
