@@ -50,6 +50,8 @@ pub use id::{
 };
 pub use pattern::{Pattern, PatternError, PatternIndex};
 pub use retry::RetryPolicy;
-pub use rule::{Action, Classified, Failure, Matcher, Rule, RuleError, RuleTable, StatusRange};
+pub use rule::{
+    Action, Classified, ErrorModel, Failure, Matcher, Rule, RuleError, RuleTable, StatusRange,
+};
 pub use sealed::Sealed;
 pub use time::{Timestamp, retry_after};

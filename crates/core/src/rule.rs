@@ -1,10 +1,20 @@
 //! The rule table: data that maps a failure to a class and an action; the first match wins.
 
-use regex::Regex;
+mod action;
+mod index;
+mod model;
+mod plaid;
+mod shipped;
+
+use regex::{Regex, RegexSet, RegexSetBuilder, SetMatches};
 use serde::Deserialize;
 use thiserror::Error;
 
+pub use action::Action;
+pub use model::ErrorModel;
+
 use crate::{ErrorClass, SourceName};
+use index::Index;
 
 /// What is known of one failed exchange with a source.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +29,8 @@ pub struct Failure<'a> {
     pub error_type: Option<&'a str>,
     /// The source's error code, or what failed in the exchange, such as `timeout`.
     pub error_code: Option<&'a str>,
+    /// What the source gives as the reason of the code.
+    pub error_code_reason: Option<&'a str>,
     /// The answer's headers, names in lower case.
     pub headers: &'a [(&'a str, &'a str)],
     /// The source's message.
@@ -39,6 +51,8 @@ pub struct Matcher {
     pub error_type: Option<String>,
     /// Only this error code.
     pub error_code: Option<String>,
+    /// Only this reason of the code.
+    pub error_code_reason: Option<String>,
     /// Only where the answer has this header.
     pub header: Option<String>,
     /// Only where this regular expression is found in the message.
@@ -55,27 +69,6 @@ pub enum StatusRange {
     Range(u16, u16),
 }
 
-/// What to do besides what the class says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Action {
-    /// Nothing beyond the class.
-    #[default]
-    Default,
-    /// The access is revoked and the credentials are purged.
-    Revoke,
-    /// Nothing is tried until the source sends an event.
-    WaitForEvent,
-    /// The page loop starts again from its first cursor.
-    RestartStream,
-    /// The window that is asked for is narrowed.
-    NarrowWindow,
-    /// The source cannot do this at all.
-    Unsupported,
-    /// The person acknowledges a notice.
-    Notice,
-}
-
 /// One row of the table.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -90,6 +83,9 @@ pub struct Rule {
     /// What it does besides.
     #[serde(default)]
     pub action: Action,
+    /// What people are told, instead of the status.
+    #[serde(default)]
+    pub say: Option<String>,
 }
 
 /// Why a rule was refused.
@@ -103,7 +99,7 @@ pub struct RuleError {
 }
 
 /// What the table says of one failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Classified<'t> {
     /// The class.
     pub class: ErrorClass,
@@ -111,23 +107,51 @@ pub struct Classified<'t> {
     pub action: Action,
     /// The rule that fired; `None` when none matched.
     pub rule: Option<&'t str>,
+    /// What people are told, where the rule says something.
+    pub say: Option<&'t str>,
+    /// The error code that the rule names, which is thereby a known word and no data.
+    pub code: Option<&'t str>,
 }
 
 /// The rules in the order in which they are tried.
+///
+/// The first match wins, however it is found: rules are looked up by code, type and status, and
+/// only message patterns that may decide are run.
 #[derive(Debug, Clone)]
 pub struct RuleTable {
-    rules: Vec<(Rule, Option<Regex>)>,
+    rules: Vec<Row>,
+    index: Index,
+    /// All patterns at once, where there are many.
+    patterns: Option<RegexSet>,
+}
+
+#[derive(Debug, Clone)]
+struct Row {
+    rule: Rule,
+    pattern: Option<Pattern>,
+}
+
+#[derive(Debug, Clone)]
+struct Pattern {
+    regex: Regex,
+    /// Where it stands among all patterns.
+    place: usize,
 }
 
 impl RuleTable {
     /// Returns the table that ships: HTTP in general and the exchange itself.
     pub fn shipped() -> Self {
-        Self {
-            rules: shipped()
-                .into_iter()
-                .map(|(rule, regex)| (rule, regex.and_then(|r| Regex::new(r).ok())))
-                .collect(),
-        }
+        Self::of(ErrorModel::Http)
+    }
+
+    /// Returns the table that ships for sources of this error model: its own rules, then those for
+    /// HTTP in general.
+    pub fn of(model: ErrorModel) -> Self {
+        let rows = model.rules().into_iter().map(|rule| {
+            let regex = rule.matcher.message.as_deref().map(Regex::new);
+            (rule, regex.and_then(Result::ok))
+        });
+        Self::build(rows.collect())
     }
 
     /// Puts `rules` before those already in the table.
@@ -135,258 +159,157 @@ impl RuleTable {
     /// # Errors
     ///
     /// When a message pattern does not parse; the table is as it was.
-    pub fn with_first(mut self, rules: Vec<Rule>) -> Result<Self, RuleError> {
-        let mut compiled = Vec::with_capacity(rules.len());
+    pub fn with_first(self, rules: Vec<Rule>) -> Result<Self, RuleError> {
+        let mut rows = Vec::with_capacity(rules.len().saturating_add(self.rules.len()));
         for rule in rules {
             let regex = rule.matcher.message.as_deref().map(Regex::new).transpose();
             let regex = regex.map_err(|error| RuleError {
                 rule: rule.name.clone(),
                 reason: error.to_string(),
             })?;
-            compiled.push((rule, regex));
+            rows.push((rule, regex));
         }
-        self.rules.splice(0..0, compiled);
-        Ok(self)
+        let old = self.rules.into_iter();
+        rows.extend(old.map(|row| (row.rule, row.pattern.map(|pattern| pattern.regex))));
+        Ok(Self::build(rows))
+    }
+
+    fn build(rows: Vec<(Rule, Option<Regex>)>) -> Self {
+        let mut texts: Vec<String> = Vec::new();
+        let rules: Vec<Row> = rows
+            .into_iter()
+            .map(|(rule, regex)| {
+                let pattern = regex.map(|regex| {
+                    let place = texts.len();
+                    texts.push(regex.as_str().to_owned());
+                    Pattern { regex, place }
+                });
+                Row { rule, pattern }
+            })
+            .collect();
+        let patterns = (texts.len() > TRIED_SINGLY).then(|| {
+            RegexSetBuilder::new(&texts)
+                .size_limit(SET_SIZE)
+                .dfa_size_limit(SET_CACHE)
+                .build()
+                .ok()
+        });
+        Self {
+            index: Index::new(rules.iter().map(|row| &row.rule.matcher)),
+            rules,
+            patterns: patterns.flatten(),
+        }
+    }
+
+    /// Iterates over the rules in the order in which they are tried.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().map(|row| &row.rule)
     }
 
     /// Returns what the first matching rule says, or `unknown_error`.
     pub fn classify(&self, failure: &Failure<'_>) -> Classified<'_> {
+        let mut matched = Matched::default();
         let hit = self
-            .rules
-            .iter()
-            .find(|(rule, regex)| matches(&rule.matcher, regex.as_ref(), failure));
-        hit.map_or(
-            Classified {
-                class: ErrorClass::UnknownError,
-                action: Action::Default,
-                rule: None,
-            },
-            |(rule, _)| Classified {
-                class: rule.class,
-                action: rule.action,
-                rule: Some(&rule.name),
-            },
-        )
+            .index
+            .candidates(failure)
+            .filter_map(|place| self.rules.get(place))
+            .find(|row| {
+                matches(&row.rule.matcher, failure)
+                    && row
+                        .pattern
+                        .as_ref()
+                        .is_none_or(|pattern| matched.is_found(self, pattern, failure.message))
+            });
+        hit.map_or(NOTHING_KNOWN, |Row { rule, .. }| Classified {
+            class: rule.class,
+            action: rule.action,
+            rule: Some(&rule.name),
+            say: rule.say.as_deref(),
+            code: rule.matcher.error_code.as_deref(),
+        })
+    }
+
+    /// Returns what [`RuleTable::classify`] does by trying one rule after the other: what the
+    /// look-up has to agree with.
+    pub fn classify_in_order(&self, failure: &Failure<'_>) -> Option<&Rule> {
+        let hit = self.rules.iter().find(|Row { rule, pattern }| {
+            let found = |pattern: &Pattern| pattern.regex.is_match(failure.message);
+            matches(&rule.matcher, failure) && pattern.as_ref().is_none_or(found)
+        });
+        hit.map(|row| &row.rule)
     }
 }
 
-fn matches(matcher: &Matcher, message: Option<&Regex>, failure: &Failure<'_>) -> bool {
-    let status = |range: &StatusRange| match (*range, failure.status) {
-        (StatusRange::One(wanted), Some(status)) => wanted == status,
-        (StatusRange::Range(from, to), Some(status)) => (from..=to).contains(&status),
-        (StatusRange::One(_) | StatusRange::Range(..), None) => false,
-    };
-    matcher
-        .source
-        .as_ref()
-        .is_none_or(|source| source == failure.source)
-        && matcher
-            .operation
-            .as_deref()
-            .is_none_or(|operation| operation == failure.operation)
-        && matcher.status.as_ref().is_none_or(status)
-        && matcher.error_type.is_none_or_eq(failure.error_type)
-        && matcher.error_code.is_none_or_eq(failure.error_code)
-        && matcher
-            .header
+/// Which patterns a message has, as far as anybody asked.
+#[derive(Default)]
+struct Matched {
+    tried: usize,
+    all: Option<SetMatches>,
+}
+
+impl Matched {
+    fn is_found(&mut self, table: &RuleTable, pattern: &Pattern, message: &str) -> bool {
+        let Some(patterns) = table
+            .patterns
+            .as_ref()
+            .filter(|_| self.tried >= TRIED_SINGLY)
+        else {
+            self.tried = self.tried.saturating_add(1);
+            return pattern.regex.is_match(message);
+        };
+        let all = self.all.get_or_insert_with(|| patterns.matches(message));
+        all.matched(pattern.place)
+    }
+}
+
+impl StatusRange {
+    fn contains(self, status: u16) -> bool {
+        match self {
+            Self::One(wanted) => wanted == status,
+            Self::Range(from, to) => (from..=to).contains(&status),
+        }
+    }
+}
+
+/// Returns whether all but the pattern matches.
+fn matches(matcher: &Matcher, failure: &Failure<'_>) -> bool {
+    fn is(wanted: Option<&str>, have: Option<&str>) -> bool {
+        wanted.is_none_or(|wanted| have == Some(wanted))
+    }
+    let Matcher {
+        source,
+        operation,
+        status,
+        error_type,
+        error_code,
+        error_code_reason,
+        header,
+        message: _,
+    } = matcher;
+    source.as_ref().is_none_or(|name| name == failure.source)
+        && is(operation.as_deref(), Some(failure.operation))
+        && status.is_none_or(|range| failure.status.is_some_and(|have| range.contains(have)))
+        && is(error_type.as_deref(), failure.error_type)
+        && is(error_code.as_deref(), failure.error_code)
+        && is(error_code_reason.as_deref(), failure.error_code_reason)
+        && header
             .as_deref()
             .is_none_or(|name| failure.headers.iter().any(|(have, _)| *have == name))
-        && message.is_none_or(|regex| regex.is_match(failure.message))
 }
 
-trait NoneOrEq {
-    fn is_none_or_eq(&self, have: Option<&str>) -> bool;
-}
-
-impl NoneOrEq for Option<String> {
-    fn is_none_or_eq(&self, have: Option<&str>) -> bool {
-        self.as_deref().is_none_or(|wanted| have == Some(wanted))
-    }
-}
-
-fn shipped() -> Vec<(Rule, Option<&'static str>)> {
-    let transport = |name: &str, code: Option<&str>, class| {
-        let matcher = Matcher {
-            error_type: Some("transport".to_owned()),
-            error_code: code.map(str::to_owned),
-            ..Matcher::default()
-        };
-        (
-            Rule {
-                name: name.to_owned(),
-                matcher,
-                class,
-                action: Action::Default,
-            },
-            None,
-        )
-    };
-    let status = |name: &str, from, to, class| {
-        let matcher = Matcher {
-            status: Some(StatusRange::Range(from, to)),
-            ..Matcher::default()
-        };
-        (
-            Rule {
-                name: name.to_owned(),
-                matcher,
-                class,
-                action: Action::Default,
-            },
-            None,
-        )
-    };
-    let maintenance = "(?i)maintenance|wartung|scheduled downtime";
-    let in_maintenance = Matcher {
-        status: Some(StatusRange::One(503)),
-        message: Some(maintenance.to_owned()),
-        ..Matcher::default()
-    };
-    let body = Matcher {
-        error_type: Some("body".to_owned()),
-        ..Matcher::default()
-    };
-    vec![
-        transport(
-            "address refused",
-            Some("address_refused"),
-            ErrorClass::InvalidRequest,
-        ),
-        transport(
-            "body too large",
-            Some("body_too_large"),
-            ErrorClass::InstitutionError,
-        ),
-        transport("exchange failed", None, ErrorClass::ConnectionFailure),
-        (
-            Rule {
-                name: "body unusable".to_owned(),
-                matcher: body,
-                class: ErrorClass::InstitutionError,
-                action: Action::Default,
-            },
-            None,
-        ),
-        status("throttled", 429, 429, ErrorClass::RateLimitExceeded),
-        (
-            Rule {
-                name: "maintenance".to_owned(),
-                matcher: in_maintenance,
-                class: ErrorClass::BankMaintenance,
-                action: Action::Default,
-            },
-            Some(maintenance),
-        ),
-        status("server error", 500, 599, ErrorClass::ConnectionFailure),
-        status("request timeout", 408, 408, ErrorClass::ConnectionFailure),
-        status("unauthorized", 401, 401, ErrorClass::AuthenticationError),
-        status("forbidden", 403, 403, ErrorClass::AuthenticationError),
-        status("not found", 404, 404, ErrorClass::ProductNotAvailable),
-        status("gone", 410, 410, ErrorClass::ProductNotAvailable),
-        status("client error", 400, 499, ErrorClass::InvalidRequest),
-        status("redirect", 300, 399, ErrorClass::InvalidRequest),
-    ]
-}
+const NOTHING_KNOWN: Classified<'_> = Classified {
+    class: ErrorClass::UnknownError,
+    action: Action::Default,
+    rule: None,
+    say: None,
+    code: None,
+};
+/// How many patterns are tried one by one before all are tried at once.
+const TRIED_SINGLY: usize = 4;
+/// The most that all patterns of a table may take together, in bytes; with more they are tried singly.
+const SET_SIZE: usize = 64 << 20;
+/// What the search for all patterns may keep of its work, in bytes.
+const SET_CACHE: usize = 32 << 20;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn failure<'a>(source: &'a SourceName, status: Option<u16>, message: &'a str) -> Failure<'a> {
-        Failure {
-            source,
-            operation: "fetch",
-            status,
-            error_type: None,
-            error_code: None,
-            headers: &[],
-            message,
-        }
-    }
-
-    #[test]
-    fn shipped_rules_map_http_and_the_exchange_itself() {
-        let table = RuleTable::shipped();
-        let gas: SourceName = "gas".parse().unwrap();
-        let class = |status, message| table.classify(&failure(&gas, Some(status), message)).class;
-
-        assert_eq!(class(500, "#fail"), ErrorClass::ConnectionFailure);
-        assert_eq!(
-            class(503, "Scheduled maintenance"),
-            ErrorClass::BankMaintenance
-        );
-        assert_eq!(class(503, ""), ErrorClass::ConnectionFailure);
-        assert_eq!(class(429, ""), ErrorClass::RateLimitExceeded);
-        for (status, expected) in [
-            (400, ErrorClass::InvalidRequest),
-            (401, ErrorClass::AuthenticationError),
-            (403, ErrorClass::AuthenticationError),
-            (404, ErrorClass::ProductNotAvailable),
-            (410, ErrorClass::ProductNotAvailable),
-        ] {
-            assert_eq!(class(status, ""), expected);
-            assert_eq!(expected.disposition(), crate::Disposition::Stop);
-        }
-        let timeout = Failure {
-            error_type: Some("transport"),
-            error_code: Some("timeout"),
-            ..failure(&gas, None, "")
-        };
-        assert_eq!(
-            table.classify(&timeout).class,
-            ErrorClass::ConnectionFailure
-        );
-        let not_json = Failure {
-            error_type: Some("body"),
-            error_code: Some("body_not_json"),
-            ..failure(&gas, Some(200), "")
-        };
-        assert_eq!(
-            table.classify(&not_json).class,
-            ErrorClass::InstitutionError
-        );
-        assert_eq!(table.classify(&failure(&gas, None, "")).rule, None);
-    }
-
-    #[test]
-    fn added_rules_come_first_and_a_bad_pattern_is_named() {
-        let gas: SourceName = "gas".parse().unwrap();
-        let rule = |message: &str| Rule {
-            name: "quota".to_owned(),
-            matcher: Matcher {
-                source: Some(gas.clone()),
-                message: Some(message.to_owned()),
-                ..Matcher::default()
-            },
-            class: ErrorClass::RateLimitExceeded,
-            action: Action::WaitForEvent,
-        };
-        let table = RuleTable::shipped()
-            .with_first(vec![rule("daily .* exceeded")])
-            .unwrap();
-
-        let hit = table.classify(&failure(&gas, Some(400), "daily quota exceeded"));
-        assert_eq!(
-            (hit.class, hit.action, hit.rule),
-            (
-                ErrorClass::RateLimitExceeded,
-                Action::WaitForEvent,
-                Some("quota")
-            )
-        );
-        let other: SourceName = "internet".parse().unwrap();
-        assert_eq!(
-            table
-                .classify(&failure(&other, Some(400), "daily quota exceeded"))
-                .class,
-            ErrorClass::InvalidRequest
-        );
-        assert_eq!(
-            RuleTable::shipped()
-                .with_first(vec![rule("(")])
-                .unwrap_err()
-                .rule,
-            "quota"
-        );
-    }
-}
+mod tests;
