@@ -332,7 +332,7 @@ fn parse_digits(digits: &str) -> Result<Uuid, IdError> {
     Uuid::try_parse(digits).map_err(|_invalid| IdError::Digits)
 }
 
-fn fnv1a(text: &[u8]) -> u64 {
+pub(crate) fn fnv1a(text: &[u8]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for byte in text {
         hash = (hash ^ u64::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0000_01b3);

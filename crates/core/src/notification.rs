@@ -7,6 +7,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::Stored;
 
+mod issue;
+mod person;
+mod plan;
+
+pub use issue::{Issue, IssueKey, Observation, Telling};
+pub use person::{
+    Contact, Digest, Minute, Preferences, PreferencesError, PushSubscription, QuietHours,
+};
+pub use plan::{Planned, Reach, plan, retry_after};
+
 /// What a message to a person is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
