@@ -1,14 +1,17 @@
 //! One source file: what may stand in it, and what that means.
 
+mod budget;
 mod connections;
 mod fault;
 mod file;
 mod headers;
 mod retry;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
+use wellspring_core::budget::Window;
 use wellspring_core::{CollectionPolicy, Rule, RuleTable, SourceName};
 use wellspring_engine::{ConnectionDefaults, Source};
 use wellspring_outbound::{AddressPolicy, Target};
@@ -37,8 +40,8 @@ pub struct SourceConfig {
     pub policy: CollectionPolicy,
     /// How many calls to it may be in flight.
     pub concurrency: u32,
-    /// How many fetches may begin in any minute.
-    pub per_minute: Option<u32>,
+    /// How many fetches and attempts may begin in which time, all of it at once.
+    pub budget: Arc<[Window]>,
     /// What its connections need; none where it only serves collections.
     pub connections: Option<ConnectionDefaults>,
     /// The largest answer that is taken, in bytes.
@@ -107,9 +110,11 @@ impl SourceConfig {
             Source::DEFAULT_CONCURRENCY,
             |text| fault::number(text, 1, MAX_CONCURRENCY),
         );
-        let per_minute = faults.read_or("per_minute", file.per_minute.as_ref(), None, |text| {
-            fault::number(text, 1, MAX_PER_MINUTE).map(Some)
-        });
+        let budget = budget::budget(
+            file.per_minute.as_ref(),
+            file.budget.as_deref().unwrap_or_default(),
+            &mut faults,
+        );
         let max_body = faults.read_or(
             "max_body",
             file.max_body.as_ref(),
@@ -131,7 +136,7 @@ impl SourceConfig {
                 timeout,
                 policy,
                 concurrency,
-                per_minute,
+                budget: budget.into(),
                 connections,
                 max_body,
                 headers,
@@ -208,7 +213,6 @@ fn rules(own: Vec<LinedRule>, of_kind: &[Rule], faults: &mut Faults) -> RuleTabl
 
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 const MAX_CONCURRENCY: u32 = 4096;
-const MAX_PER_MINUTE: u32 = 60_000;
 /// How often a connection is fetched when nobody says.
 const DEFAULT_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
 const MAX_BODY: usize = 256 * 1024 * 1024;

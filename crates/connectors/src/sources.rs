@@ -49,7 +49,7 @@ impl Sources {
             name: source.name.clone(),
             policy: source.policy,
             concurrency: source.concurrency,
-            per_minute: source.per_minute,
+            budget: Arc::clone(&source.budget),
             connections: source.connections.clone(),
         }))
     }

@@ -9,6 +9,7 @@
 
 pub mod account;
 mod breaker;
+pub mod budget;
 mod change;
 mod collection;
 pub mod connection;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use wellspring_core::budget::Window;
 use wellspring_core::connection;
 use wellspring_core::interaction::CredentialField;
 use wellspring_core::schedule::{Schedule, SlowPlan};
@@ -18,8 +19,8 @@ pub struct Source {
     pub policy: CollectionPolicy,
     /// How many calls to it may be in flight.
     pub concurrency: u32,
-    /// How many fetches and attempts may begin in any minute.
-    pub per_minute: Option<u32>,
+    /// How many fetches and attempts may begin in which time, all of it at once; empty for no limit.
+    pub budget: Arc<[Window]>,
     /// What its connections need; none where it only serves collections.
     pub connections: Option<ConnectionDefaults>,
 }

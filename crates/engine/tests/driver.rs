@@ -365,7 +365,7 @@ impl Bench {
             name: name.parse().unwrap(),
             policy: CollectionPolicy::default(),
             concurrency,
-            per_minute: None,
+            budget: Arc::default(),
             connections: None,
         });
         let incarnation = IncarnationId::mint(NOW, &mut rand_chacha::ChaCha8Rng::seed_from_u64(1));

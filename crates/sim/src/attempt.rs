@@ -2,7 +2,10 @@
 //! and goes on only when that is durable.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
 
+use wellspring_core::budget::Window;
 use wellspring_core::connection::State;
 use wellspring_core::document::{Document, Origin};
 use wellspring_core::{ConnectionId, DocumentId, Error, ErrorClass, IncarnationId, Lane};
@@ -68,10 +71,11 @@ impl World {
         else {
             return self.broken("calls go to known sources", format!("{effect:?}"));
         };
-        let (concurrency, per_minute) = (provider.source.concurrency, provider.source.per_minute);
+        let concurrency = provider.source.concurrency;
+        let budget = Arc::clone(&provider.source.budget);
         let down = provider.down;
         self.check_load(node, effect, concurrency, down);
-        self.check_rate(&effect, per_minute);
+        self.check_budget(&effect, &budget);
         let boot = self.nodes[node].boot;
         self.tasks += 1;
         let attempt = Attempt {
@@ -125,22 +129,32 @@ impl World {
         Ok(())
     }
 
-    /// Checks that no minute holds more starts than the source allows.
-    pub(crate) fn check_rate(&mut self, effect: &EffectId, per_minute: Option<u32>) {
-        let Some(most) = per_minute else { return };
+    /// Checks that no window holds more starts than the source allows.
+    pub(crate) fn check_budget(&mut self, effect: &EffectId, budget: &[Window]) {
+        let Some(longest) = budget.iter().map(|window| window.per).max() else {
+            return;
+        };
         let now = self.now;
+        let began = |per: Duration| now - i64::try_from(per.as_millis()).unwrap_or(i64::MAX);
         let starts = self
             .starts
             .entry((effect.incarnation, effect.lane))
             .or_default();
         starts.push_back(now);
-        while starts.front().is_some_and(|at| *at <= now - MINUTE) {
+        while starts
+            .front()
+            .is_some_and(|at| *at <= began(longest) - 2 * MINUTE)
+        {
             starts.pop_front();
         }
-        let many = starts.len();
-        if many > usize::try_from(most).unwrap_or(usize::MAX) {
-            let seen = format!("{many} of {most} in {:?}", effect.lane);
-            self.broken("no minute holds more calls than allowed", seen);
+        for window in budget {
+            let since = began(window.per);
+            let many = starts.iter().rev().take_while(|at| **at > since).count();
+            if many > usize::try_from(window.calls).unwrap_or(usize::MAX) {
+                let seen = format!("{many} in {window:?} of {:?}", effect.lane);
+                self.broken("no window holds more calls than its budget", seen);
+                return;
+            }
         }
     }
 

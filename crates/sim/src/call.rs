@@ -1,6 +1,7 @@
 //! Calls to the outside: what is checked when they begin, and how their results come back.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use wellspring_core::{CollectionPolicy, ErrorClass, IncarnationId, Kind, Lane, State, Timestamp};
 use wellspring_engine::{
@@ -51,7 +52,8 @@ impl World {
         let (result, latency) = provider.answer(self.now, clock, order.id, &mut self.dice);
         let down = provider.down;
         let policy = provider.source.policy;
-        let (concurrency, per_minute) = (provider.source.concurrency, provider.source.per_minute);
+        let concurrency = provider.source.concurrency;
+        let budget = Arc::clone(&provider.source.budget);
         let (error, payload) = match &result {
             FetchResult::Fetched(payload) => (None, Some(payload.clone())),
             FetchResult::Failed { error, .. } => (Some(error.clone()), None),
@@ -73,7 +75,7 @@ impl World {
         });
         self.begin(node, effect, &policy, None);
         self.check_load(node, effect, concurrency, down);
-        self.check_rate(&effect, per_minute);
+        self.check_budget(&effect, &budget);
         self.model.called(order.id, effect.version, past);
         self.answer_call(node, latency, || Event::Fetched(effect, result.clone()));
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use wellspring_core::budget;
 use wellspring_core::{Collection, CollectionId, Kind, Lane, Phase, Shard, State};
 use wellspring_engine::{Aggregate, Cursor, CursorError, Loaded, Queries, Request, Store};
 
@@ -49,17 +50,25 @@ impl World {
                 .find(|source| source.name == lane.source);
             let free = source.is_some_and(|source| lane.in_flight < source.concurrency);
             let id = Lane::source(&lane.source);
-            let limited = source.is_some_and(|source| source.per_minute.is_some());
+            let budget = source.map_or(&[][..], |source| &source.budget);
+            let limited = !budget.is_empty();
             let starts = self.starts.get(&(state.incarnation, id));
-            let latest = starts.and_then(|starts| starts.back()).copied();
-            let lately = latest.max(Some(state.troubled_at));
+            // A clock that went back lets what was spent count for a whole window once more.
+            let counts = |window: &budget::Window| {
+                let per = i64::try_from(window.per.as_millis()).unwrap_or(i64::MAX);
+                let since = self.now - per - 2 * MINUTE;
+                let many = starts.map_or(0, |starts| {
+                    starts.iter().rev().take_while(|at| **at > since).count()
+                });
+                many >= usize::try_from(window.calls).unwrap_or(usize::MAX)
+                    || state.troubled_at > since
+            };
             let calls = self.flying.iter().filter(|call| {
                 call.effect.incarnation == state.incarnation && call.effect.lane == id
             });
             // A slot that is taken for a call which has not begun counts as well.
             let reserved = u32::try_from(calls.count()).unwrap_or(0) < lane.in_flight;
-            let spent =
-                limited && (reserved || lately.is_some_and(|at| at > self.now - 2 * MINUTE));
+            let spent = limited && (reserved || budget.iter().any(counts));
             lane.queued > 0 && free && !paused && !full && !spent && lane.breaker == Phase::Closed
         });
         if let Some(lane) = idle {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use wellspring_core::budget;
 use wellspring_core::interaction::CredentialField;
 use wellspring_core::schedule::{Schedule, SlowPlan};
 use wellspring_core::{
@@ -72,8 +73,7 @@ impl Provider {
                         name,
                         policy,
                         concurrency,
-                        per_minute: (dice.permille(500))
-                            .then(|| u32::try_from(dice.between(1, 20)).unwrap_or(1)),
+                        budget: windows(dice),
                         connections: connected.then(defaults),
                     },
                     down: Window::default(),
@@ -200,3 +200,18 @@ const FAILURES: [(ErrorClass, &str); 8] = [
     (ErrorClass::AuthenticationError, "http_401"),
     (ErrorClass::InvalidRequest, "http_400"),
 ];
+
+/// What a source takes: as much as comes, or so many calls a minute, or an hour and a day as well.
+fn windows(dice: &mut Dice) -> Arc<[budget::Window]> {
+    let limited = dice.permille(500);
+    let mut windows = Vec::new();
+    for (per, least, most) in [(60, 1, 20), (3_600, 60, 300), (86_400, 1_500, 5_000)] {
+        if limited && (per == 60 || dice.permille(300)) {
+            windows.push(budget::Window {
+                calls: u32::try_from(dice.between(least, most)).unwrap_or(1),
+                per: Duration::from_secs(per),
+            });
+        }
+    }
+    windows.into()
+}

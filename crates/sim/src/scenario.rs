@@ -1,6 +1,7 @@
 //! The acceptance scenarios of the product's origins, played on the simulated world.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wellspring_core::connection::{Action, Config, CredentialsFrom, Patch, State};
@@ -297,7 +298,7 @@ impl Stage {
         });
         for provider in &mut world.providers {
             provider.mend();
-            provider.source.per_minute = None;
+            provider.source.budget = Arc::default();
             provider.source.concurrency = 4;
         }
         let sources = world

@@ -20,6 +20,7 @@ pub(super) struct File {
     pub(super) slow_plan: Option<Spanned<Vec<String>>>,
     pub(super) concurrency: Option<Spanned<String>>,
     pub(super) per_minute: Option<Spanned<String>>,
+    pub(super) budget: Option<Vec<WindowFile>>,
     pub(super) max_body: Option<Spanned<String>>,
     pub(super) headers: Option<BTreeMap<String, Spanned<String>>>,
     pub(super) rules: Option<Vec<LinedRule>>,
@@ -34,6 +35,14 @@ pub(super) struct RetryFile {
     pub(super) max_delay: Option<Spanned<String>>,
     pub(super) max_retries: Option<Spanned<String>>,
     pub(super) give_up_after: Option<Spanned<String>>,
+}
+
+/// One window of the `budget` block.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WindowFile {
+    pub(super) calls: Spanned<String>,
+    pub(super) per: Spanned<String>,
 }
 
 /// The `schedule` block.

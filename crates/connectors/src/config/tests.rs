@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use wellspring_core::budget::Window;
 use wellspring_core::schedule::{Schedule, SlowPlan};
 use wellspring_core::{CollectionPolicy, ErrorClass, Failure, RetryPolicy};
 
@@ -18,7 +19,7 @@ fn a_short_file_has_defaults() {
     assert_eq!(source.timeout, Duration::from_secs(10));
     assert_eq!(source.policy, CollectionPolicy::default());
     assert_eq!((source.concurrency, source.max_body), (32, 8_388_608));
-    assert_eq!((source.per_minute, source.connections), (None, None));
+    assert!(source.budget.is_empty() && source.connections.is_none());
     assert_eq!(source.headers["accept"], "application/json");
     assert_eq!(source.headers["accept-encoding"], "identity");
     assert_eq!(source.headers.len(), 2);
@@ -182,6 +183,18 @@ fn what_a_file_may_not_say_is_refused_with_key_and_line() {
         ),
         ("per_minute: 0", "line 4: `per_minute` must be 1 to 60000"),
         (
+            "budget:\n  - { calls: 0, per: 1m }",
+            "line 5: `budget.calls` must be 1 to 10000000",
+        ),
+        (
+            "budget:\n  - { calls: 5, per: 10ms }",
+            "line 5: `budget.per` must not be less than 1s",
+        ),
+        (
+            "per_minute: 9\nbudget:\n  - { calls: 5, per: 60s }",
+            "line 6: `budget.per` has two windows of the same length",
+        ),
+        (
             "schedule: { every: 24h }",
             "line 4: `schedule` is not a key of http_json, which has no connections",
         ),
@@ -231,14 +244,19 @@ fn a_bank_needs_three_keys_and_takes_what_is_said_of_its_connections() {
     assert_eq!(fields, [("username", false), ("password", true)]);
 
     let long = SourceConfig::from_yaml(&format!(
-        "{BANK}per_minute: 60000\nschedule: {{ cron: 0 6 * * *, timezone: Europe/Berlin }}\nslow_plan: [10m, 1h]\n"
+        "{BANK}per_minute: 60000\nbudget: [{{ calls: 4, per: 24h }}]\nschedule: {{ cron: 0 6 * * *, timezone: Europe/Berlin }}\nslow_plan: [10m, 1h]\n"
     ))
     .unwrap();
 
-    assert_eq!(long.per_minute, Some(60_000));
+    let window = |calls, seconds| Window {
+        calls,
+        per: Duration::from_secs(seconds),
+    };
+    let budget = [window(60_000, 60), window(4, 86_400)];
+    assert_eq!(*long.budget, budget);
     let table = crate::Sources::new([long]).table();
     let source = table.iter().next().unwrap();
-    assert_eq!(source.per_minute, Some(60_000));
+    assert_eq!(*source.budget, budget);
     let connections = source.connections.as_ref().unwrap();
     let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
     let gaps = connections.slow_plan.gaps();

@@ -1,7 +1,9 @@
 //! Gates: how many calls of one lane are in flight, and what waits for a slot.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use wellspring_core::budget::{Decision, Ledger, Standing, Window};
 use wellspring_core::{Breaker, CallResult, Lane, Phase as BreakerPhase, SourceName, Timestamp};
 
 use super::{Driver, LoadFor, Phase};
@@ -17,8 +19,8 @@ pub(super) struct Gate {
     /// Set by the far side's own word, or after a failed read.
     pub(super) paused_until: Option<Timestamp>,
     pub(super) wake: Option<Timestamp>,
-    /// When calls began in the last minute, oldest first, where the source limits them.
-    pub(super) starts: VecDeque<Timestamp>,
+    /// What was spent of the source's budget.
+    pub(super) ledger: Ledger,
     /// Slots that are taken for calls which have not begun.
     pub(super) reserved: u32,
 }
@@ -36,6 +38,10 @@ pub struct LaneView {
     pub breaker: BreakerPhase,
     /// Until when the source wants no calls.
     pub paused_until: Option<Timestamp>,
+    /// When the next call may begin, where it may not now: the source's word or a spent budget.
+    pub next_allowed_at: Option<Timestamp>,
+    /// How the windows of its budget stand.
+    pub budget: Vec<Standing>,
 }
 
 impl<T> Driver<T> {
@@ -43,12 +49,23 @@ impl<T> Driver<T> {
     pub fn lanes(&self) -> Vec<LaneView> {
         let view = |source: &crate::Source| {
             let gate = self.gates.get(&Lane::source(&source.name));
+            let budget = gate.map_or_else(
+                || Ledger::new(&source.budget).standings(self.now),
+                |gate| gate.standings(self.now, &source.budget),
+            );
+            let paused_until = gate
+                .and_then(|gate| gate.paused_until)
+                .filter(|until| *until > self.now);
+            let spent = budget.iter().filter(|window| window.left == 0);
+            let released = spent.filter_map(|window| window.next_release).max();
             LaneView {
                 source: source.name.clone(),
                 in_flight: gate.map_or(0, |gate| gate.in_flight),
                 queued: gate.map_or(0, |gate| gate.queue.len()),
                 breaker: gate.map_or(BreakerPhase::Closed, |gate| gate.breaker.phase()),
-                paused_until: gate.and_then(|gate| gate.paused_until),
+                paused_until,
+                next_allowed_at: paused_until.max(released),
+                budget,
             }
         };
         self.sources.iter().map(view).collect()
@@ -75,20 +92,22 @@ impl<T> Driver<T> {
             self.starved.insert(lane);
             return false;
         }
-        let per_minute = self.per_minute(lane);
+        let budget = self.budget(lane);
         let gate = self.gate(lane);
-        if gate.paused_until.is_some_and(|until| until > now) || gate.is_spent(now, per_minute) {
+        let is_paused = gate.paused_until.is_some_and(|until| until > now);
+        if is_paused || gate.not_before(now, budget.as_deref()).is_some() {
             return false;
         }
         gate.paused_until = None;
         gate.in_flight < gate.breaker.limit(now, full)
     }
 
-    fn per_minute(&self, lane: Lane) -> Option<u32> {
+    /// Returns how many calls of the lane may begin in which time, where that is limited.
+    fn budget(&self, lane: Lane) -> Option<Arc<[Window]>> {
         self.sources
             .by_lane(lane)
-            .filter(|_| !lane.is_receiver())
-            .and_then(|source| source.per_minute)
+            .filter(|source| !lane.is_receiver() && !source.budget.is_empty())
+            .map(|source| Arc::clone(&source.budget))
     }
 
     /// Returns whether no call of any lane may begin: all slots of the node are taken, or what
@@ -107,7 +126,7 @@ impl<T> Driver<T> {
     /// Takes a slot; returns whether the call is a probe.
     pub(super) fn take_slot(&mut self, lane: Lane) -> bool {
         self.in_flight += 1;
-        let limited = self.per_minute(lane).is_some();
+        let limited = self.budget(lane).is_some();
         let gate = self.gate(lane);
         gate.in_flight += 1;
         gate.reserved += u32::from(limited);
@@ -116,12 +135,13 @@ impl<T> Driver<T> {
         probe
     }
 
-    /// Notes that the call of a taken slot goes out: from now on it counts for its minute.
+    /// Notes that the call of a taken slot goes out: from now on it counts in its windows.
     pub(super) fn called(&mut self, now: Timestamp, lane: Lane) {
-        if self.per_minute(lane).is_some() {
+        if let Some(budget) = self.budget(lane) {
             let gate = self.gate(lane);
             gate.reserved = gate.reserved.saturating_sub(1);
-            gate.starts.push_back(now);
+            gate.ledger.adopt(&budget);
+            gate.ledger.spend(now);
             self.note_wake(now, lane);
         }
     }
@@ -312,14 +332,12 @@ impl<T> Driver<T> {
     fn note_wake(&mut self, now: Timestamp, lane: Lane) {
         let longest = self.give_up_after(lane);
         let concurrency = self.concurrency(lane);
-        let per_minute = self.per_minute(lane);
+        let budget = self.budget(lane);
         let gate = self.gates.entry(lane).or_default();
-        let spent = gate.is_spent(now, per_minute);
+        // What is reserved and has not begun pumps the lane when it does.
         let refilled = gate
-            .starts
-            .front()
-            .filter(|_| spent)
-            .map(|at| at.after(JUST_OVER_A_MINUTE));
+            .not_before(now, budget.as_deref())
+            .filter(|at| *at < Timestamp::MAX);
         let wake = gate.queue.first().and_then(|(since, id)| {
             let give_up = matches!(id, Aggregate::Collection(_)).then(|| since.after(longest));
             // What has passed already waits for a slot, whose end pumps the lane.
@@ -343,7 +361,7 @@ impl<T> Driver<T> {
         if gate.in_flight == 0
             && gate.queue.is_empty()
             && gate.paused_until.is_none()
-            && gate.starts.is_empty()
+            && gate.ledger.is_quiet(now)
             && gate.reserved == 0
             && gate.breaker.is_quiet()
         {
@@ -353,26 +371,21 @@ impl<T> Driver<T> {
 }
 
 impl Gate {
-    /// Returns whether as many attempts have begun within the last minute as may.
-    fn is_spent(&mut self, now: Timestamp, per_minute: Option<u32>) -> bool {
-        while let Some(oldest) = self.starts.front_mut() {
-            if oldest.after(JUST_OVER_A_MINUTE) <= now {
-                self.starts.pop_front();
-            } else {
-                // A clock that went back does not keep the lane still for as long as it jumped.
-                *oldest = (*oldest).min(now);
-                break;
-            }
+    /// Returns when the budget allows another call, where it allows none now.
+    fn not_before(&mut self, now: Timestamp, budget: Option<&[Window]>) -> Option<Timestamp> {
+        self.ledger.adopt(budget?);
+        match self.ledger.decide(now, self.reserved.saturating_add(1)) {
+            Decision::Allowed => None,
+            Decision::NotBefore(at) => Some(at),
         }
-        let taken = u32::try_from(self.starts.len())
-            .unwrap_or(u32::MAX)
-            .saturating_add(self.reserved);
-        per_minute.is_some_and(|most| taken >= most)
+    }
+
+    fn standings(&self, now: Timestamp, budget: &[Window]) -> Vec<Standing> {
+        let mut ledger = self.ledger.clone();
+        ledger.adopt(budget);
+        ledger.standings(now)
     }
 }
 
-/// The window of `per_minute`: a minute, and what calls may be late on their way to the source,
-/// so that it counts no more in any minute of its own either.
-const JUST_OVER_A_MINUTE: std::time::Duration = std::time::Duration::from_secs(61);
 /// How long one answer can keep a lane still.
 const LONGEST_PAUSE: std::time::Duration = std::time::Duration::from_secs(3_600);

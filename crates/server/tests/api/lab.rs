@@ -76,7 +76,7 @@ impl Lab {
             name: name.parse().unwrap(),
             policy: CollectionPolicy::default(),
             concurrency: Source::DEFAULT_CONCURRENCY,
-            per_minute: None,
+            budget: Arc::default(),
             connections: (name == "bank").then(bank),
         });
         let script = Arc::new(Script::new(vault));

@@ -60,7 +60,7 @@ impl Lab {
             name: name.parse().unwrap(),
             policy: CollectionPolicy::default(),
             concurrency: Source::DEFAULT_CONCURRENCY,
-            per_minute: None,
+            budget: Arc::default(),
             connections: defaults(name),
         });
         let engine = EngineParts {

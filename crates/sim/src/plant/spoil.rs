@@ -61,7 +61,7 @@ pub(crate) fn sources(plant: Option<Plant>, sources: &Arc<SourceTable>) -> Arc<S
         return Arc::clone(sources);
     }
     let unlimited = sources.iter().cloned().map(|mut source| {
-        source.per_minute = None;
+        source.budget = Arc::default();
         source
     });
     Arc::new(SourceTable::new(unlimited))

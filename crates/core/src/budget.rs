@@ -1,0 +1,312 @@
+//! Budgets: how many calls a source takes in any window of time, and what is left of that.
+//!
+//! Windows are exact and sliding: wherever on the time line a window is laid, no more calls fall
+//! into it than it allows. Several windows hold at once.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Timestamp, serde_duration};
+
+mod headers;
+
+pub use headers::corrections;
+
+/// So many calls in any stretch of so much time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    /// How many calls.
+    pub calls: u32,
+    /// In how much time.
+    #[serde(with = "serde_duration")]
+    pub per: Duration,
+}
+
+/// What the source says of its own count; it is believed where it is stricter than ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Correction {
+    /// How many calls it takes in a window, where it says.
+    pub limit: Option<u32>,
+    /// How many of them are left.
+    pub remaining: u32,
+    /// How long its window is, where it says.
+    pub per: Option<Duration>,
+    /// When its count begins anew.
+    pub reset: Timestamp,
+}
+
+/// Whether a call may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Now.
+    Allowed,
+    /// Not before this moment; more may have been spent by then.
+    NotBefore(Timestamp),
+}
+
+/// How one window stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// The window.
+    pub window: Window,
+    /// Calls that count in it now.
+    pub used: u32,
+    /// Calls that it has left.
+    pub left: u32,
+    /// When a call counts no longer; `None` when none counts.
+    pub next_release: Option<Timestamp>,
+}
+
+/// What was spent of a budget.
+///
+/// A call counts for a little longer than its window (a 25th, at most a second), since calls are
+/// late on their way to the source by times that differ, and the source counts when they arrive.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ledger {
+    windows: Vec<Spent>,
+    held_until: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Spent {
+    window: Window,
+    /// Oldest first.
+    blocks: VecDeque<Block>,
+    sum: u32,
+}
+
+/// Calls that count as made together, at the moment of the last one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Block {
+    first: Timestamp,
+    last: Timestamp,
+    calls: u32,
+}
+
+impl Ledger {
+    /// Makes a ledger of these windows in which nothing is spent.
+    pub fn new(windows: &[Window]) -> Self {
+        let windows = windows.iter().copied().map(Spent::new).collect();
+        Self {
+            windows,
+            held_until: None,
+        }
+    }
+
+    /// Takes over other windows; what was spent counts in each as far as it is known.
+    ///
+    /// A window longer than all before it knows only what the longest of them did.
+    pub fn adopt(&mut self, windows: &[Window]) {
+        if self
+            .windows
+            .iter()
+            .map(|spent| spent.window)
+            .eq(windows.iter().copied())
+        {
+            return;
+        }
+        let longest = self.windows.iter().max_by_key(|spent| spent.window.per);
+        let blocks = longest.map_or_else(VecDeque::new, |spent| spent.blocks.clone());
+        let sum = blocks.iter().map(|block| block.calls).sum();
+        let adopt = |window: &Window| Spent {
+            window: *window,
+            blocks: blocks.clone(),
+            sum,
+        };
+        self.windows = windows.iter().map(adopt).collect();
+    }
+
+    /// Returns whether `calls` calls may be made now, on top of all that are spent.
+    pub fn decide(&mut self, now: Timestamp, calls: u32) -> Decision {
+        let mut at = self.held_until.filter(|until| *until > now);
+        for spent in &mut self.windows {
+            spent.release(now);
+            at = at.max(spent.not_before(calls));
+        }
+        if at.is_none() {
+            self.held_until = None;
+        }
+        at.map_or(Decision::Allowed, Decision::NotBefore)
+    }
+
+    /// Notes a call that goes out now.
+    pub fn spend(&mut self, now: Timestamp) {
+        for spent in &mut self.windows {
+            spent.push(now);
+        }
+    }
+
+    /// Takes in what the source says; returns whether it was stricter than our own count.
+    pub fn correct(&mut self, now: Timestamp, correction: &Correction) -> bool {
+        if correction.reset <= now {
+            return false;
+        }
+        if correction.remaining == 0 {
+            return self.hold(correction.reset);
+        }
+        let wanted = |spent: &&mut Spent| match (correction.per, correction.limit) {
+            (Some(per), _) => spent.window.per == per,
+            (None, Some(limit)) => spent.window.calls == limit,
+            (None, None) => false,
+        };
+        let Some(spent) = self.windows.iter_mut().find(wanted) else {
+            return false;
+        };
+        spent.release(now);
+        let left = spent.window.calls.saturating_sub(spent.sum);
+        let unknown = left.saturating_sub(correction.remaining);
+        if unknown > 0 {
+            spent.charge(correction.reset, unknown);
+        }
+        unknown > 0
+    }
+
+    /// Lets no call out before `until`; returns whether that is later than before.
+    pub fn hold(&mut self, until: Timestamp) -> bool {
+        let is_later = self.held_until < Some(until);
+        self.held_until = self.held_until.max(Some(until));
+        is_later
+    }
+
+    /// Returns until when the source wants no calls.
+    pub const fn held_until(&self) -> Option<Timestamp> {
+        self.held_until
+    }
+
+    /// Returns how each window stands.
+    pub fn standings(&self, now: Timestamp) -> Vec<Standing> {
+        self.windows
+            .iter()
+            .map(|spent| spent.standing(now))
+            .collect()
+    }
+
+    /// Returns whether nothing that is noted can still matter.
+    pub fn is_quiet(&mut self, now: Timestamp) -> bool {
+        for spent in &mut self.windows {
+            spent.release(now);
+        }
+        self.held_until.is_none_or(|until| until <= now)
+            && self.windows.iter().all(|spent| spent.blocks.is_empty())
+    }
+}
+
+impl Spent {
+    const fn new(window: Window) -> Self {
+        Self {
+            window,
+            blocks: VecDeque::new(),
+            sum: 0,
+        }
+    }
+
+    /// Returns for how long a call counts.
+    fn counts_for(&self) -> Duration {
+        let per = self.window.per;
+        per.saturating_add((per / 25).min(MOST_LATE))
+    }
+
+    fn release(&mut self, now: Timestamp) {
+        // A clock that went back does not keep the source still for as long as it jumped.
+        if self.blocks.back().is_some_and(|block| block.last > now) {
+            for block in &mut self.blocks {
+                block.first = block.first.min(now);
+                block.last = block.last.min(now);
+            }
+        }
+        let counts_for = self.counts_for();
+        while let Some(oldest) = self.blocks.front() {
+            if oldest.last.after(counts_for) > now {
+                break;
+            }
+            self.sum = self.sum.saturating_sub(oldest.calls);
+            self.blocks.pop_front();
+        }
+    }
+
+    fn not_before(&self, calls: u32) -> Option<Timestamp> {
+        let mut over = self
+            .sum
+            .saturating_add(calls)
+            .saturating_sub(self.window.calls);
+        if over == 0 {
+            return None;
+        }
+        for block in &self.blocks {
+            over = over.saturating_sub(block.calls);
+            if over == 0 {
+                return Some(block.last.after(self.counts_for()));
+            }
+        }
+        // More than the window ever allows; whoever asks for one call never comes here.
+        Some(Timestamp::MAX)
+    }
+
+    fn push(&mut self, now: Timestamp) {
+        self.sum = self.sum.saturating_add(1);
+        // Small windows are counted call by call; a large one in blocks, so that it stays small.
+        let most = if self.window.calls > CALL_BY_CALL {
+            self.window.calls / BLOCKS
+        } else {
+            1
+        };
+        let span = self.window.per / (2 * BLOCKS);
+        if let Some(block) = self.blocks.back_mut()
+            && (block.last == now || (block.calls < most && now.since(block.first) <= span))
+        {
+            block.last = block.last.max(now);
+            block.calls = block.calls.saturating_add(1);
+            return;
+        }
+        self.blocks.push_back(Block {
+            first: now,
+            last: now,
+            calls: 1,
+        });
+    }
+
+    /// Counts calls that somebody else made and that end to count at `reset`.
+    fn charge(&mut self, reset: Timestamp, calls: u32) {
+        let at = reset.before(self.counts_for());
+        let place = self.blocks.partition_point(|block| block.last <= at);
+        let block = Block {
+            first: at,
+            last: at,
+            calls,
+        };
+        self.blocks.insert(place, block);
+        self.sum = self.sum.saturating_add(calls);
+    }
+
+    fn standing(&self, now: Timestamp) -> Standing {
+        let counts_for = self.counts_for();
+        let mut counting = self
+            .blocks
+            .iter()
+            .filter(|block| block.last.after(counts_for) > now);
+        let next_release = counting.next().map(|block| block.last.after(counts_for));
+        let gone: u32 = self
+            .blocks
+            .iter()
+            .take_while(|block| block.last.after(counts_for) <= now)
+            .map(|block| block.calls)
+            .sum();
+        let used = self.sum.saturating_sub(gone);
+        Standing {
+            window: self.window,
+            used,
+            left: self.window.calls.saturating_sub(used),
+            next_release,
+        }
+    }
+}
+
+/// By how much calls may be late on their way to the source, at most.
+const MOST_LATE: Duration = Duration::from_secs(1);
+/// Windows of up to as many calls are counted call by call.
+const CALL_BY_CALL: u32 = 1_000;
+/// Into how many blocks at least a larger window is divided.
+const BLOCKS: u32 = 50;

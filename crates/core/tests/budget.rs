@@ -1,0 +1,174 @@
+//! Budgets: no window anywhere holds more than it allows, and little of it is left unused.
+
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use wellspring_core::Timestamp;
+use wellspring_core::budget::{Correction, Decision, Ledger, Window};
+
+fn window(calls: u32, seconds: u64) -> Window {
+    Window {
+        calls,
+        per: Duration::from_secs(seconds),
+    }
+}
+
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(1_795_000_000_000 + millis)
+}
+
+/// Calls as often as the ledger allows, `until` milliseconds have passed.
+fn spend_all(ledger: &mut Ledger, until: i64, step: i64) -> Vec<i64> {
+    let (mut now, mut spent) = (0, Vec::new());
+    while now < until {
+        match ledger.decide(at(now), 1) {
+            Decision::Allowed => {
+                ledger.spend(at(now));
+                spent.push(now);
+                now += step;
+            }
+            Decision::NotBefore(next) => {
+                assert!(next > at(now));
+                now += i64::try_from(next.since(at(now)).as_millis()).unwrap();
+            }
+        }
+    }
+    spent
+}
+
+fn most_in_any(spent: &[i64], per: Duration) -> usize {
+    let per = i64::try_from(per.as_millis()).unwrap();
+    let in_window = |from: &i64| {
+        let in_it = spent.iter().filter(|at| (*from..*from + per).contains(at));
+        in_it.count()
+    };
+    spent.iter().map(in_window).max().unwrap_or(0)
+}
+
+#[test]
+fn several_windows_hold_at_once_and_are_used_up() {
+    let windows = [window(100, 60), window(800, 3_600)];
+    let spent = spend_all(&mut Ledger::new(&windows), 7_300_000, 0);
+
+    assert!(most_in_any(&spent, windows[0].per) <= 100);
+    assert!(most_in_any(&spent, windows[1].per) <= 800);
+    assert!(spent.len() >= 1_520, "{} of 1600 in two hours", spent.len());
+}
+
+#[test]
+fn large_windows_are_counted_in_blocks_and_still_used_up() {
+    let day = window(50_000, 86_400);
+    let mut ledger = Ledger::new(&[day]);
+    let spent = spend_all(&mut ledger, 2 * 86_400_000, 700);
+
+    let first_day = spent.iter().filter(|at| **at < 86_400_000).count();
+    assert!(first_day <= 50_000);
+    assert!(
+        spent.len() >= 95_000,
+        "{} of 100000 in two days",
+        spent.len()
+    );
+    let in_window = |from: i64| {
+        let in_it = spent
+            .iter()
+            .filter(|at| (from..from + 86_400_000).contains(at));
+        in_it.count()
+    };
+    for hour in 0..24 {
+        assert!(in_window(hour * 3_600_000) <= 50_000);
+    }
+}
+
+#[test]
+fn what_the_source_says_is_believed_where_it_is_stricter() {
+    let mut ledger = Ledger::new(&[window(100, 60), window(1_000, 3_600)]);
+    let correction = |remaining, per, reset| Correction {
+        limit: None,
+        remaining,
+        per,
+        reset: at(reset),
+    };
+    let minute = Some(Duration::from_secs(60));
+
+    assert!(ledger.correct(at(0), &correction(10, minute, 30_000)));
+    assert!(!ledger.correct(at(0), &correction(90, minute, 30_000)));
+    let left = |ledger: &Ledger, now| ledger.standings(at(now))[0].left;
+    assert_eq!((left(&ledger, 0), left(&ledger, 29_999)), (10, 10));
+    assert_eq!(left(&ledger, 30_000), 100);
+
+    assert!(ledger.correct(at(0), &correction(0, None, 45_000)));
+    assert_eq!(ledger.decide(at(1), 1), Decision::NotBefore(at(45_000)));
+    assert_eq!(ledger.decide(at(45_000), 1), Decision::Allowed);
+    assert!(!ledger.correct(at(45_000), &correction(0, None, 45_000)));
+}
+
+#[test]
+fn a_clock_that_goes_back_frees_nothing_and_keeps_nobody_waiting_for_its_jump() {
+    let mut ledger = Ledger::new(&[window(2, 60)]);
+    ledger.spend(at(3_600_000));
+    ledger.spend(at(3_600_000));
+
+    let Decision::NotBefore(next) = ledger.decide(at(0), 1) else {
+        panic!("two of two calls are spent");
+    };
+    assert_eq!(next, at(61_000));
+    assert_eq!(ledger.decide(next, 2), Decision::Allowed);
+    assert!(ledger.is_quiet(next));
+}
+
+#[test]
+fn other_windows_take_over_what_was_spent() {
+    let mut ledger = Ledger::new(&[window(5, 60)]);
+    (0..5).for_each(|_| ledger.spend(at(0)));
+    ledger.adopt(&[window(8, 60), window(20, 600)]);
+
+    assert_eq!(ledger.decide(at(1), 3), Decision::Allowed);
+    assert_eq!(ledger.decide(at(1), 4), Decision::NotBefore(at(61_000)));
+    assert_eq!(ledger.standings(at(1))[1].used, 5);
+}
+
+proptest! {
+    #[test]
+    fn no_window_is_ever_overrun(
+        small in 1..30_u32, more in 1..60_u32, gaps in prop::collection::vec(0..9_000_i64, 1..400),
+    ) {
+        let windows = [window(small, 10), window(small + more, 60)];
+        let mut ledger = Ledger::new(&windows);
+        let (mut now, mut spent) = (0, Vec::new());
+        for gap in gaps {
+            now += gap;
+            if ledger.decide(at(now), 1) == Decision::Allowed {
+                ledger.spend(at(now));
+                spent.push(now);
+            }
+        }
+        for window in windows {
+            prop_assert!(most_in_any(&spent, window.per) <= usize::try_from(window.calls).unwrap());
+        }
+    }
+}
+
+/// Prints what a decision costs; run it with `--release -- --nocapture` for a figure that counts.
+#[test]
+fn a_decision_is_cheap() {
+    let mut ledger = Ledger::new(&[
+        window(120, 60),
+        window(1_000, 3_600),
+        window(50_000, 86_400),
+    ]);
+    let rounds = 200_000_u32;
+    let mut allowed = 0_u32;
+    let began = Instant::now();
+    for round in 0..rounds {
+        let now = at(i64::from(round) * 40);
+        if ledger.decide(now, 1) == Decision::Allowed {
+            ledger.spend(now);
+            allowed += 1;
+        }
+    }
+    let each = began.elapsed() / rounds;
+    println!(
+        "a budget decision over three windows took {each:?}; {allowed} of {rounds} were allowed"
+    );
+    assert!(allowed > 0);
+}
