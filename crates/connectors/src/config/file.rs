@@ -22,6 +22,7 @@ pub(super) struct File {
     pub(super) per_minute: Option<Spanned<String>>,
     pub(super) max_body: Option<Spanned<String>>,
     pub(super) headers: Option<BTreeMap<String, Spanned<String>>>,
+    pub(super) errors: Option<Spanned<String>>,
     pub(super) rules: Option<Vec<LinedRule>>,
 }
 

@@ -108,7 +108,7 @@ impl Script {
                             message: "The bank does not want to.".to_owned(),
                         },
                         retry_at: None,
-                        revoked: false,
+                        action: wellspring_core::Action::Default,
                     };
                 }
                 Some(Act::Hang) => pending().await,

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use wellspring_core::ErrorClass;
+use wellspring_core::{Action, ErrorClass};
 use wellspring_sandbox::Source;
 
 use super::{SUCCESS, failure, partial};
@@ -70,7 +70,10 @@ async fn what_the_bank_refuses_is_a_classified_failure() {
             (failure.error.class, failure.error.code.as_str()),
             (class, code)
         );
-        assert_eq!((failure.retry_at, failure.revoked), (retry_at, revoked));
+        assert_eq!(
+            (failure.retry_at, failure.action == Action::Revoke),
+            (retry_at, revoked)
+        );
         let rows = home.rows();
         assert!(rows.documents.is_empty() && rows.records.is_empty());
     }
