@@ -95,6 +95,23 @@ async fn what_the_bank_refuses_is_a_classified_failure() {
 }
 
 #[tokio::test]
+async fn an_attempt_that_is_to_begin_again_does_so_at_once_and_three_times_at_the_most() {
+    for action in [Action::RestartStream, Action::NarrowWindow] {
+        let world = World::start();
+        let rule = format!(
+            "rules:\n  - {{ name: again, match: {{ error_code: CONSENT_REVOKED }}, class: item_error, action: {action} }}"
+        );
+        let home = Home::of(world.bank(&rule), "revoked");
+
+        let failure = failure(home.attempt().await);
+
+        assert_eq!(failure.error.class, ErrorClass::ItemError);
+        assert_eq!(failure.action, action);
+        assert_eq!(world.control.bank_counts().logins, 4);
+    }
+}
+
+#[tokio::test]
 async fn bills_that_fail_leave_the_other_documents_and_are_tried_the_next_time() {
     let world = World::start();
     let home = Home::of(world.bank(""), "partial");
