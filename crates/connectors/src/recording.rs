@@ -183,7 +183,9 @@ fn from_http(text: &str) -> Result<Recording, RecordingError> {
     let mut rest = text.as_str();
     let mut line = 1;
     loop {
-        let (head, body) = rest.split_once("\n\n").unwrap_or((rest.trim_end(), ""));
+        let (head, body) = rest
+            .split_once("\n\n")
+            .unwrap_or_else(|| (rest.trim_end(), ""));
         let mut lines = head.lines();
         let first = lines.next().unwrap_or_default();
         let status = first
