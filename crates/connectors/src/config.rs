@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use wellspring_core::budget::Window;
-use wellspring_core::{CollectionPolicy, Rule, RuleTable, SourceName};
+use wellspring_core::{CollectionPolicy, ErrorModel, Rule, RuleTable, SourceName};
 use wellspring_engine::{ConnectionDefaults, Source};
 use wellspring_outbound::{AddressPolicy, Target};
 
@@ -123,7 +123,14 @@ impl SourceConfig {
         );
         let headers = headers::headers(file.headers.unwrap_or_default(), &mut faults);
         let shipped = connector.and_then(ConnectorKind::native).map(Native::rules);
+        let errors = faults.read_or(
+            "errors",
+            file.errors.as_ref(),
+            ErrorModel::Http,
+            error_model,
+        );
         let rules = rules(
+            errors,
             file.rules.unwrap_or_default(),
             &shipped.unwrap_or_default(),
             &mut faults,
@@ -178,11 +185,28 @@ fn source_name(text: &str) -> Result<SourceName, &'static str> {
         .map_err(|_unfit| "must be 1 to 64 of a-z, 0-9, `-` and `_`")
 }
 
-fn rules(own: Vec<LinedRule>, of_kind: &[Rule], faults: &mut Faults) -> RuleTable {
+fn error_model(name: &str) -> Result<ErrorModel, String> {
+    let found = ErrorModel::ALL
+        .into_iter()
+        .find(|model| model.as_str() == name);
+    found.ok_or_else(|| {
+        format!(
+            "must be {}",
+            ErrorModel::ALL.map(ErrorModel::as_str).join(" or ")
+        )
+    })
+}
+
+fn rules(
+    errors: ErrorModel,
+    own: Vec<LinedRule>,
+    of_kind: &[Rule],
+    faults: &mut Faults,
+) -> RuleTable {
     let shipped = || {
-        RuleTable::shipped()
+        RuleTable::of(errors)
             .with_first(of_kind.to_vec())
-            .unwrap_or_else(|_untested| RuleTable::shipped())
+            .unwrap_or_else(|_untested| RuleTable::of(errors))
     };
     let lines: Vec<_> = own
         .iter()

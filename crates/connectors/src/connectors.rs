@@ -106,8 +106,15 @@ impl Connectors {
             return Err(Failed::new(ErrorClass::InvalidRequest, code, message).into());
         };
         let http = self.http(source);
-        let session = Session::new(session, order, inputs, self.vault.clone(), http);
-        native.run(&session).await
+        let mut session = Session::new(session, order, inputs, self.vault.clone(), http);
+        loop {
+            match native.run(&session).await {
+                Err(Stop::Failed(failed)) if session.begins_again(failed.action) => {
+                    session.log("The source wants the attempt to begin again");
+                }
+                ended => return ended,
+            }
+        }
     }
 }
 
@@ -148,7 +155,7 @@ impl Connector for Connectors {
                     told(&source, &failed);
                     RunResult::Failed {
                         retry_at: failed.retry_at,
-                        revoked: is_revoked(failed.action),
+                        action: failed.action,
                         error: failed.error,
                     }
                 }
@@ -161,22 +168,10 @@ impl Connector for Connectors {
                         message: "the fetch was over before its attempt was".to_owned(),
                     },
                     retry_at: None,
-                    revoked: false,
+                    action: Action::Default,
                 },
             }
         })
-    }
-}
-
-const fn is_revoked(action: Action) -> bool {
-    match action {
-        Action::Revoke => true,
-        Action::Default
-        | Action::WaitForEvent
-        | Action::RestartStream
-        | Action::NarrowWindow
-        | Action::Unsupported
-        | Action::Notice => false,
     }
 }
 
@@ -187,6 +182,16 @@ fn told(source: &SourceName, failed: &Failed) {
         detail = failed.detail,
         "Source gave no data"
     );
+    if let Some(kept) = &failed.unclassified {
+        tracing::info!(
+            source.name = %source,
+            status = kept.status,
+            error_type = kept.error_type,
+            error_code = kept.error_code,
+            shape = kept.shape,
+            "No rule knows this failure"
+        );
+    }
 }
 
 /// Its file may be back in a moment, so this ends nothing at once.

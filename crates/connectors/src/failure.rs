@@ -2,10 +2,17 @@
 
 use http::StatusCode;
 use http::header::RETRY_AFTER;
-use wellspring_core::{Action, Error, ErrorClass, Failure, Timestamp, retry_after};
+use wellspring_core::{
+    Action, Classified, Error, ErrorClass, Failure, RuleTable, SourceName, Timestamp, Unclassified,
+    retry_after,
+};
 use wellspring_outbound::{Response, SendError};
 
 use crate::SourceConfig;
+
+mod body;
+
+pub(crate) use body::Body;
 
 /// Why a call brought nothing.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +29,8 @@ pub struct Failed {
     pub rule: Option<Box<str>>,
     /// What the client said, for operators only.
     pub detail: Option<Box<str>>,
+    /// What is kept of it where no rule matched.
+    pub unclassified: Option<Box<Unclassified>>,
 }
 
 /// What a refusal says of itself, as far as the connector could read it.
@@ -60,6 +69,7 @@ impl Failed {
             status: None,
             rule: None,
             detail: None,
+            unclassified: None,
         }
     }
 
@@ -72,15 +82,20 @@ impl Failed {
             status: None,
             error_type: Some("transport"),
             error_code: Some(error.code()),
+            error_code_reason: None,
             headers: &[],
             message: &detail,
         };
         let classified = source.rules.classify(&failure);
-        Self {
+        let failed = Self {
             action: classified.action,
             rule: classified.rule.map(Box::from),
-            detail: Some(detail.into()),
+            unclassified: unclassified(&classified, &failure, error.code()),
             ..Self::new(classified.class, error.code(), sentence(error))
+        };
+        Self {
+            detail: Some(detail.into()),
+            ..failed
         }
     }
 
@@ -93,15 +108,16 @@ impl Failed {
         said: &Said<'_>,
     ) -> Self {
         let status = response.status;
-        let (code, message) = match said.told {
-            Some(told) => (told.code.to_owned(), told.message.to_owned()),
+        let told = match said.told {
+            Some(told) => (told.code.to_owned(), told.message.to_owned(), false),
             None => {
                 let code = format!("http_{}", status.as_u16());
-                (code, format!("the source answered {}", named(status)))
+                let message = format!("the source answered {}", named(status));
+                (code, message, true)
             }
         };
         let types = (said.error_type, said.error_code);
-        Self::answered(source, operation, response, now, types, (code, message))
+        Self::answered(source, operation, response, now, types, told)
     }
 
     /// Classifies an answer whose status is good and whose body is not.
@@ -116,7 +132,7 @@ impl Failed {
     ) -> Self {
         let message = format!("the source answered {} {lack}", named(response.status));
         let types = (Some("body"), Some(code));
-        let told = (code.to_owned(), message);
+        let told = (code.to_owned(), message, false);
         Self::answered(source, operation, response, now, types, told)
     }
 
@@ -126,24 +142,30 @@ impl Failed {
         response: &Response,
         now: Timestamp,
         (error_type, error_code): (Option<&str>, Option<&str>),
-        (code, message): (String, String),
+        (code, message, may_rule_tell): (String, String, bool),
     ) -> Self {
         let headers: Vec<(&str, &str)> = response
             .headers
             .iter()
             .map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default()))
             .collect();
-        let start = response.body.get(..MATCHED_BODY).unwrap_or(&response.body);
-        let failure = Failure {
-            source: &source.name,
+        let answer = Answer {
             operation,
-            status: Some(response.status.as_u16()),
-            error_type,
-            error_code,
+            status: response.status.as_u16(),
             headers: &headers,
-            message: &String::from_utf8_lossy(start),
+            body: &response.body,
         };
-        let classified = source.rules.classify(&failure);
+        let said = Body::read(&response.body);
+        let (classified, unclassified) =
+            answer.classify(&source.name, &source.rules, (error_type, error_code), &said);
+        let known = may_rule_tell.then_some((classified.code, classified.say));
+        let (code, message) = match known {
+            Some((known, say)) => (
+                known.map_or(code, str::to_ascii_lowercase),
+                say.map_or(message, str::to_owned),
+            ),
+            None => (code, message),
+        };
         let retry_at = response.headers.get(RETRY_AFTER);
         Self {
             action: classified.action,
@@ -152,9 +174,64 @@ impl Failed {
                 .and_then(|value| retry_after(value, now)),
             status: Some(response.status.as_u16()),
             rule: classified.rule.map(Box::from),
+            unclassified,
             ..Self::new(classified.class, &code, message)
         }
     }
+}
+
+/// An answer that is not what was wanted, as rules look at it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answer<'a> {
+    pub(crate) operation: &'a str,
+    pub(crate) status: u16,
+    pub(crate) headers: &'a [(&'a str, &'a str)],
+    pub(crate) body: &'a [u8],
+}
+
+impl Answer<'_> {
+    /// Asks the rules; what the connector has read of the answer wins over what the body says of
+    /// itself in the common form.
+    pub(crate) fn classify<'t>(
+        &self,
+        source: &SourceName,
+        rules: &'t RuleTable,
+        (error_type, error_code): (Option<&str>, Option<&str>),
+        said: &Body,
+    ) -> (Classified<'t>, Option<Box<Unclassified>>) {
+        let is_read = error_type.is_some() || error_code.is_some();
+        let own = |word: &'_ Option<String>| word.clone().filter(|_| !is_read);
+        let (kind, code) = (own(&said.error_type), own(&said.error_code));
+        let reason = own(&said.error_code_reason);
+        let start = self.body.get(..MATCHED_BODY).unwrap_or(self.body);
+        let start = String::from_utf8_lossy(start);
+        let message = match &said.error_message {
+            Some(message) if kind.is_some() || code.is_some() => message,
+            Some(_) | None => start.as_ref(),
+        };
+        let failure = Failure {
+            source,
+            operation: self.operation,
+            status: Some(self.status),
+            error_type: error_type.or(kind.as_deref()),
+            error_code: error_code.or(code.as_deref()),
+            error_code_reason: reason.as_deref(),
+            headers: self.headers,
+            message,
+        };
+        let classified = rules.classify(&failure);
+        let told = said.told().unwrap_or(&start);
+        (classified, unclassified(&classified, &failure, told))
+    }
+}
+
+pub(crate) fn unclassified(
+    classified: &Classified<'_>,
+    failure: &Failure<'_>,
+    message: &str,
+) -> Option<Box<Unclassified>> {
+    let is_unknown = classified.rule.is_none();
+    is_unknown.then(|| Box::new(Unclassified::new(failure, message)))
 }
 
 /// Says what happened in words for a tenant, who need not know addresses and certificates.

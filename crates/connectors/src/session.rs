@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wellspring_core::interaction::Question;
-use wellspring_core::{DocumentId, ErrorClass, Sealed};
+use wellspring_core::{Action, DocumentId, ErrorClass, Sealed};
 use wellspring_engine::{DocumentError, NewDocument, Record, RunInputs, RunOrder};
 use wellspring_vault::{Vault, context};
 use zeroize::Zeroizing;
@@ -26,6 +26,9 @@ pub struct Session {
     inputs: RunInputs,
     vault: Vault,
     http: Http,
+    /// How often the attempt has begun again.
+    again: u8,
+    narrowed: u8,
 }
 
 /// One record of a stream, as the source gave it.
@@ -50,7 +53,37 @@ impl Session {
             inputs,
             vault,
             http,
+            again: 0,
+            narrowed: 0,
         }
+    }
+
+    /// Has the attempt begin again at once, where the action wants it and it may once more.
+    ///
+    /// It goes on from the cursors that it was first given: those that it has left meanwhile belong
+    /// to pages that no longer fit together.
+    pub(crate) fn begins_again(&mut self, action: Action) -> bool {
+        let narrows = match action {
+            Action::RestartStream => false,
+            Action::NarrowWindow => true,
+            Action::Default
+            | Action::Revoke
+            | Action::WaitForEvent
+            | Action::Unsupported
+            | Action::Notice(_) => return false,
+        };
+        if self.again >= MOST_BEGINNINGS {
+            return false;
+        }
+        self.again += 1;
+        self.narrowed += u8::from(narrows);
+        true
+    }
+
+    /// Returns how often the source has said that the window asked for is too large: each time it
+    /// is to be halved.
+    pub fn narrowed(&self) -> u8 {
+        self.narrowed
     }
 
     /// Returns the way to the source.
@@ -264,6 +297,9 @@ impl fmt::Debug for NewRecord {
             .finish_non_exhaustive()
     }
 }
+
+/// How often one attempt begins again before it has failed.
+const MOST_BEGINNINGS: u8 = 3;
 
 fn unreadable() -> Stop {
     failed(

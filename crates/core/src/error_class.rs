@@ -91,6 +91,21 @@ impl ErrorClass {
         }
     }
 
+    /// Returns whether the connection is neither at fault nor unfit for its next scheduled fetch:
+    /// our own faults, and what the source does not have.
+    pub const fn spares_the_connection(self) -> bool {
+        match self {
+            Self::ProductNotAvailable | Self::InvalidRequest | Self::InternalError => true,
+            Self::ConnectionFailure
+            | Self::BankMaintenance
+            | Self::RateLimitExceeded
+            | Self::InstitutionError
+            | Self::ItemError
+            | Self::AuthenticationError
+            | Self::UnknownError => false,
+        }
+    }
+
     /// Returns how attempts inside one fetch are retried; `None` where they are not.
     pub const fn policy(self) -> Option<RetryPolicy> {
         let (max_retries, base, cap, factor, jitter) = match self {

@@ -53,6 +53,7 @@ pub use pattern::{Pattern, PatternError, PatternIndex};
 pub use retry::RetryPolicy;
 pub use rule::{
     Action, Classified, ErrorModel, Failure, Matcher, Rule, RuleError, RuleTable, StatusRange,
+    Unclassified,
 };
 pub use sealed::Sealed;
 pub use time::{Timestamp, retry_after};

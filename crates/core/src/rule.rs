@@ -5,6 +5,7 @@ mod index;
 mod model;
 mod plaid;
 mod shipped;
+mod unclassified;
 
 use regex::{Regex, RegexSet, RegexSetBuilder, SetMatches};
 use serde::Deserialize;
@@ -12,6 +13,7 @@ use thiserror::Error;
 
 pub use action::Action;
 pub use model::ErrorModel;
+pub use unclassified::Unclassified;
 
 use crate::{ErrorClass, SourceName};
 use index::Index;

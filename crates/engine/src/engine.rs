@@ -756,7 +756,7 @@ fn database_away(error: &StoreError) -> RunResult {
             message: "the engine's own database did not answer".to_owned(),
         },
         retry_at: None,
-        revoked: false,
+        action: wellspring_core::Action::Default,
     }
 }
 

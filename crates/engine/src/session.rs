@@ -114,8 +114,8 @@ pub enum RunResult {
         error: Failure,
         /// The source's own word for when to come back.
         retry_at: Option<Timestamp>,
-        /// Whether the source withdrew the consent altogether.
-        revoked: bool,
+        /// What the rule wants besides what the class says.
+        action: wellspring_core::Action,
     },
 }
 

@@ -368,7 +368,7 @@ impl World {
         let result = RunResult::Failed {
             error,
             retry_at: None,
-            revoked: false,
+            action: wellspring_core::Action::Default,
         };
         self.ends(task, &result);
     }

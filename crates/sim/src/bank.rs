@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use wellspring_core::interaction::{ButtonAction, Code, Part, Question};
-use wellspring_core::{ConnectionId, Error, ErrorClass, Sealed, Timestamp};
+use wellspring_core::{Action, ConnectionId, Error, ErrorClass, Sealed, Timestamp};
 use wellspring_engine::{Record, RunInputs, RunOrder, RunResult};
 
 use crate::clock::{HOUR, MINUTE, SECOND};
@@ -122,9 +122,10 @@ impl Bank {
             return acts;
         }
         if !self.mended && dice.permille(4) {
-            let mut result = failed(ErrorClass::AuthenticationError, "consent_withdrawn", None);
-            if let RunResult::Failed { revoked, .. } = &mut result {
-                *revoked = true;
+            let (class, code, follow) = dice.pick(&FOLLOWED).unwrap_or(FOLLOWED[0]);
+            let mut result = failed(class, code, None);
+            if let RunResult::Failed { action, .. } = &mut result {
+                *action = follow;
             }
             acts.push_back(Act::End(result));
             return acts;
@@ -277,7 +278,7 @@ pub(crate) fn failed(class: ErrorClass, code: &str, retry_at: Option<Timestamp>)
             message: format!("the pretend bank answered with {code}"),
         },
         retry_at,
-        revoked: false,
+        action: Action::Default,
     }
 }
 
@@ -348,6 +349,29 @@ const QUESTIONS: [(Code, Option<u64>); 6] = [
     (Code::Captcha, Some(300)),
     (Code::CodeDelivery, Some(7_200)),
     (Code::NotPaperless, None),
+];
+
+const FOLLOWED: [(ErrorClass, &str, Action); 4] = [
+    (
+        ErrorClass::AuthenticationError,
+        "consent_withdrawn",
+        Action::Revoke,
+    ),
+    (
+        ErrorClass::ProductNotAvailable,
+        "not_ready",
+        Action::WaitForEvent,
+    ),
+    (
+        ErrorClass::ProductNotAvailable,
+        "unsupported",
+        Action::Unsupported,
+    ),
+    (
+        ErrorClass::ItemError,
+        "locked",
+        Action::Notice(Code::LockedOut),
+    ),
 ];
 
 const FAILURES: [(ErrorClass, &str); 8] = [

@@ -8,8 +8,8 @@ use wellspring_core::connection::{Action, Config, CredentialsFrom, Patch, State}
 use wellspring_core::interaction::Code;
 use wellspring_core::schedule::Schedule;
 use wellspring_core::{
-    Access, Actor, ConnectionId, ConnectionState, Disposition, ErrorClass, InteractionId,
-    OnQuestionExpired, OutcomeKind, TenantId,
+    Access, Actor, ConnectionId, ConnectionState, ErrorClass, InteractionId, OnQuestionExpired,
+    OutcomeKind, TenantId,
 };
 use wellspring_engine::{
     ChangeView, Cursor, Queries, Request, RunResult, TenantRules, TenantTable, Wish,
@@ -81,10 +81,12 @@ fn no_documents_is_success_and_skips_uploading() {
 
 #[test]
 fn a_fetch_that_fails_for_days_follows_the_slow_plan_into_error_and_a_person_gets_it_out() {
-    let class = ErrorClass::InternalError;
-    assert_eq!(class.disposition(), Disposition::Stop);
+    let class = ErrorClass::ItemError;
+    let attempts = 1 + class
+        .policy()
+        .map_or(0, |plan| usize::from(plan.max_retries));
     let fails = vec![Act::End(failed(class, "down", None))];
-    let mut stage = Stage::new(vec![fails; 5]);
+    let mut stage = Stage::new(vec![fails; 5 * attempts]);
     stage.run(4 * 24 * HOUR);
 
     assert_eq!(stage.link().connection.state, State::Error);

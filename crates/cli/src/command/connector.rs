@@ -1,12 +1,15 @@
 //! `wellspring connector`: tries a source from the command line.
 
+mod classify;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use clap::Subcommand;
 use rand_core::SeedableRng;
 use wellspring_connectors::Sources;
-use wellspring_core::{CollectionId, Shard, SourceName, TenantId};
+use wellspring_core::{CollectionId, ErrorModel, Shard, SourceName, TenantId};
 use wellspring_engine::Connector as _;
 use wellspring_engine::{Clock, FetchOrder, FetchResult, SystemClock, random_seed};
 
@@ -22,6 +25,17 @@ pub(crate) enum Connector {
         /// The source's name
         source: String,
     },
+    /// Say which rule fires on a recorded response, and what would follow
+    Classify {
+        /// The source whose rules are asked, instead of those that ship
+        #[arg(long)]
+        source: Option<String>,
+        /// Whose words for errors the response uses: `http` or `plaid`; the recording may say it itself
+        #[arg(long, value_parser = error_model, conflicts_with = "source")]
+        errors: Option<ErrorModel>,
+        /// The recording: YAML, or the text that `curl -i` prints; `-` for the standard input
+        file: PathBuf,
+    },
     /// List the configured sources
     Discover,
     /// Ask a source once and print its data
@@ -32,20 +46,26 @@ pub(crate) enum Connector {
 }
 
 pub(crate) async fn run(config: &Config, connector: Connector, output: Output) -> Result<()> {
-    let sources = wiring::load_sources(config)?;
+    let load = || wiring::load_sources(config);
     match connector {
+        Connector::Classify {
+            source,
+            errors,
+            file,
+        } => classify::run(load, source.as_deref(), errors, &file, output)?,
         Connector::Discover => {
+            let sources = load()?;
             let names: Vec<String> = sources
                 .iter()
                 .map(|source| source.name.to_string())
                 .collect();
             output.print(&serde_json::json!({"sources": names}), || names.join("\n"));
         }
-        Connector::Read { source } => read(config, sources, &source, output).await?,
+        Connector::Read { source } => read(config, load()?, &source, output).await?,
         Connector::Check { source } => {
             let name = source.parse()?;
             let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-            let connectors = wiring::connectors(sources, &clock, &wiring::passing_vault(&clock))?;
+            let connectors = wiring::connectors(load()?, &clock, &wiring::passing_vault(&clock))?;
             let Some(report) = connectors.check(&name).await else {
                 bail!(
                     "there is no source `{source}` in {}",
@@ -73,6 +93,18 @@ pub(crate) async fn run(config: &Config, connector: Connector, output: Output) -
         }
     }
     Ok(())
+}
+
+fn error_model(text: &str) -> Result<ErrorModel, String> {
+    let known = ErrorModel::ALL
+        .into_iter()
+        .find(|model| model.as_str() == text);
+    known.ok_or_else(|| {
+        format!(
+            "must be {}",
+            ErrorModel::ALL.map(ErrorModel::as_str).join(" or ")
+        )
+    })
 }
 
 async fn read(config: &Config, sources: Sources, source: &str, output: Output) -> Result<()> {

@@ -23,6 +23,7 @@ pub(super) struct File {
     pub(super) budget: Option<Vec<WindowFile>>,
     pub(super) max_body: Option<Spanned<String>>,
     pub(super) headers: Option<BTreeMap<String, Spanned<String>>>,
+    pub(super) errors: Option<Spanned<String>>,
     pub(super) rules: Option<Vec<LinedRule>>,
 }
 

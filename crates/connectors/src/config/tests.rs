@@ -84,6 +84,7 @@ rules:
         status: Some(403),
         error_type: None,
         error_code: None,
+        error_code_reason: None,
         headers: &[("x-quota", "0")],
         message: "the daily quota is spent",
     };

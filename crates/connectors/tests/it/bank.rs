@@ -2,7 +2,7 @@ mod faults;
 mod questions;
 
 use sha2::{Digest, Sha256};
-use wellspring_core::{Error, ErrorClass, Timestamp};
+use wellspring_core::{Action, Error, ErrorClass, Timestamp};
 use wellspring_engine::{Connector, FetchResult, RunResult};
 
 use crate::home::Home;
@@ -160,7 +160,7 @@ async fn a_source_of_collections_cannot_be_connected_to() {
 pub(crate) struct Failure {
     pub(crate) error: Error,
     pub(crate) retry_at: Option<Timestamp>,
-    pub(crate) revoked: bool,
+    pub(crate) action: Action,
 }
 
 pub(crate) fn failure(result: RunResult) -> Failure {
@@ -168,13 +168,13 @@ pub(crate) fn failure(result: RunResult) -> Failure {
         RunResult::Failed {
             error,
             retry_at,
-            revoked,
+            action,
         } => {
             assert!(!error.message.contains("Sam"), "{}", error.message);
             Failure {
                 error,
                 retry_at,
-                revoked,
+                action,
             }
         }
         RunResult::Asked | RunResult::Finished { .. } => panic!("{result:?}"),

@@ -369,6 +369,75 @@ impl<'a> Draft<'a> {
         self.pose(fetch, asked);
     }
 
+    /// The source is not ready: nothing is tried until it says so, or a person asks.
+    pub(super) fn wait_for_event(&mut self, fetch: &Fetch, error: Error) {
+        let outcome = LastOutcome {
+            kind: OutcomeKind::Failed(error.class),
+            at: self.now,
+            error: Some(error),
+        };
+        self.stop(
+            fetch,
+            outcome,
+            FetchStatus::Cancelled,
+            State::Waiting { next: None },
+        );
+    }
+
+    /// The source will never be able to: only a person begins another fetch.
+    pub(super) fn unsupported(&mut self, fetch: &Fetch, error: Error) {
+        let outcome = LastOutcome {
+            kind: OutcomeKind::Failed(error.class),
+            at: self.now,
+            error: Some(error),
+        };
+        self.stop(fetch, outcome, FetchStatus::Failed, State::Error);
+    }
+
+    /// The person has to know of something, and to do it at the source; acknowledging it has the
+    /// fetch go on.
+    pub(super) fn notice(&mut self, fetch: Fetch, code: Code, error: Error) {
+        let present = fetch.present || self.next.repair.is_some();
+        if !self.policy.ask.allows(self.now, present) {
+            let outcome = LastOutcome {
+                kind: OutcomeKind::UserNeeded,
+                at: self.now,
+                error: Some(error),
+            };
+            let rests = State::Waiting { next: None };
+            self.stop(&fetch, outcome, FetchStatus::Cancelled, rests);
+            return;
+        }
+        let question = Question {
+            code,
+            title: Some(error.message.clone()),
+            parts: Vec::new(),
+            expires_in: None,
+        };
+        self.next.outcome = Some(LastOutcome {
+            kind: OutcomeKind::Failed(error.class),
+            at: self.now,
+            error: Some(error),
+        });
+        let asked = Asked {
+            started: self.now,
+            question,
+            interaction: interaction_of(fetch.id, fetch.attempts),
+            resume: None,
+            credentials: false,
+        };
+        self.pose(fetch, asked);
+    }
+
+    /// Ends a fetch in a state from which only a person or the source moves the connection on.
+    fn stop(&mut self, fetch: &Fetch, outcome: LastOutcome, status: FetchStatus, state: State) {
+        self.forget_answers();
+        self.end_fetch(fetch, outcome, status);
+        self.next.state = state;
+        let state = self.next.shown_state(self.policy.legacy_waiting);
+        self.say_state_as(state, Some(fetch));
+    }
+
     /// A fetch has failed for good: the slow plan goes on, or ends.
     pub(super) fn plan_spent(&mut self, fetch: &Fetch, outcome: LastOutcome) {
         self.forget_answers();

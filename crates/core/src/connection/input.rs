@@ -78,8 +78,8 @@ pub enum Input {
         error: Error,
         /// The source's own word for when to come back.
         retry_at: Option<Timestamp>,
-        /// Whether the source withdrew the consent altogether.
-        revoked: bool,
+        /// What follows besides what the class says.
+        follow: crate::Action,
         /// Whether the attempt was a breaker's probe, which no connection is charged for.
         probe: bool,
     },

@@ -12,6 +12,7 @@ use super::{
     Access, BeforeRepair, Config, Connection, ConnectionState, LastOutcome, Next,
     OnQuestionExpired, OutcomeKind, Policy, Reason, Rejected, State,
 };
+use crate::Action as Follow;
 use crate::interaction::Closed;
 use crate::{
     AccountId, Actor, Cause, ConnectionId, Disposition, Document, Error, ErrorClass, Facts,
@@ -156,14 +157,14 @@ impl Connection {
                 started,
                 error,
                 retry_at,
-                revoked,
+                follow,
                 probe,
             } => {
                 let failed = Failed {
                     started,
                     error,
                     retry_at,
-                    revoked,
+                    follow,
                     probe,
                 };
                 self.fetch_failed(now, failed, policy, rng).ok_or(rejected)
@@ -459,20 +460,41 @@ impl Connection {
             started,
             error,
             retry_at,
-            revoked,
+            follow,
             probe,
         } = failed;
         let mut fetch = draft.attempt_ended(fetch, started, Some(error.clone()));
         let class = error.class;
+        let revoked = follow == Follow::Revoke;
         if revoked || class == ErrorClass::AuthenticationError {
             draft.unauthorised(fetch, &error, revoked);
             return Some(draft.finish());
+        }
+        match follow {
+            Follow::Default | Follow::Revoke | Follow::RestartStream | Follow::NarrowWindow => {}
+            Follow::WaitForEvent => {
+                draft.wait_for_event(&fetch, error);
+                return Some(draft.finish());
+            }
+            Follow::Unsupported => {
+                draft.unsupported(&fetch, error);
+                return Some(draft.finish());
+            }
+            Follow::Notice(code) => {
+                draft.notice(fetch, code, error);
+                return Some(draft.finish());
+            }
         }
         let outcome = LastOutcome {
             kind: OutcomeKind::Failed(class),
             at: now,
             error: Some(error),
         };
+        if class.spares_the_connection() {
+            draft.forget_answers();
+            draft.rest(&fetch, outcome, FetchStatus::Failed);
+            return Some(draft.finish());
+        }
         let wait = match class.disposition() {
             Disposition::Wait => {
                 draft.next.waits = draft.next.waits.saturating_add(1);
@@ -682,7 +704,7 @@ struct Failed {
     started: Timestamp,
     error: Error,
     retry_at: Option<Timestamp>,
-    revoked: bool,
+    follow: Follow,
     probe: bool,
 }
 

@@ -16,26 +16,26 @@ pub(super) fn rules() -> Vec<Rule> {
             error_code_reason: Some((*reason).to_owned()),
             ..Matcher::default()
         };
-        rule(format!("{code} {reason}"), matcher, *class, (*action, say))
+        rule(&format!("{code} {reason}"), matcher, *class, (*action, say))
     });
     let codes = CODES.iter().map(|(code, class, action, say)| {
         let matcher = Matcher {
             error_code: Some((*code).to_owned()),
             ..Matcher::default()
         };
-        rule((*code).to_owned(), matcher, *class, (*action, say))
+        rule(code, matcher, *class, (*action, say))
     });
     let types = TYPES.iter().map(|(kind, class, action, say)| {
         let matcher = Matcher {
             error_type: Some((*kind).to_owned()),
             ..Matcher::default()
         };
-        rule(format!("type {kind}"), matcher, *class, (*action, say))
+        rule(&format!("type {kind}"), matcher, *class, (*action, say))
     });
     reasons.chain(codes).chain(types).collect()
 }
 
-fn rule(name: String, matcher: Matcher, class: ErrorClass, told: (Action, &str)) -> Rule {
+fn rule(name: &str, matcher: Matcher, class: ErrorClass, told: (Action, &str)) -> Rule {
     Rule {
         name: format!("plaid: {name}"),
         matcher,

@@ -145,7 +145,18 @@ impl Bench {
             started,
             error: error(class),
             retry_at,
-            revoked: false,
+            follow: wellspring_core::Action::Default,
+            probe: false,
+        })
+    }
+
+    pub(crate) fn fail_and(&mut self, class: ErrorClass, follow: wellspring_core::Action) -> Step {
+        let started = self.now;
+        self.step(Input::FetchFailed {
+            started,
+            error: error(class),
+            retry_at: None,
+            follow,
             probe: false,
         })
     }

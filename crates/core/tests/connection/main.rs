@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod bench;
+mod consequences;
 
 use std::time::Duration;
 
@@ -355,7 +356,7 @@ fn revoked_consent_purges_the_credentials() {
         started,
         error: error(ErrorClass::AuthenticationError),
         retry_at: None,
-        revoked: true,
+        follow: wellspring_core::Action::Revoke,
         probe: false,
     });
     assert_eq!(accesses(&step), ["revoked"]);
@@ -529,17 +530,6 @@ fn an_abandoned_repair_leaves_everything_as_it_was() {
 }
 
 #[test]
-fn our_own_faults_are_failed_fetches_but_cost_no_access() {
-    let mut bench = Bench::new();
-    bench.begin();
-    bench.finish();
-    bench.begin();
-    let step = bench.fail(ErrorClass::InternalError);
-    assert_eq!(states(&step), ["retrying"]);
-    assert_eq!(bench.connection.access, Access::Valid);
-}
-
-#[test]
 fn a_probe_is_charged_to_no_fetch() {
     let mut bench = Bench::new();
     bench.begin();
@@ -549,7 +539,7 @@ fn a_probe_is_charged_to_no_fetch() {
             started,
             error: error(ErrorClass::ConnectionFailure),
             retry_at: None,
-            revoked: false,
+            follow: wellspring_core::Action::Default,
             probe: true,
         });
         assert!(step.changes.is_empty());

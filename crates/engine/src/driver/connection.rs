@@ -161,7 +161,7 @@ impl<T> Driver<T> {
             RunResult::Failed {
                 error,
                 retry_at,
-                revoked,
+                action,
             } => {
                 self.counters.attempts_failed += 1;
                 let call = verdict(error.class);
@@ -169,7 +169,7 @@ impl<T> Driver<T> {
                     started,
                     error,
                     retry_at,
-                    revoked,
+                    follow: action,
                     probe: effect.probe,
                 };
                 (input, call)
@@ -185,7 +185,7 @@ impl<T> Driver<T> {
                     started,
                     error,
                     retry_at: None,
-                    revoked: false,
+                    follow: wellspring_core::Action::Default,
                     probe: effect.probe,
                 };
                 (input, CallResult::Up)

@@ -199,13 +199,11 @@ async fn settings_of_a_connection_are_merged_and_null_removes_them() {
 #[tokio::test]
 async fn a_failed_fetch_is_retried_and_shown_as_waiting_where_the_tenant_wants_it() {
     let lab = Lab::new().await;
-    let path = lab
-        .connect(vec![Act::Fail(ErrorClass::InvalidRequest)])
-        .await;
+    let path = lab.connect(vec![Act::Fail(ErrorClass::ItemError)]).await;
     let failed = lab.comes_to(&path, "retrying").await;
     assert_eq!(failed["retries"], 1);
     assert_eq!(failed["next_attempt_reason"], "retry");
-    assert_eq!(failed["outcome"]["kind"], "INVALID_REQUEST".to_lowercase());
+    assert_eq!(failed["outcome"]["kind"], "item_error");
     assert_eq!(failed["outcome"]["code"], "as_told");
     assert_eq!(failed["outcome"]["message"], "The bank does not want to.");
     let fetches = lab.get(&format!("{path}/fetches")).await.json();
@@ -221,7 +219,7 @@ async fn a_failed_fetch_is_retried_and_shown_as_waiting_where_the_tenant_wants_i
         (&json!("waiting"), &json!(1))
     );
     let head = lab.get("/v1/changes/head").await.json();
-    lab.script.next(vec![Act::Fail(ErrorClass::InvalidRequest)]);
+    lab.script.next(vec![Act::Fail(ErrorClass::ItemError)]);
     assert_eq!(lab.post(&format!("{path}/fetch"), "").await.status, 202);
     eventually(async || lab.get(&path).await.json()["retries"] == 2).await;
     let changes = format!("/v1/changes?after={}", head["cursor"].as_str().unwrap());

@@ -10,7 +10,7 @@ use secrecy::ExposeSecret;
 use serde_json::Value;
 use wellspring_core::interaction::{CredentialField, Question};
 use wellspring_core::schedule::{Schedule, SlowPlan};
-use wellspring_core::{Error, ErrorClass, Sealed};
+use wellspring_core::{Error, ErrorClass, RetryPolicy, Sealed};
 use wellspring_engine::{ConnectionDefaults, NewDocument, RunInputs, RunOrder, RunResult, Session};
 use wellspring_vault::{Vault, context};
 
@@ -108,7 +108,7 @@ impl Script {
                             message: "The bank does not want to.".to_owned(),
                         },
                         retry_at: None,
-                        revoked: false,
+                        action: wellspring_core::Action::Default,
                     };
                 }
                 Some(Act::Hang) => pending().await,
@@ -129,7 +129,11 @@ pub(crate) fn bank() -> ConnectionDefaults {
     ConnectionDefaults {
         schedule: Schedule::every(Duration::from_secs(86_400)).unwrap(),
         slow_plan: SlowPlan::default(),
-        attempts: None,
+        // What a class repeats inside a fetch takes minutes.
+        attempts: ErrorClass::ItemError.policy().map(|plan| RetryPolicy {
+            max_retries: 0,
+            ..plan
+        }),
         credential_fields: Arc::from([
             field("user", false, false),
             field("password", true, false),

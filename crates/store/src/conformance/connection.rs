@@ -123,7 +123,7 @@ pub async fn the_life_of_a_connection_reads_back(harness: &dyn Harness) {
         started: at(4),
         error: error.clone(),
         retry_at: None,
-        revoked: false,
+        follow: wellspring_core::Action::Default,
         probe: false,
     };
     let again = node.moved(&uploading, at(6), failed).await;

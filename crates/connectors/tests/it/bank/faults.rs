@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use wellspring_core::ErrorClass;
+use wellspring_core::{Action, ErrorClass};
 use wellspring_sandbox::Source;
 
 use super::{SUCCESS, failure, partial};
@@ -70,7 +70,10 @@ async fn what_the_bank_refuses_is_a_classified_failure() {
             (failure.error.class, failure.error.code.as_str()),
             (class, code)
         );
-        assert_eq!((failure.retry_at, failure.revoked), (retry_at, revoked));
+        assert_eq!(
+            (failure.retry_at, failure.action == Action::Revoke),
+            (retry_at, revoked)
+        );
         let rows = home.rows();
         assert!(rows.documents.is_empty() && rows.records.is_empty());
     }
@@ -89,6 +92,23 @@ async fn what_the_bank_refuses_is_a_classified_failure() {
     let missing = failure(home.attempt().await);
     assert_eq!(missing.error.class, ErrorClass::AuthenticationError);
     assert_eq!(missing.error.code, "credentials_missing");
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_to_begin_again_does_so_at_once_and_three_times_at_the_most() {
+    for action in [Action::RestartStream, Action::NarrowWindow] {
+        let world = World::start();
+        let rule = format!(
+            "rules:\n  - {{ name: again, match: {{ error_code: CONSENT_REVOKED }}, class: item_error, action: {action} }}"
+        );
+        let home = Home::of(world.bank(&rule), "revoked");
+
+        let failure = failure(home.attempt().await);
+
+        assert_eq!(failure.error.class, ErrorClass::ItemError);
+        assert_eq!(failure.action, action);
+        assert_eq!(world.control.bank_counts().logins, 4);
+    }
 }
 
 #[tokio::test]

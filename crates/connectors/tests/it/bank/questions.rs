@@ -3,7 +3,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use wellspring_core::interaction::Part;
-use wellspring_core::{Error, ErrorClass};
+use wellspring_core::{Action, Error, ErrorClass};
 use wellspring_engine::RunResult;
 use wellspring_outbound::{AddressPolicy, Client, ClientOptions, Request, Target};
 
@@ -59,9 +59,12 @@ async fn a_wrong_answer_is_asked_again_with_the_reason_until_the_bank_locks() {
 
     let failure = failure(home.attempt().await);
 
-    let (error, revoked) = (failure.error, failure.revoked);
+    let (error, action) = (failure.error, failure.action);
     assert_eq!(error.class, ErrorClass::AuthenticationError);
-    assert_eq!((error.code.as_str(), revoked), ("account_locked", false));
+    assert_eq!(
+        (error.code.as_str(), action),
+        ("account_locked", Action::Default)
+    );
 }
 
 #[tokio::test]

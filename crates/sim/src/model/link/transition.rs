@@ -1,7 +1,10 @@
 //! The table of the domain once more, told from what was written and not from what was asked.
 
+mod followed;
+
 use std::time::Duration;
 
+use wellspring_core::Action as Follow;
 use wellspring_core::connection::{
     Action, Attempt, BeforeRepair, Connection, CredentialsFrom, Fetch, InteractionWrite,
     SecretWrite, Slot, State, Trigger,
@@ -386,11 +389,11 @@ impl Seen<'_> {
             Word::Ended(RunResult::Failed {
                 error,
                 retry_at,
-                revoked,
+                action,
             }) => {
                 links.ended[2] += 1;
                 let error = (error.class, Some(error.clone()));
-                self.failed(after, at, (fetch, told.probe), error, (*retry_at, *revoked))
+                self.failed(after, at, (fetch, told.probe), error, (*retry_at, *action))
             }
             Word::Report(_) | Word::Ended(RunResult::Asked) => {
                 Err("an attempt ended by that".to_owned())
@@ -404,14 +407,14 @@ impl Seen<'_> {
         at: Timestamp,
         (mut fetch, probe): (Fetch, bool),
         (class, error): (ErrorClass, Option<wellspring_core::Error>),
-        (retry_at, revoked): (Option<Timestamp>, bool),
+        (retry_at, action): (Option<Timestamp>, Follow),
     ) -> Judged {
         let outcome = LastOutcome {
             kind: OutcomeKind::Failed(class),
             at,
             error: error.clone(),
         };
-        if revoked {
+        if action == Follow::Revoke {
             after.connection.access = Access::Revoked;
             after.connection.repair = None;
             after.before_repair = None;
@@ -429,6 +432,9 @@ impl Seen<'_> {
             after.connection.outcome = Some(outcome);
             self.pose(&mut after, at, (fetch, None, true))?;
             return Ok(("credentials asked", after));
+        }
+        if let Some(judged) = self.followed(&mut after, at, (&fetch, class, &error), action) {
+            return judged.map(|name| (name, after));
         }
         if class.disposition() == Disposition::Wait {
             after.connection.waits += 1;
