@@ -78,7 +78,7 @@ pub(crate) async fn retry(
         success: true,
         message: begun.message("Connection retry started"),
         connection_id: begun.connection.id.to_string(),
-        retry_count: begun.connection.retries.max(1),
+        retry_count: begun.failures.max(1),
         last_retry_attempt: begun.at(&app),
         state: begun.connection.state().as_str(),
         sync_id: begun.fetch_id(),
@@ -125,6 +125,8 @@ pub(crate) async fn sync_now(
 /// A fetch that was begun, or was under way.
 struct Begun {
     connection: Connection,
+    /// Fetches that had failed in a row before.
+    failures: u8,
     /// The fetch was not begun by this request.
     already: bool,
     replayed: bool,
@@ -142,10 +144,12 @@ impl Begun {
         let body = body::read(body).await?;
         let query = Query::read(&parts.uri, &[]);
         let connection = query.connection(app, caller, &place).await?;
+        let failures = connection.retries;
         let what: [&[u8]; 3] = [operation, connection.id.as_bytes(), &body];
         let once = Once::new(app, caller, &parts.headers, &what)?;
         let again = |connection| Self {
             connection,
+            failures,
             already: false,
             replayed: true,
         };
@@ -163,6 +167,7 @@ impl Begun {
         match once.ask(app, request).await? {
             Asked::Done(_) => Ok(Self {
                 connection: afresh(app, connection).await?,
+                failures,
                 already: false,
                 replayed: false,
             }),
@@ -171,6 +176,7 @@ impl Begun {
                 Some(problem) => Err(problem),
                 None => Ok(Self {
                     connection: afresh(app, connection).await?,
+                    failures,
                     already: true,
                     replayed: false,
                 }),
