@@ -1,5 +1,6 @@
 //! How a connection fares, and why, in words.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use crate::Timestamp;
@@ -218,7 +219,7 @@ impl HealthReport {
             say_circumstances(connection, state, &mut say);
         }
         // A stable sort: of reasons that are as bad the order is that of the codes above.
-        reasons.sort_by(|one, other| other.code.health().cmp(&one.code.health()));
+        reasons.sort_by_key(|reason| Reverse(reason.code.health()));
         let worst = reasons.iter().map(|reason| reason.code.health()).max();
         Self {
             health: worst.unwrap_or(Health::Active),

@@ -41,7 +41,7 @@ pub use ports::connector::{Connector, FetchResult};
 pub use ports::directory::{Directory, KeyRecord, Settings, Tenant, TokenKind, TokenRecord};
 pub use ports::queries::{
     AttemptView, ChangeView, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError,
-    DeliveryFilter, DeliveryView, FetchView, InteractionView, Queries,
+    DeliveryFilter, DeliveryView, FetchScope, FetchView, InteractionView, Queries,
 };
 pub use ports::store::{
     Backend, CommitError, InboxRow, Lease, Live, Loaded, LoadedCollection, Membership, Store,

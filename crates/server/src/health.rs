@@ -71,19 +71,8 @@ pub(crate) async fn livez(_app: Arc<App>, _request: Request) -> Result<Response,
     ),
 )]
 pub(crate) async fn readyz(app: Arc<App>, _request: Request) -> Result<Response, Problem> {
-    let snapshot = app.engine.snapshot();
-    let ping = tokio::time::timeout(PATIENCE, app.backend.ping()).await;
-    let checks = Checks {
-        engine: check(snapshot.ready, "starting, stopping, or without a lease"),
-        database_writes: check(!snapshot.store_down, "the last commit failed"),
-        database_reads: check(matches!(ping, Ok(Ok(()))), "no answer within a second"),
-    };
-    let all = [
-        &checks.engine,
-        &checks.database_writes,
-        &checks.database_reads,
-    ];
-    if all.iter().all(|check| check.status == Condition::Ok) {
+    let checks = checks(&app).await;
+    if checks.all_ok() {
         let status = Condition::Ok;
         json(StatusCode::OK, &Readiness { status, checks })
     } else {
@@ -92,6 +81,25 @@ pub(crate) async fn readyz(app: Arc<App>, _request: Request) -> Result<Response,
             StatusCode::SERVICE_UNAVAILABLE,
             &Readiness { status, checks },
         )
+    }
+}
+
+/// Looks at what the work needs.
+pub(crate) async fn checks(app: &App) -> Checks {
+    let snapshot = app.engine.snapshot();
+    let ping = tokio::time::timeout(PATIENCE, app.backend.ping()).await;
+    Checks {
+        engine: check(snapshot.ready, "starting, stopping, or without a lease"),
+        database_writes: check(!snapshot.store_down, "the last commit failed"),
+        database_reads: check(matches!(ping, Ok(Ok(()))), "no answer within a second"),
+    }
+}
+
+impl Checks {
+    /// Returns whether nothing fails.
+    pub(crate) fn all_ok(&self) -> bool {
+        let all = [&self.engine, &self.database_writes, &self.database_reads];
+        all.iter().all(|check| check.status == Condition::Ok)
     }
 }
 

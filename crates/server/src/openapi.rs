@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use crate::api::{
-    accounts, callback_secret, changes, collect, connections, deliveries, documents, settings,
-    sources, stream, subscriptions, tokens,
+    accounts, callback_secret, changes, collect, connections, deliveries, documents, reliability,
+    settings, sources, statistics, stream, subscriptions, tokens,
 };
 use crate::body::bytes;
 use crate::problem::{MEDIA_TYPE, Problem, ProblemBody};
@@ -43,6 +43,8 @@ use crate::{connect, docs, health, metrics};
         connections::delete::delete,
         connections::credentials::replace,
         connections::fetch::fetch,
+        statistics::of_connection,
+        statistics::of_source,
         connections::fetches::list,
         connections::fetches::show,
         connections::interactions::list,
@@ -70,6 +72,15 @@ use crate::{connect, docs, health, metrics};
         deliveries::list,
         deliveries::show,
         deliveries::retry,
+        reliability::connections::list,
+        reliability::connections::show,
+        reliability::start::retry,
+        reliability::reconnect::reconnect,
+        reliability::sync_status::show,
+        reliability::start::sync_now,
+        reliability::metrics::overview,
+        reliability::metrics::of_connection,
+        reliability::service::show,
         connect::show,
         connect::open,
         health::livez,
@@ -89,6 +100,7 @@ use crate::{connect, docs, health, metrics};
         (name = "changes", description = "The ordered log of what happened"),
         (name = "settings", description = "What a tenant sets for itself"),
         (name = "subscriptions", description = "Changes pushed as webhooks, and what became of them"),
+        (name = "reliability", description = "How connections fare and what can be done about it"),
         (name = "connect", description = "The page where a person connects a source or repairs a connection"),
         (name = "operation", description = "Open, for operators and their tools"),
     ),

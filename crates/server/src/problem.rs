@@ -9,6 +9,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
+use wellspring_core::Timestamp;
 use wellspring_engine::{StoreError, random_seed};
 
 /// What went wrong, as a response.
@@ -39,6 +40,12 @@ pub(crate) struct ProblemBody {
     /// One entry for each fault of the request.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Fault>,
+    /// In how many seconds the same request may be granted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
+    /// When it may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_allowed_at: Option<String>,
     /// Names this one failure in the server's log.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
@@ -68,6 +75,8 @@ impl Problem {
                 detail: detail.into(),
                 code,
                 errors: Vec::new(),
+                retry_after: None,
+                next_allowed_at: None,
                 id: None,
             },
             headers: Vec::new(),
@@ -84,6 +93,12 @@ impl Problem {
     pub(crate) fn parameters(faults: Vec<Fault>) -> Self {
         let status = StatusCode::BAD_REQUEST;
         Self::new(status, "invalid_parameter", summary("query", &faults)).with_errors(faults)
+    }
+
+    /// As [`Self::parameters`] where wrong filters are content that cannot be processed.
+    pub(crate) fn invalid_query(faults: Vec<Fault>) -> Self {
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        Self::new(status, "validation_failed", summary("query", &faults)).with_errors(faults)
     }
 
     pub(crate) fn unauthorized() -> Self {
@@ -136,6 +151,15 @@ impl Problem {
     pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.headers.push((name, value));
         self
+    }
+
+    /// Says from when on the same request may be granted.
+    pub(crate) fn with_next_allowed(mut self, now: Timestamp, at: Timestamp) -> Self {
+        let seconds = at.since(now).as_millis().div_ceil(1_000);
+        let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
+        self.0.body.retry_after = Some(seconds);
+        self.0.body.next_allowed_at = Some(at.to_string());
+        self.with_header(RETRY_AFTER, HeaderValue::from(seconds))
     }
 
     fn with_errors(mut self, faults: Vec<Fault>) -> Self {

@@ -64,6 +64,11 @@ impl Parameters {
         self.faults.push(Fault::of_parameter(name, detail));
     }
 
+    /// Returns what is wrong with the query.
+    pub(crate) fn into_faults(self) -> Vec<Fault> {
+        self.faults
+    }
+
     /// Refuses the request if there was any fault.
     pub(crate) fn finish(self) -> Result<(), BadParameters> {
         if self.faults.is_empty() {

@@ -20,8 +20,8 @@ use crate::api::accounts::Naming;
 use crate::api::collect::Links;
 use crate::api::documents::upload::Uploads;
 use crate::api::{
-    accounts, callback_secret, changes, collect, connections, deliveries, documents, settings,
-    sources, stream, subscriptions, tokens,
+    accounts, callback_secret, changes, collect, connections, deliveries, documents, reliability,
+    settings, sources, statistics, stream, subscriptions, tokens,
 };
 use crate::auth::Audience;
 use crate::metrics::{Exposition, Meter};
@@ -188,6 +188,7 @@ fn routes() -> Routes {
     const FETCH: &str = "/v1/accounts/{account}/connections/{connection}/fetch";
     const FETCHES: &str = "/v1/accounts/{account}/connections/{connection}/fetches";
     const ONE_FETCH: &str = "/v1/accounts/{account}/connections/{connection}/fetches/{fetch}";
+    const STATISTICS: &str = "/v1/accounts/{account}/connections/{connection}/statistics";
     const INTERACTIONS: &str = "/v1/accounts/{account}/connections/{connection}/interactions";
     const INTERACTION: &str =
         "/v1/accounts/{account}/connections/{connection}/interactions/{interaction}";
@@ -218,6 +219,12 @@ fn routes() -> Routes {
         .for_clients(DELETE, CONNECTION, connections::delete::delete)
         .for_pages(PUT, CREDENTIALS, connections::credentials::replace)
         .for_pages(POST, FETCH, connections::fetch::fetch)
+        .for_clients(GET, STATISTICS, statistics::of_connection)
+        .keyed(
+            GET,
+            "/v1/sources/{source}/statistics",
+            statistics::of_source,
+        )
         .for_clients(GET, FETCHES, connections::fetches::list)
         .for_clients(GET, ONE_FETCH, connections::fetches::show)
         .for_pages(GET, INTERACTIONS, connections::interactions::list)
@@ -261,6 +268,7 @@ fn routes() -> Routes {
         .keyed(GET, "/v1/deliveries", deliveries::list)
         .keyed(GET, "/v1/deliveries/{delivery}", deliveries::show)
         .keyed(POST, "/v1/deliveries/{delivery}/retry", deliveries::retry)
+        .with_reliability()
         .open(GET, "/connect/{token}", connect::show)
         .open(POST, "/connect/{token}/session", connect::open)
         .open(GET, "/livez", health::livez)
@@ -277,6 +285,51 @@ struct Routes {
 }
 
 impl Routes {
+    /// Adds the endpoints of the reliability API.
+    fn with_reliability(self) -> Self {
+        const GET: MethodFilter = MethodFilter::GET;
+        const POST: MethodFilter = MethodFilter::POST;
+        use reliability::{connections, metrics, reconnect, service, start, sync_status};
+
+        self.for_clients(
+            GET,
+            "/api/reliability/connections/health",
+            connections::list,
+        )
+        .for_clients(
+            GET,
+            "/api/reliability/connections/{connection}/health",
+            connections::show,
+        )
+        .for_clients(
+            POST,
+            "/api/reliability/connections/{connection}/retry",
+            start::retry,
+        )
+        .for_clients(
+            POST,
+            "/api/reliability/connections/{connection}/reconnect",
+            reconnect::reconnect,
+        )
+        .for_clients(
+            GET,
+            "/api/reliability/connections/{connection}/sync-status",
+            sync_status::show,
+        )
+        .for_clients(
+            POST,
+            "/api/reliability/connections/{connection}/sync-now",
+            start::sync_now,
+        )
+        .for_clients(GET, "/api/reliability/metrics/overview", metrics::overview)
+        .for_clients(
+            GET,
+            "/api/reliability/metrics/connections/{connection}",
+            metrics::of_connection,
+        )
+        .open(GET, "/api/reliability/health", service::show)
+    }
+
     /// Adds an endpoint for callers with an API key.
     fn keyed<H, F, E>(self, method: MethodFilter, path: &'static str, handler: H) -> Self
     where

@@ -29,6 +29,7 @@ pub mod dispatch;
 pub mod document;
 pub mod lease;
 pub mod log;
+pub mod statistics;
 pub mod steps;
 pub mod sweep;
 
@@ -88,6 +89,10 @@ macro_rules! conformance {
             a_cursor_from_elsewhere_is_refused,
             lists_page_through_what_there_is,
             who_begins_at_the_start_never_expires,
+        ]);
+        $crate::conformance!($harness, statistics: [
+            fetches_that_ended_are_added_up,
+            statistics_outlive_the_fetch_log,
         ]);
         $crate::conformance!($harness, sweep: [
             retention_removes_what_is_old_and_says_so,

@@ -9,7 +9,8 @@ use futures_util::future::{BoxFuture, ready};
 use wellspring_core::connection::{self, Connection, FetchRecord, Slot};
 use wellspring_core::{
     Account, AccountId, ApiKeyId, Attempt, CollectionId, ConnectionId, Document, DocumentId,
-    FetchId, IncarnationId, InteractionId, Sealed, Shard, SubscriptionId, TenantId, Timestamp,
+    FetchId, IncarnationId, InteractionId, Sealed, Shard, SourceName, SubscriptionId, TenantId,
+    Timestamp,
 };
 use wellspring_engine::{
     Aggregate, Batch, Clock, CommitError, DeliveryAttempt, DeliveryRow, DispatchState, Entry,
@@ -18,7 +19,7 @@ use wellspring_engine::{
     Sweep, Swept, Tenant, TokenRecord,
 };
 
-use crate::row::{Cold, Hot};
+use crate::row::{Cold, Hot, TallyPlace, TallySums};
 
 mod account;
 mod commit;
@@ -52,6 +53,8 @@ pub struct Image {
     pub(crate) interactions: BTreeMap<(ConnectionId, InteractionId), InteractionView>,
     pub(crate) fetches: BTreeMap<(ConnectionId, FetchId), FetchRecord>,
     pub(crate) fetch_attempts: BTreeMap<(ConnectionId, FetchId, u16), connection::Attempt>,
+    /// By connection and what [`wellspring_core::reliability::FetchTally`] is told apart by.
+    pub(crate) tallies: BTreeMap<(ConnectionId, TallyPlace), (TenantId, SourceName, TallySums)>,
     pub(crate) documents: BTreeMap<DocumentId, Document>,
     pub(crate) garbage: BTreeSet<DocumentId>,
     /// By stream and key.

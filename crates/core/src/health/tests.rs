@@ -46,8 +46,8 @@ fn waiting(reason: Reason, from_now: Duration) -> State {
     }
 }
 
-fn ended(kind: OutcomeKind, class: Option<ErrorClass>) -> Option<LastOutcome> {
-    Some(LastOutcome {
+fn ended(kind: OutcomeKind, class: Option<ErrorClass>) -> LastOutcome {
+    LastOutcome {
         kind,
         at: NOW.before(HOUR),
         error: class.map(|class| Error {
@@ -55,10 +55,10 @@ fn ended(kind: OutcomeKind, class: Option<ErrorClass>) -> Option<LastOutcome> {
             code: "said_so".to_owned(),
             message: "It does not want to".to_owned(),
         }),
-    })
+    }
 }
 
-fn failed(class: ErrorClass) -> Option<LastOutcome> {
+fn failed(class: ErrorClass) -> LastOutcome {
     ended(OutcomeKind::Failed(class), Some(class))
 }
 
@@ -97,7 +97,7 @@ fn each_trouble_has_its_health_and_its_reasons() {
             Connection {
                 state: State::Waiting { next: None },
                 access: Access::ReauthRequired,
-                outcome: failed(ErrorClass::AuthenticationError),
+                outcome: Some(failed(ErrorClass::AuthenticationError)),
                 last_success_at: long_ago,
                 ..well()
             },
@@ -119,7 +119,7 @@ fn each_trouble_has_its_health_and_its_reasons() {
             Connection {
                 state: State::Error,
                 retries: 4,
-                outcome: failed(ErrorClass::InstitutionError),
+                outcome: Some(failed(ErrorClass::InstitutionError)),
                 last_success_at: long_ago,
                 ..well()
             },
@@ -133,7 +133,7 @@ fn each_trouble_has_its_health_and_its_reasons() {
                     due: NOW.after(HOUR),
                 },
                 retries: 2,
-                outcome: failed(ErrorClass::ConnectionFailure),
+                outcome: Some(failed(ErrorClass::ConnectionFailure)),
                 ..well()
             },
             Health::Degraded,
@@ -143,7 +143,7 @@ fn each_trouble_has_its_health_and_its_reasons() {
             "maintenance",
             Connection {
                 state: waiting(Reason::Maintenance, HOUR),
-                outcome: failed(ErrorClass::BankMaintenance),
+                outcome: Some(failed(ErrorClass::BankMaintenance)),
                 ..well()
             },
             Health::Maintenance,
@@ -163,7 +163,7 @@ fn each_trouble_has_its_health_and_its_reasons() {
             "throttled",
             Connection {
                 state: waiting(Reason::RateLimit, HOUR),
-                outcome: failed(ErrorClass::RateLimitExceeded),
+                outcome: Some(failed(ErrorClass::RateLimitExceeded)),
                 ..well()
             },
             Health::Active,
@@ -172,7 +172,10 @@ fn each_trouble_has_its_health_and_its_reasons() {
         (
             "partial",
             Connection {
-                outcome: ended(OutcomeKind::Partial, Some(ErrorClass::ProductNotAvailable)),
+                outcome: Some(ended(
+                    OutcomeKind::Partial,
+                    Some(ErrorClass::ProductNotAvailable),
+                )),
                 ..well()
             },
             Health::Degraded,
@@ -181,7 +184,7 @@ fn each_trouble_has_its_health_and_its_reasons() {
         (
             "nobody answered",
             Connection {
-                outcome: ended(OutcomeKind::UserTooSlow, None),
+                outcome: Some(ended(OutcomeKind::UserTooSlow, None)),
                 ..well()
             },
             Health::Degraded,

@@ -10,6 +10,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use thiserror::Error;
 use wellspring_core::connection::{self, FetchRecord};
 use wellspring_core::interaction::{Closed, Question};
+use wellspring_core::reliability::{Day, FetchTally};
 use wellspring_core::{
     Account, AccountId, CollectionId, CollectionStatus, Connection, ConnectionId, Document,
     DocumentId, Error as Failure, FetchId, InteractionId, Shard, SourceName, Stage, SubscriptionId,
@@ -253,6 +254,17 @@ impl Cursor {
     }
 }
 
+/// Whose fetches statistics are about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FetchScope {
+    /// Those on all connections that an account has at present.
+    Account(AccountId),
+    /// Those on one connection.
+    Connection(ConnectionId),
+    /// Those from a source, on connections that are gone as well.
+    Source(SourceName),
+}
+
 /// Reads for the API and for operators, none of them a step.
 pub trait Queries: Send + Sync {
     /// Returns one collection of the tenant with its attempts.
@@ -344,6 +356,15 @@ pub trait Queries: Send + Sync {
         connection: ConnectionId,
         id: FetchId,
     ) -> BoxFuture<'_, Result<Option<FetchView>, StoreError>>;
+
+    /// Returns what is kept of fetches of the tenant that ended on `since` or later, added up by
+    /// day, status and class of duration, in that order; it is kept longer than the fetches are.
+    fn fetch_statistics(
+        &self,
+        tenant: TenantId,
+        of: FetchScope,
+        since: Day,
+    ) -> BoxFuture<'_, Result<Vec<FetchTally>, StoreError>>;
 
     /// Returns documents of the tenant, newest first, older than `before`; those of one account
     /// and of one connection if given.

@@ -15,6 +15,7 @@ use wellspring_core::{
 use wellspring_engine::StoreError;
 
 use super::accounts;
+use super::health::{HealthBody, Judge};
 use super::sources::is_shown;
 use crate::Caller;
 use crate::body::json;
@@ -83,6 +84,8 @@ pub(crate) struct ConnectionBody {
     current_fetch_id: Option<String>,
     /// The question that waits for an answer.
     open_interaction_id: Option<String>,
+    /// How it fares, and why.
+    health: HealthBody,
     /// Counts its steps.
     version: u32,
 }
@@ -176,11 +179,16 @@ pub(crate) async fn body(app: &App, connection: Connection) -> Result<Connection
         }
     };
     let legacy_waiting = app.access.settings(connection.tenant).legacy_waiting;
-    Ok(ConnectionBody::new(connection, documents, legacy_waiting))
+    let health = HealthBody::new(&Judge::new(app).report(&connection));
+    let shown = (documents, health, legacy_waiting);
+    Ok(ConnectionBody::new(connection, shown))
 }
 
 impl ConnectionBody {
-    fn new(connection: Connection, documents: Option<u32>, legacy_waiting: bool) -> Self {
+    fn new(
+        connection: Connection,
+        (documents, health, legacy_waiting): (Option<u32>, HealthBody, bool),
+    ) -> Self {
         let next = connection.next();
         let state = connection.shown_state(legacy_waiting);
         Self {
@@ -198,6 +206,7 @@ impl ConnectionBody {
             documents,
             current_fetch_id: connection.fetch().map(|fetch| fetch.id.to_string()),
             open_interaction_id: connection.open_interaction().map(|id| id.to_string()),
+            health,
             version: connection.version,
             outcome: connection.outcome.map(OutcomeBody::new),
             label: connection.config.label,

@@ -90,11 +90,9 @@ pub(crate) async fn create(
     let body = body::read(body).await.map_err(TokenError::Body)?;
     let wanted = Wanted::read(&app, &caller, account, &body).await?;
     let now = app.clock.now();
-    let token = key.map_or_else(tokens::mint, |key| {
-        tokens::mint_for(app.access.vault(), caller.tenant, &key)
-    });
     let record = TokenRecord {
-        hash: auth::hash(&token),
+        // `give` knows the token.
+        hash: [0; 32],
         tenant: caller.tenant,
         account,
         kind: wanted.kind,
@@ -105,17 +103,52 @@ pub(crate) async fn create(
         expires_at: now.after(wanted.lifetime),
         spent_at: None,
     };
+    let given = give(&app, record, key).await?;
+    answer(&app, given.token, &given.record, given.is_replay)
+}
+
+/// A token that was given out, now or before.
+pub(crate) struct Given {
+    /// The token.
+    pub(crate) token: String,
+    /// What is kept of it.
+    pub(crate) record: TokenRecord,
+    /// Whether it was given out before, under the same idempotency key.
+    pub(crate) is_replay: bool,
+}
+
+/// Makes up a token that is good for what `wanted` says, whose hash is yet to be known.
+pub(crate) async fn give(
+    app: &App,
+    wanted: TokenRecord,
+    key: Option<[u8; 32]>,
+) -> Result<Given, TokenError> {
+    let token = key.map_or_else(tokens::mint, |key| {
+        tokens::mint_for(app.access.vault(), wanted.tenant, &key)
+    });
+    let record = TokenRecord {
+        hash: auth::hash(&token),
+        ..wanted
+    };
     if key.is_some()
         && let Some(before) = within(app.backend.token(record.hash)).await?
     {
         return if is_same(&before, &record) {
-            answer(&app, token, &before, true)
+            Ok(Given {
+                token,
+                record: before,
+                is_replay: true,
+            })
         } else {
             Err(TokenError::Key(Refusal::Reused))
         };
     }
     within(app.backend.put_token(record.clone())).await?;
-    answer(&app, token, &record, false)
+    Ok(Given {
+        token,
+        record,
+        is_replay: false,
+    })
 }
 
 fn answer(

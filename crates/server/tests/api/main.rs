@@ -12,6 +12,7 @@ mod interactions;
 mod lab;
 mod operation;
 mod properties;
+mod reliability;
 mod script;
 mod serving;
 mod settings;

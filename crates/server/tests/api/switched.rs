@@ -7,16 +7,17 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, ready};
 use tokio::sync::watch;
 use wellspring_core::connection::FetchRecord;
+use wellspring_core::reliability::{Day, FetchTally};
 use wellspring_core::{
     Account, AccountId, CollectionId, CollectionStatus, Connection, ConnectionId, Document,
     DocumentId, FetchId, IncarnationId, InteractionId, Shard, SubscriptionId, TenantId, Timestamp,
 };
 use wellspring_engine::{
     Aggregate, Batch, ChangesPage, Clock, CollectionPage, CollectionView, CommitError, Cursor,
-    CursorError, DeliveryFilter, DeliveryRow, DeliveryView, Directory, DispatchState, FetchView,
-    InboxRow, InteractionView, KeyRecord, KeyRow, Lease, Live, Loaded, LogEntry, LogSlice,
-    Membership, Queries, Request, RunInputs, Store, StoreError, Subscription, SubscriptionState,
-    Sweep, Swept, Tenant, TokenRecord,
+    CursorError, DeliveryFilter, DeliveryRow, DeliveryView, Directory, DispatchState, FetchScope,
+    FetchView, InboxRow, InteractionView, KeyRecord, KeyRow, Lease, Live, Loaded, LogEntry,
+    LogSlice, Membership, Queries, Request, RunInputs, Store, StoreError, Subscription,
+    SubscriptionState, Sweep, Swept, Tenant, TokenRecord,
 };
 use wellspring_store::MemoryStore;
 
@@ -137,6 +138,7 @@ impl Queries for Switched {
         interaction(connection: ConnectionId, id: InteractionId) -> Option<InteractionView>, StoreError;
         fetches(connection: ConnectionId, before: Option<FetchId>, limit: usize) -> Vec<FetchRecord>, StoreError;
         fetch(connection: ConnectionId, id: FetchId) -> Option<FetchView>, StoreError;
+        fetch_statistics(tenant: TenantId, of: FetchScope, since: Day) -> Vec<FetchTally>, StoreError;
         documents(tenant: TenantId, of: (Option<AccountId>, Option<ConnectionId>), before: Option<DocumentId>, limit: usize) -> Vec<Document>, StoreError;
         document(tenant: TenantId, id: DocumentId) -> Option<Document>, StoreError;
         known_document(connection: ConnectionId, source_id: Option<String>, hash: Option<[u8; 32]>) -> Option<DocumentId>, StoreError;

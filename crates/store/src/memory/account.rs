@@ -1,10 +1,12 @@
 //! Steps of accounts and connections.
 
 use wellspring_core::connection::{InteractionWrite, SecretWrite};
-use wellspring_core::{AccountId, ConnectionId, DocumentId};
+use wellspring_core::reliability::FetchTally;
+use wellspring_core::{AccountId, Connection, ConnectionId, DocumentId};
 use wellspring_engine::{AccountWrite, ConnectionWrite, InteractionView};
 
 use super::Image;
+use crate::row::tally_columns;
 
 impl Image {
     pub(super) fn apply_account(&mut self, write: &AccountWrite) {
@@ -44,6 +46,9 @@ impl Image {
         self.connections.insert(id, next.clone());
         if let Some(fetch) = &write.fetch {
             self.fetches.insert((id, fetch.id), fetch.clone());
+            if let Some(tally) = FetchTally::of(fetch) {
+                self.count(next, &tally);
+            }
         }
         if let Some(attempt) = &write.attempt {
             let key = (id, attempt.fetch, attempt.number);
@@ -64,6 +69,16 @@ impl Image {
         }
         for (stream, cursor) in &write.cursors {
             self.cursors.insert((id, stream.clone()), cursor.clone());
+        }
+    }
+
+    fn count(&mut self, connection: &Connection, tally: &FetchTally) {
+        let (place, sums) = tally_columns(tally);
+        let row = self.tallies.entry((connection.id, place));
+        let new = || (connection.tenant, connection.source.clone(), [0; 5]);
+        let (_, _, have) = row.or_insert_with(new);
+        for (have, more) in have.iter_mut().zip(sums) {
+            *have = have.saturating_add(more);
         }
     }
 

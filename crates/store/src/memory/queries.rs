@@ -6,18 +6,20 @@ use std::ops::Bound;
 use futures_util::future::{BoxFuture, ready};
 use serde_json::value::to_raw_value;
 use wellspring_core::connection::{Connection, FetchRecord};
+use wellspring_core::reliability::{Day, FetchTally};
 use wellspring_core::{
     Account, AccountId, CollectionId, CollectionStatus, ConnectionId, Document, DocumentId,
     FetchId, InteractionId, Outcome, Shard, SubscriptionId, TenantId,
 };
 use wellspring_engine::{
     AttemptView, ChangeView, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError,
-    DeliveryFilter, DeliveryRow, DeliveryView, Entry, FetchView, InteractionView, KeyRow, LogEntry,
-    Queries, StoreError,
+    DeliveryFilter, DeliveryRow, DeliveryView, Entry, FetchScope, FetchView, InteractionView,
+    KeyRow, LogEntry, Queries, StoreError,
 };
 
 use super::dispatch::log_entry;
 use super::{Image, MemoryStore};
+use crate::row::{TallyPlace, TallySums, tally};
 
 impl Queries for MemoryStore {
     fn collection(
@@ -161,6 +163,34 @@ impl Queries for MemoryStore {
         let attempts = attempts.map(|(_, attempt)| attempt.clone()).collect();
         let view = record.map(|record| FetchView { record, attempts });
         Box::pin(ready(Ok(view)))
+    }
+
+    fn fetch_statistics(
+        &self,
+        tenant: TenantId,
+        of: FetchScope,
+        since: Day,
+    ) -> BoxFuture<'_, Result<Vec<FetchTally>, StoreError>> {
+        let image = self.image();
+        let mut sums: BTreeMap<TallyPlace, TallySums> = BTreeMap::new();
+        for ((connection, place), (owner, source, more)) in &image.tallies {
+            let is_of = match &of {
+                FetchScope::Account(account) => image
+                    .connections
+                    .get(connection)
+                    .is_some_and(|connection| connection.account == *account),
+                FetchScope::Connection(id) => id == connection,
+                FetchScope::Source(name) => name == source,
+            };
+            if *owner == tenant && is_of && place.0 >= since.0 {
+                let have = sums.entry(*place).or_default();
+                for (have, more) in have.iter_mut().zip(more) {
+                    *have = have.saturating_add(*more);
+                }
+            }
+        }
+        let tallies = sums.into_iter().map(|(place, sums)| tally(place, sums));
+        Box::pin(ready(tallies.collect()))
     }
 
     fn documents(

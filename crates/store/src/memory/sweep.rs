@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use wellspring_core::reliability::Day;
 use wellspring_core::{CollectionId, TenantId, Timestamp};
 use wellspring_engine::{Settings, Sweep, Swept};
 
 use super::Image;
 use super::dispatch::is_open;
-use crate::row::{KEEP_INTERACTIONS, KEEP_TOKENS};
+use crate::row::{KEEP_INTERACTIONS, KEEP_STATISTICS, KEEP_TOKENS};
 
 pub(super) fn sweep(image: &mut Image, sweep: &Sweep) -> Swept {
     let mut removed = 0_usize;
@@ -60,6 +61,10 @@ pub(super) fn sweep(image: &mut Image, sweep: &Sweep) -> Swept {
         .retain(|_, key| !older(key.at, Settings::KEEP_KEYS));
     removed += before - image.keys.len();
     removed += connections(image, sweep) + deliveries(image, sweep);
+    let before = image.tallies.len();
+    let first = Day::of(sweep.now.before(KEEP_STATISTICS)).0;
+    image.tallies.retain(|(_, (day, _, _)), _| *day >= first);
+    removed += before - image.tallies.len();
     let before = image.tokens.len();
     image
         .tokens

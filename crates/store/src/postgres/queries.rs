@@ -2,13 +2,14 @@
 
 use futures_util::future::BoxFuture;
 use wellspring_core::connection::FetchRecord;
+use wellspring_core::reliability::{Day, FetchTally};
 use wellspring_core::{
     Account, AccountId, CollectionId, CollectionStatus, Connection, ConnectionId, Document,
     DocumentId, FetchId, InteractionId, Shard, SubscriptionId, TenantId,
 };
 use wellspring_engine::{
     ChangesPage, CollectionPage, CollectionView, Cursor, CursorError, DeliveryFilter, DeliveryRow,
-    DeliveryView, FetchView, InteractionView, KeyRow, LogEntry, Queries, StoreError,
+    DeliveryView, FetchScope, FetchView, InteractionView, KeyRow, LogEntry, Queries, StoreError,
 };
 
 use super::columns::Fields;
@@ -19,6 +20,7 @@ mod account;
 mod collection;
 mod delivery;
 mod document;
+mod statistics;
 
 impl Queries for PostgresStore {
     fn collection(
@@ -185,6 +187,20 @@ impl Queries for PostgresStore {
             let view = account::fetch(&session, connection, id).await?;
             session.keep();
             Ok(view)
+        })
+    }
+
+    fn fetch_statistics(
+        &self,
+        tenant: TenantId,
+        of: FetchScope,
+        since: Day,
+    ) -> BoxFuture<'_, Result<Vec<FetchTally>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let tallies = statistics::tallies(&session, tenant, &of, since).await?;
+            session.keep();
+            Ok(tallies)
         })
     }
 

@@ -64,6 +64,7 @@ pub(super) async fn sweep(
             delivery::deliveries(session, sweep, &mut position).await?,
             ending(session, sweep, INTERACTIONS, KEEP_INTERACTIONS).await?,
             ending(session, sweep, TOKENS, KEEP_TOKENS).await?,
+            fetch::statistics(session, sweep).await?,
         ];
         for (removed, ended) in bites {
             swept.removed += removed;

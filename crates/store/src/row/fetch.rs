@@ -83,7 +83,8 @@ pub(crate) fn fetch(
 pub(crate) fn fetch_attempt(
     fetch: FetchId,
     number: u16,
-    (at, duration_ms): (i64, i64),
+    (at, duration_ms, next_at): (i64, i64, Option<i64>),
+    (documents, records): (u32, u32),
     error: Option<&str>,
 ) -> Result<Attempt, StoreError> {
     Ok(Attempt {
@@ -92,5 +93,8 @@ pub(crate) fn fetch_attempt(
         at: Timestamp::from_millis(at),
         duration: duration(duration_ms),
         error: error_of(error, "fetch_attempts", &fetch)?,
+        documents,
+        records,
+        next_at: next_at.map(Timestamp::from_millis),
     })
 }

@@ -3,14 +3,15 @@
 use futures_util::future::BoxFuture;
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 use wellspring_core::connection::FetchRecord;
+use wellspring_core::reliability::{Day, FetchTally};
 use wellspring_core::{
     Account, AccountId, CollectionId, CollectionStatus, ConnectionId, Document, DocumentId,
     FetchId, InteractionId, Lane, Shard, SubscriptionId, TenantId, Timestamp,
 };
 use wellspring_engine::{
     Aggregate, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError, DeliveryFilter,
-    DeliveryRow, DeliveryView, FetchView, InboxRow, InteractionView, KeyRow, Live, Loaded,
-    LogEntry, Queries, StoreError,
+    DeliveryRow, DeliveryView, FetchScope, FetchView, InboxRow, InteractionView, KeyRow, Live,
+    Loaded, LogEntry, Queries, StoreError,
 };
 
 use super::{SqliteStore, unavailable};
@@ -21,6 +22,7 @@ mod connection;
 mod delivery;
 mod document;
 mod log;
+mod statistics;
 
 pub(super) use connection::{children, run_inputs};
 pub(super) use delivery::{dispatch_state, subscription_state};
@@ -155,6 +157,15 @@ impl Queries for SqliteStore {
     ) -> BoxFuture<'_, Result<Option<FetchView>, StoreError>> {
         let of = connection;
         Box::pin(self.read(move |connection| connection::load_fetch(connection, of, id)))
+    }
+
+    fn fetch_statistics(
+        &self,
+        tenant: TenantId,
+        of: FetchScope,
+        since: Day,
+    ) -> BoxFuture<'_, Result<Vec<FetchTally>, StoreError>> {
+        Box::pin(self.read(move |connection| statistics::tallies(connection, tenant, &of, since)))
     }
 
     fn documents(

@@ -23,7 +23,7 @@ pub(super) struct Position {
     fetches: [u8; 16],
     deliveries: ([u8; 16], i64),
     /// Which tables the present round has gone through.
-    ended: [bool; 7],
+    ended: [bool; 8],
 }
 
 pub(super) fn sweep(
@@ -46,6 +46,7 @@ pub(super) fn sweep(
             connections::interactions,
             deliveries::deliveries,
             connections::tokens,
+            connections::statistics,
         ];
         for (place, bite) in bites.into_iter().enumerate() {
             // A table that has been gone through waits for the others.

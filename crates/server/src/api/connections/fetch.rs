@@ -71,7 +71,7 @@ pub(crate) async fn fetch(
 }
 
 /// Returns why a connection of this state is not fetched; `None` where a fetch is under way.
-fn refusal(state: ConnectionState) -> Option<Problem> {
+pub(crate) fn refusal(state: ConnectionState) -> Option<Problem> {
     let detail = match state {
         ConnectionState::Question => {
             "The connection is in state `question`: answer what is asked, or cancel the question, and the fetch goes on or ends"

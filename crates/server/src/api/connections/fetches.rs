@@ -1,14 +1,15 @@
 //! `/v1/accounts/{account}/connections/{connection}/fetches`: the fetch log.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::Request;
 use axum::response::Response;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
-use wellspring_core::connection::{Attempt, FetchRecord};
-use wellspring_core::{Error, FetchId};
+use wellspring_core::connection::{Attempt, FetchRecord, FetchStatus};
+use wellspring_core::{Disposition, Error, FetchId};
 
 use super::{find, taken_apart};
 use crate::Caller;
@@ -37,6 +38,8 @@ pub(crate) struct FetchBody {
     started_at: String,
     /// When it ended.
     ended_at: Option<String>,
+    /// How long it took, waits in between included.
+    duration_ms: Option<u64>,
     /// When the connection is tried again.
     next_attempt_at: Option<String>,
     /// Documents that came in.
@@ -55,10 +58,21 @@ pub(crate) struct FetchBody {
 pub(crate) struct FetchAttempt {
     /// Which one, from 1.
     number: u16,
+    /// How it ended: `success`, `partial`, `failed`, `rate_limited`, `maintenance`, `retrying` (it
+    /// failed and another followed), `question` (the source asked something) or `cancelled`.
+    status: &'static str,
     /// When it began.
     at: String,
+    /// When it ended.
+    ended_at: String,
     /// How long it took.
     duration_ms: u64,
+    /// Documents that it brought.
+    documents: u32,
+    /// Records that it brought.
+    records: u32,
+    /// When the connection is tried again after it.
+    next_attempt_at: Option<String>,
     /// What went wrong; nothing where it succeeded or led to a question.
     error: Option<FailureBody>,
 }
@@ -138,6 +152,8 @@ pub(crate) async fn show(
 
 impl FetchBody {
     fn new(record: FetchRecord, attempts: Option<Vec<Attempt>>) -> Self {
+        let attempts = attempts.map(|attempts| FetchAttempt::all(&record, attempts));
+        let took = record.ended_at.map(|at| at.since(record.started_at));
         Self {
             id: record.id.to_string(),
             connection_id: record.connection.to_string(),
@@ -147,25 +163,60 @@ impl FetchBody {
             error: record.error.map(FailureBody::new),
             started_at: record.started_at.to_string(),
             ended_at: record.ended_at.map(|at| at.to_string()),
+            duration_ms: took.map(millis),
             next_attempt_at: record.next_attempt_at.map(|at| at.to_string()),
             documents: record.documents,
             records: record.records,
             attempt_count: record.attempts,
-            attempts: attempts
-                .map(|attempts| attempts.into_iter().map(FetchAttempt::new).collect()),
+            attempts,
         }
     }
 }
 
 impl FetchAttempt {
-    fn new(attempt: Attempt) -> Self {
+    /// Returns what is shown of the attempts of a fetch; what one brought is what came in since
+    /// the one before.
+    fn all(fetch: &FetchRecord, attempts: Vec<Attempt>) -> Vec<Self> {
+        let mut had = (0, 0);
+        let mut all = Vec::with_capacity(attempts.len());
+        for attempt in attempts {
+            let has = (attempt.documents, attempt.records);
+            all.push(Self::new(fetch, attempt, had));
+            had = has;
+        }
+        all
+    }
+
+    fn new(fetch: &FetchRecord, attempt: Attempt, (documents, records): (u32, u32)) -> Self {
         Self {
             number: attempt.number,
+            status: status(fetch, &attempt),
             at: attempt.at.to_string(),
-            duration_ms: u64::try_from(attempt.duration.as_millis()).unwrap_or(u64::MAX),
+            ended_at: attempt.at.after(attempt.duration).to_string(),
+            duration_ms: millis(attempt.duration),
+            documents: attempt.documents.saturating_sub(documents),
+            records: attempt.records.saturating_sub(records),
+            next_attempt_at: attempt.next_at.map(|at| at.to_string()),
             error: attempt.error.map(FailureBody::new),
         }
     }
+}
+
+/// Returns how an attempt ended: the last one of a fetch that is over as the fetch did.
+fn status(fetch: &FetchRecord, attempt: &Attempt) -> &'static str {
+    let was_last = attempt.number == fetch.attempts && fetch.ended_at.is_some();
+    match &attempt.error {
+        None if was_last => fetch.status.as_str(),
+        None => "question",
+        Some(_) if was_last && fetch.status != FetchStatus::Cancelled => fetch.status.as_str(),
+        // The fetch went on: by another attempt, or by a question for other credentials.
+        Some(error) if error.class.disposition() == Disposition::Stop => "failed",
+        Some(_) => FetchStatus::Retrying.as_str(),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl FailureBody {

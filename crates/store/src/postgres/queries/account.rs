@@ -155,13 +155,19 @@ pub(super) async fn fetch(
         .query_opt(sql, &[&id.uuid(), &connection.uuid()])
         .await?;
     let Some(row) = row else { return Ok(None) };
-    let sql = "SELECT number, at, duration_ms, error FROM fetch_attempts WHERE fetch_id = $1 \
-               ORDER BY number";
+    let sql = "SELECT number, at, duration_ms, next_at, documents, records, error \
+               FROM fetch_attempts WHERE fetch_id = $1 ORDER BY number";
     let rows = session.query(sql, &[&id.uuid()]).await?;
     let read = |row| {
         let fields = Fields::new("fetch_attempts", row);
-        let times = (fields.get("at")?, fields.get("duration_ms")?);
-        fetch_attempt(id, fields.small("number")?, times, fields.get("error")?)
+        let times = (
+            fields.get("at")?,
+            fields.get("duration_ms")?,
+            fields.get("next_at")?,
+        );
+        let counts = (fields.version("documents")?, fields.version("records")?);
+        let error = fields.get("error")?;
+        fetch_attempt(id, fields.small("number")?, times, counts, error)
     };
     Ok(Some(FetchView {
         record: record(&Fields::new("fetches", &row), connection)?,

@@ -62,7 +62,7 @@ impl<'a> Connections<'a> {
                 return Err(CommitError::Stale(write.id.into()));
             }
         };
-        self.fetches.push(write, next.tenant)?;
+        self.fetches.push(write, next)?;
         self.interactions.push(id, &write.interactions)?;
         self.secrets.push(id, &write.secrets);
         self.records.push(id, &write.records);

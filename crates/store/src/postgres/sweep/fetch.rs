@@ -1,12 +1,14 @@
 //! The fetch log.
 
 use uuid::Uuid;
+use wellspring_core::reliability::Day;
 use wellspring_engine::{StoreError, Sweep};
 
 use super::{Position, created, older, settings};
 use crate::postgres::columns::Fields;
 use crate::postgres::queries::count;
 use crate::postgres::session::Session;
+use crate::row::KEEP_STATISTICS;
 
 pub(super) async fn fetches(
     session: &Session,
@@ -47,4 +49,17 @@ pub(super) async fn fetches(
     let attempts = session.execute(sql, &[&gone]).await?;
     let sql = "DELETE FROM fetches WHERE id = ANY($1)";
     Ok((attempts + session.execute(sql, &[&gone]).await?, ended))
+}
+
+pub(super) async fn statistics(
+    session: &Session,
+    sweep: &Sweep,
+) -> Result<(u64, bool), StoreError> {
+    let sql = "DELETE FROM fetch_statistics WHERE (connection, day, status, bucket) IN \
+               (SELECT connection, day, status, bucket FROM fetch_statistics \
+               WHERE day < $1 ORDER BY day LIMIT $2)";
+    let first = Day::of(sweep.now.before(KEEP_STATISTICS)).0;
+    let removed = session.execute(sql, &[&first, &count(sweep.rows)]).await?;
+    let ended = usize::try_from(removed).is_ok_and(|n| n < sweep.rows);
+    Ok((removed, ended))
 }

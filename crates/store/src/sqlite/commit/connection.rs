@@ -2,12 +2,14 @@
 
 use rusqlite::{Transaction, params};
 use wellspring_core::connection::{InteractionWrite, SecretWrite};
-use wellspring_core::{Account, AccountId, Connection, ConnectionId, Stored, TenantId, Timestamp};
+use wellspring_core::reliability::FetchTally;
+use wellspring_core::{Account, AccountId, Connection, ConnectionId, Stored, Timestamp};
 use wellspring_engine::{AccountWrite, Before, ConnectionWrite};
 
 use super::no_text;
 use crate::row::{
     ConnectionRow, document_body, erasing_columns, error_text, fetch_body, millis, question_text,
+    tally_columns,
 };
 
 /// Applies one step of an account; returns whether the row was at the version it assumes.
@@ -105,7 +107,7 @@ pub(super) fn apply(
     }
     documents(transaction, step)?;
     if let Some(next) = &step.next {
-        fetch(transaction, step, next.tenant)?;
+        fetch(transaction, step, next)?;
         interactions(transaction, step)?;
         secrets(transaction, step)?;
         items(transaction, step)?;
@@ -197,7 +199,7 @@ fn documents(transaction: &Transaction<'_>, step: &ConnectionWrite) -> rusqlite:
 fn fetch(
     transaction: &Transaction<'_>,
     step: &ConnectionWrite,
-    tenant: TenantId,
+    next: &Connection,
 ) -> rusqlite::Result<()> {
     if let Some(fetch) = &step.fetch {
         let sql = "INSERT INTO fetches (id, connection, tenant, ended_at, body) VALUES (?1, ?2, ?3, ?4, ?5) \
@@ -205,22 +207,59 @@ fn fetch(
         transaction.prepare_cached(sql)?.execute(params![
             fetch.id.as_bytes(),
             fetch.connection.as_bytes(),
-            tenant.as_bytes(),
+            next.tenant.as_bytes(),
             fetch.ended_at.map(Timestamp::as_millis),
             fetch_body(fetch).map_err(no_text)?
         ])?;
+        if let Some(tally) = FetchTally::of(fetch) {
+            count(transaction, next, &tally)?;
+        }
     }
     if let Some(attempt) = &step.attempt {
-        let sql = "INSERT OR REPLACE INTO fetch_attempts (fetch, number, at, duration_ms, error) \
-                   VALUES (?1, ?2, ?3, ?4, ?5)";
+        let sql = "INSERT OR REPLACE INTO fetch_attempts \
+                   (fetch, number, at, duration_ms, error, documents, records, next_at) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
         transaction.prepare_cached(sql)?.execute(params![
             attempt.fetch.as_bytes(),
             attempt.number,
             attempt.at.as_millis(),
             millis(attempt.duration),
-            error_text(attempt.error.as_ref()).map_err(no_text)?
+            error_text(attempt.error.as_ref()).map_err(no_text)?,
+            attempt.documents,
+            attempt.records,
+            attempt.next_at.map(Timestamp::as_millis)
         ])?;
     }
+    Ok(())
+}
+
+/// Adds a fetch that ended to the statistics.
+fn count(
+    transaction: &Transaction<'_>,
+    connection: &Connection,
+    tally: &FetchTally,
+) -> rusqlite::Result<()> {
+    let ((day, status, bucket), sums) = tally_columns(tally);
+    let [fetches, attempts, records, documents, duration_ms] = sums;
+    let sql = "INSERT INTO fetch_statistics (connection, day, status, bucket, tenant, source, \
+               fetches, attempts, records, documents, duration_ms) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) \
+               ON CONFLICT (connection, day, status, bucket) DO UPDATE SET \
+               fetches = fetches + ?7, attempts = attempts + ?8, records = records + ?9, \
+               documents = documents + ?10, duration_ms = duration_ms + ?11";
+    transaction.prepare_cached(sql)?.execute(params![
+        connection.id.as_bytes(),
+        day,
+        status,
+        bucket,
+        connection.tenant.as_bytes(),
+        connection.source.as_str(),
+        fetches,
+        attempts,
+        records,
+        documents,
+        duration_ms
+    ])?;
     Ok(())
 }
 

@@ -158,11 +158,13 @@ pub(super) fn load_fetch(
     let Some(record) = decoded_one(&connection, &sql, place, fetch)? else {
         return Ok(None);
     };
-    let sql = "SELECT number, at, duration_ms, error FROM fetch_attempts WHERE fetch = ?1 ORDER BY number";
+    let sql = "SELECT number, at, duration_ms, next_at, documents, records, error FROM fetch_attempts WHERE fetch = ?1 ORDER BY number";
     let attempts = decoded(&connection, sql, [id.as_bytes()], |row| {
-        let error: Option<String> = row.get(3)?;
-        let took = (row.get(1)?, row.get(2)?);
-        Ok(row::fetch_attempt(id, row.get(0)?, took, error.as_deref()))
+        let error: Option<String> = row.get(6)?;
+        let times = (row.get(1)?, row.get(2)?, row.get(3)?);
+        let counts = (row.get(4)?, row.get(5)?);
+        let attempt = row::fetch_attempt(id, row.get(0)?, times, counts, error.as_deref());
+        Ok(attempt)
     })?;
     Ok(Some(FetchView { record, attempts }))
 }

@@ -1,10 +1,11 @@
 //! What is over on connections that go on, and tokens that have ended.
 
 use rusqlite::{Transaction, params};
+use wellspring_core::reliability::Day;
 use wellspring_engine::Sweep;
 
 use super::{Position, is_young, older, settings};
-use crate::row::{KEEP_INTERACTIONS, KEEP_TOKENS};
+use crate::row::{KEEP_INTERACTIONS, KEEP_STATISTICS, KEEP_TOKENS};
 
 pub(super) fn fetches(
     transaction: &Transaction<'_>,
@@ -68,5 +69,20 @@ pub(super) fn tokens(
     let removed = transaction
         .prepare_cached(sql)?
         .execute(params![before, sweep.rows])?;
+    Ok((removed, removed < sweep.rows))
+}
+
+pub(super) fn statistics(
+    transaction: &Transaction<'_>,
+    sweep: &Sweep,
+    _: &mut Position,
+) -> rusqlite::Result<(usize, bool)> {
+    let sql = "DELETE FROM fetch_statistics WHERE (connection, day, status, bucket) IN \
+               (SELECT connection, day, status, bucket FROM fetch_statistics \
+               WHERE day < ?1 LIMIT ?2)";
+    let first = Day::of(sweep.now.before(KEEP_STATISTICS)).0;
+    let removed = transaction
+        .prepare_cached(sql)?
+        .execute(params![first, sweep.rows])?;
     Ok((removed, removed < sweep.rows))
 }
