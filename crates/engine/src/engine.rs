@@ -22,6 +22,7 @@ use crate::driver::{
     Origin, Request,
 };
 use crate::inbox::Inbox;
+use crate::meters::Meters;
 use crate::{
     Aggregate, Backend, Blobs, Channel, Clock, Connector, EffectId, Ended, KnownDocuments, Report,
     Reporter, RunOrder, RunResult, Session, SourceTable, StoreError, SubscriptionTable, Tasks,
@@ -349,7 +350,7 @@ pub(crate) struct Shell {
     /// Whether something happened that the snapshot does not show yet.
     snapshot_stale: bool,
     latency: metrics::Histogram,
-    lag: metrics::Histogram,
+    meters: Meters,
     /// Attempts under way by the number of their effect, and some that have ended.
     runs: BTreeMap<u64, AbortHandle>,
     runs_swept_at: usize,
@@ -395,7 +396,7 @@ impl Shell {
             dispatch_at: Timestamp::MIN,
             snapshot_stale: true,
             latency: metrics::histogram!("wellspring_collection_duration_seconds"),
-            lag: metrics::histogram!("wellspring_fetch_lag_seconds"),
+            meters: Meters::new(),
             runs: BTreeMap::new(),
             runs_swept_at: RUNS_SWEPT_FROM,
             stopping: false,
@@ -498,11 +499,13 @@ impl Shell {
                 Action::Reply(caller, answer) => drop(caller.send(answer)),
                 Action::Commit(batch) => {
                     let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
-                    let grown = Arc::clone(&self.grown);
+                    let (grown, meter) = (Arc::clone(&self.grown), self.meters.commits.clone());
                     self.store_events.push(Box::pin(async move {
-                        let number = batch.number;
+                        let (number, steps) = (batch.number, batch.writes.len());
                         let grows = !batch.entries.is_empty();
+                        let begun = Instant::now();
                         let outcome = store.commit(batch).await;
+                        meter.record(steps, begun.elapsed(), &outcome);
                         if grows && outcome.is_ok() {
                             grown.send_modify(|times| *times = times.wrapping_add(1));
                         }
@@ -532,8 +535,10 @@ impl Shell {
                 Action::Fetch(effect, order) => {
                     let (connector, results) =
                         (Arc::clone(&self.parts.connector), self.results.clone());
+                    let call = self.meters.fetch(&effect, &order.source);
                     self.tasks.spawn("fetch", async move {
                         let result = connector.fetch(order).await;
+                        call.fetched(&result);
                         drop(results.send(Event::Fetched(effect, result)).await);
                     });
                 }
@@ -555,8 +560,10 @@ impl Shell {
                 Action::Send(id, order) => {
                     let (channel, results) =
                         (Arc::clone(&self.parts.channel), self.results.clone());
+                    let call = self.meters.send(order.subscription.kind);
                     self.tasks.spawn("send", async move {
                         let result = channel.send(order).await;
+                        call.sent(&result);
                         drop(results.send(Event::Sent(id, result)).await);
                     });
                 }
@@ -586,8 +593,10 @@ impl Shell {
             self.latency.clone(),
             order.created_at,
         );
+        let call = self.meters.deliver();
         self.tasks.spawn("deliver", async move {
             let result = channel.deliver(order).await;
+            call.delivered(&result);
             if result == crate::DeliverResult::Delivered {
                 latency.record(clock.now().since(created_at).as_secs_f64());
             }
@@ -596,7 +605,7 @@ impl Shell {
     }
 
     fn run_attempt(&mut self, effect: EffectId, order: RunOrder) {
-        self.lag.record(order.lag.as_secs_f64());
+        let call = self.meters.run(&effect, &order.source);
         let reporter = Reports {
             effect,
             results: self.results.clone(),
@@ -616,6 +625,7 @@ impl Shell {
                 Ok(inputs) => connector.run(order, inputs, session).await,
                 Err(error) => database_away(&error),
             };
+            call.ran(&result);
             drop(results.send(Event::Ran(effect, result)).await);
         };
         let run = self.tasks.spawn_abortable("attempt", attempt);

@@ -8,6 +8,7 @@ mod driver;
 mod engine;
 mod inbox;
 mod membership;
+mod meters;
 mod orphans;
 
 mod ports;

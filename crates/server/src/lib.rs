@@ -27,7 +27,7 @@ pub use access::{Access, AccessError, KeyInfo, Rotated, SecretView};
 pub use auth::{Caller, Page};
 pub use intake::{Intake, SourceInfo};
 pub use keyring::{open_vault, read_keyring, replace_keyring};
-pub use metrics::keep_metrics;
+pub use metrics::{METRICS, Metric, MetricKind, gather_metrics, keep_metrics};
 pub use router::{AppParts, metrics_router, router};
 pub use serve::serve;
 pub use subscriptions::{Subscriptions, SubscriptionsError};

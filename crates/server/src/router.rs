@@ -87,9 +87,9 @@ pub fn metrics_router(parts: &AppParts) -> Router {
         return Router::new();
     };
     let exposition = Arc::new(exposition);
-    let engine = parts.engine.clone();
+    let (engine, clock) = (parts.engine.clone(), Arc::clone(&parts.clock));
     let show = move || {
-        let text = exposition.render(&engine.snapshot());
+        let text = exposition.render(&engine.snapshot(), clock.now());
         async move { metrics::response(text) }
     };
     Router::new().route(metrics::PATH, on(MethodFilter::GET, show))

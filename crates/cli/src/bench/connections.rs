@@ -392,10 +392,10 @@ async fn lag_p99(server: &Server) -> Result<f64> {
     let text = String::from_utf8_lossy(&response.body);
     let mut buckets = Vec::new();
     for line in text.lines() {
-        let Some(rest) = line.strip_prefix("wellspring_fetch_lag_seconds_bucket{le=\"") else {
-            continue;
-        };
-        let Some((bound, count)) = rest.split_once("\"} ") else {
+        // There is one source, and so one series of buckets.
+        let series = line.strip_prefix("wellspring_fetch_lag_seconds_bucket{");
+        let bucket = series.and_then(|labels| labels.split_once("le=\""));
+        let Some((bound, count)) = bucket.and_then(|(_, rest)| rest.split_once("\"} ")) else {
             continue;
         };
         buckets.push((

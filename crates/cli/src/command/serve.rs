@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use wellspring_connectors::{Connectors, Fingerprint, SourceFolder};
@@ -20,11 +19,7 @@ use crate::wiring::{self, Opened};
 /// Runs until the first SIGTERM or SIGINT, then drains; a second one ends it at once.
 pub(crate) async fn run(config: Config, end_with_stdin: bool) -> Result<()> {
     crate::logging::init(&config)?;
-    let prometheus = PrometheusBuilder::new()
-        .set_buckets(&BUCKETS)
-        .context("metrics buckets")?
-        .install_recorder()
-        .context("metrics recorder")?;
+    let prometheus = wellspring_server::gather_metrics().context("metrics")?;
     let sources = wiring::load_sources(&config)?;
     let opened = Arc::new(wiring::open(&config).await?);
     let tasks = Tasks::default();
@@ -274,8 +269,3 @@ const AFTER_GRACE: Duration = Duration::from_secs(11);
 const GAUGES: Duration = Duration::from_secs(1);
 const SUBSCRIPTIONS_POLL: Duration = Duration::from_secs(2);
 const ACCESS_POLL: Duration = Duration::from_secs(5);
-/// The buckets of OpenTelemetry's HTTP metrics, in seconds, and a few for what waits.
-const BUCKETS: [f64; 18] = [
-    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 60.0, 600.0,
-    3_600.0, 86_400.0,
-];

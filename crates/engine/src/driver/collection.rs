@@ -125,6 +125,7 @@ impl<T> Driver<T> {
             lane,
             probe,
             started: now,
+            due: collection.next_wakeup().map_or(now, |(due, _)| due),
         };
         match &collection.state {
             State::Collecting { .. } => {

@@ -116,6 +116,7 @@ impl<T> Driver<T> {
             lane: slot.lane,
             probe: slot.probe,
             started: now,
+            due: slot.due,
         };
         let order = RunOrder {
             source: connection.source.clone(),

@@ -32,8 +32,11 @@ pub struct LaneView {
     pub source: SourceName,
     /// Calls in flight.
     pub in_flight: u32,
-    /// Collections that wait for a slot.
+    /// Collections and connections that wait for a slot.
     pub queued: usize,
+    /// Since when the oldest of them waits: for a collection since its stage began, for a
+    /// connection since it was due.
+    pub oldest: Option<Timestamp>,
     /// Whether calls go out.
     pub breaker: BreakerPhase,
     /// Until when the source wants no calls.
@@ -62,6 +65,9 @@ impl<T> Driver<T> {
                 source: source.name.clone(),
                 in_flight: gate.map_or(0, |gate| gate.in_flight),
                 queued: gate.map_or(0, |gate| gate.queue.len()),
+                oldest: gate
+                    .and_then(|gate| gate.queue.first())
+                    .map(|(since, _)| *since),
                 breaker: gate.map_or(BreakerPhase::Closed, |gate| gate.breaker.phase()),
                 paused_until,
                 next_allowed_at: paused_until.max(released),

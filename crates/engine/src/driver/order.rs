@@ -247,6 +247,8 @@ pub struct EffectId {
     pub probe: bool,
     /// When it was ordered.
     pub started: Timestamp,
+    /// Since when it was due.
+    pub due: Timestamp,
 }
 
 /// Ask a source.

@@ -10,6 +10,7 @@ mod documents;
 mod idempotency;
 mod interactions;
 mod lab;
+mod metrics;
 mod operation;
 mod properties;
 mod reliability;

@@ -1,9 +1,9 @@
 use axum::body::Body;
 use http::{Method, Request};
-use metrics_exporter_prometheus::PrometheusBuilder;
-use wellspring_server::{metrics_router, router};
+use wellspring_server::{gather_metrics, metrics_router, router};
 
 use crate::lab::{Lab, collect, eventually};
+use crate::metrics::{scrape, sum};
 
 async fn open(lab: &Lab, method: Method, path: &str) -> crate::lab::Reply {
     let request = Request::builder().method(method).uri(path);
@@ -131,7 +131,7 @@ async fn the_api_describes_itself() {
 
 #[tokio::test]
 async fn metrics_tell_of_requests_the_engine_and_its_sources() {
-    let handle = PrometheusBuilder::new().install_recorder().unwrap();
+    let handle = gather_metrics().unwrap();
     let mut lab = Lab::new().await;
     lab.parts.metrics = Some(handle);
     lab.router = router(lab.parts.clone());
@@ -141,6 +141,8 @@ async fn metrics_tell_of_requests_the_engine_and_its_sources() {
         .problem(400, "malformed_json");
     open(&lab, Method::GET, "/nowhere").await;
 
+    let before = scrape(&lab).await;
+    lab.collect("broken", "https://receiver.test").await;
     let text =
         async || String::from_utf8(open(&lab, Method::GET, "/metrics").await.body.into()).unwrap();
     eventually(async || {
@@ -165,6 +167,29 @@ async fn metrics_tell_of_requests_the_engine_and_its_sources() {
         assert!(shown.contains(line), "{line} in\n{shown}");
     }
     assert!(!shown.contains("col_") && !shown.contains("ten_"));
+
+    eventually(async || {
+        let failed = sum(
+            &scrape(&lab).await,
+            "wellspring_source_attempts_total{source=\"broken\"",
+        );
+        failed >= 1.0
+    })
+    .await;
+    let after = scrape(&lab).await;
+    for series in [
+        "wellspring_source_attempts_total{source=\"gas\",work=\"collection\",outcome=\"success\"}",
+        "wellspring_source_attempt_duration_seconds_count{source=\"gas\",work=\"collection\"}",
+        "wellspring_fetch_lag_seconds_count{source=\"gas\",work=\"collection\"}",
+        "wellspring_delivery_attempts_total{kind=\"callback\",outcome=\"success\"}",
+        "wellspring_delivery_attempt_duration_seconds_count{kind=\"callback\"}",
+        "wellspring_commit_duration_seconds_count{outcome=\"durable\"}",
+        "wellspring_commit_steps_sum",
+    ] {
+        let (before, after) = (sum(&before, series), sum(&after, series));
+        assert!(after > before, "{series}: {before} {after}");
+    }
+    assert_eq!(after["wellspring_subscriptions{state=\"failing\"}"], 0.0);
 
     lab.parts.separate_metrics = true;
     lab.router = router(lab.parts.clone());
