@@ -93,9 +93,15 @@ fn quiet_hours_hold_back_what_disturbs_on_the_persons_own_clock() {
     };
     // 21:59:59 in Berlin is not quiet; 22:00 is, until 07:30 the next day.
     let (_, email) = due("2026-11-21T20:59:59Z", ISSUE);
-    assert_eq!((email.due, email.gathers), (at("2026-11-21T20:59:59Z"), false));
+    assert_eq!(
+        (email.due, email.gathers),
+        (at("2026-11-21T20:59:59Z"), false)
+    );
     let (in_app, email) = due("2026-11-21T21:00:00Z", ISSUE);
-    assert_eq!((email.due, email.gathers), (at("2026-11-22T06:30:00Z"), true));
+    assert_eq!(
+        (email.due, email.gathers),
+        (at("2026-11-22T06:30:00Z"), true)
+    );
     assert_eq!(in_app.due, at("2026-11-21T21:00:00Z"));
     let (_, email) = due("2026-11-22T06:29:00Z", ISSUE);
     assert_eq!(email.due, at("2026-11-22T06:30:00Z"));
@@ -111,17 +117,34 @@ fn quiet_hours_hold_back_what_disturbs_on_the_persons_own_clock() {
 #[test]
 fn digests_gather_to_the_end_of_the_hour_or_to_a_time_of_day() {
     let due = |wishes: &Preferences, now: &str| {
-        let planned = plan(at(now), ISSUE, wishes, &reach(), |one| one == Channel::Email);
+        let planned = plan(at(now), ISSUE, wishes, &reach(), |one| {
+            one == Channel::Email
+        });
         planned.first().copied().unwrap().due
     };
     let hourly = berlin(Digest::Hourly);
-    assert_eq!(due(&hourly, "2026-11-21T10:10:00Z"), at("2026-11-21T11:00:00Z"));
-    assert_eq!(due(&hourly, "2026-11-21T10:59:59.999Z"), at("2026-11-21T11:00:00Z"));
+    assert_eq!(
+        due(&hourly, "2026-11-21T10:10:00Z"),
+        at("2026-11-21T11:00:00Z")
+    );
+    assert_eq!(
+        due(&hourly, "2026-11-21T10:59:59.999Z"),
+        at("2026-11-21T11:00:00Z")
+    );
     // The end of the hour is quiet, so that it waits for the morning.
-    assert_eq!(due(&hourly, "2026-11-21T20:30:00Z"), at("2026-11-22T06:30:00Z"));
+    assert_eq!(
+        due(&hourly, "2026-11-21T20:30:00Z"),
+        at("2026-11-22T06:30:00Z")
+    );
     let daily = berlin(Digest::Daily("18:00".parse().unwrap()));
-    assert_eq!(due(&daily, "2026-11-21T10:10:00Z"), at("2026-11-21T17:00:00Z"));
-    assert_eq!(due(&daily, "2026-11-21T17:00:00Z"), at("2026-11-22T17:00:00Z"));
+    assert_eq!(
+        due(&daily, "2026-11-21T10:10:00Z"),
+        at("2026-11-21T17:00:00Z")
+    );
+    assert_eq!(
+        due(&daily, "2026-11-21T17:00:00Z"),
+        at("2026-11-22T17:00:00Z")
+    );
 }
 
 #[test]
@@ -140,12 +163,26 @@ fn an_issue_is_told_once_and_told_when_it_is_mended() {
     assert_eq!(issue.observe(now, &failing), []);
     let other = seen("error", "valid", Some("institution_error"));
     let told = Telling::Tell(ISSUE, IssueKey::Failing);
-    assert_eq!(issue.observe(now, &other), [told], "another thing is the matter");
+    assert_eq!(
+        issue.observe(now, &other),
+        [told],
+        "another thing is the matter"
+    );
     assert_eq!(issue.observe(now, &good), [mended], "once for both");
     assert_eq!(issue.observe(now, &good), []);
     assert!(issue.is_blank());
-    assert_eq!(issue.observe(now, &broken), [tell], "again after it was mended");
-    issue.observe(now, &Observation { state: "disabled", ..good });
+    assert_eq!(
+        issue.observe(now, &broken),
+        [tell],
+        "again after it was mended"
+    );
+    issue.observe(
+        now,
+        &Observation {
+            state: "disabled",
+            ..good
+        },
+    );
     assert_eq!(issue.observe(now, &good), [], "who switched it off knows");
 }
 
@@ -214,11 +251,14 @@ fn a_hundred_thousand_notifications_are_planned_with_preferences_and_digest() {
     let people: Vec<Preferences> = zones
         .into_iter()
         .flat_map(|zone| {
-            [Digest::Off, Digest::Hourly, Digest::Daily("18:00".parse().unwrap())].map(|digest| {
-                Preferences {
-                    time_zone: zone.to_owned(),
-                    ..berlin(digest)
-                }
+            [
+                Digest::Off,
+                Digest::Hourly,
+                Digest::Daily("18:00".parse().unwrap()),
+            ]
+            .map(|digest| Preferences {
+                time_zone: zone.to_owned(),
+                ..berlin(digest)
             })
         })
         .collect();

@@ -14,6 +14,7 @@ mod document;
 mod fetch;
 mod interaction;
 mod log;
+mod notice;
 
 pub(crate) use account::{account, erasing_columns};
 pub(crate) use collection::{
@@ -30,6 +31,7 @@ pub(crate) use document::{document, document_body};
 pub(crate) use fetch::{fetch, fetch_attempt, fetch_body};
 pub(crate) use interaction::{KEEP_INTERACTIONS, closed, question, question_text};
 pub(crate) use log::{LogRow, document_of};
+pub(crate) use notice::{body, body_text, channel_code, kind_code};
 
 /// Rebuilds a command from the inbox.
 pub(crate) fn inbox_row(number: i64, request: &str) -> Result<InboxRow, StoreError> {

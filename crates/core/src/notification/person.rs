@@ -151,7 +151,10 @@ impl Preferences {
                 | NotificationKind::AccountUpdate,
                 Channel::Email,
             ) => true,
-            (NotificationKind::DataSyncStatus | NotificationKind::FeatureUpdate, Channel::Email)
+            (
+                NotificationKind::DataSyncStatus | NotificationKind::FeatureUpdate,
+                Channel::Email,
+            )
             | (_, Channel::Push) => false,
         }
     }

@@ -5,12 +5,13 @@ use wellspring_engine::StoreError;
 
 use super::session::{Fault, Session};
 
-pub(super) const NEWEST: u32 = 3;
+pub(super) const NEWEST: u32 = 4;
 
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../migrations/postgres/0001_collections.sql"),
     include_str!("../../migrations/postgres/0002_blobs.sql"),
     include_str!("../../migrations/postgres/0003_connections.sql"),
+    include_str!("../../migrations/postgres/0005_notifications.sql"),
 ];
 
 /// "Wspr": one program at a time migrates a database.

@@ -38,9 +38,12 @@ impl Default for SqliteOptions {
     }
 }
 
-pub(super) const NEWEST: u32 = 1;
+pub(super) const NEWEST: u32 = 2;
 
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/sqlite/0001_collections.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../migrations/sqlite/0001_collections.sql"),
+    include_str!("../../migrations/sqlite/0003_notifications.sql"),
+];
 
 /// "Wspr": tells our files from other programs'.
 const APPLICATION_ID: i32 = 0x5773_7072;
