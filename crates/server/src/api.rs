@@ -7,6 +7,8 @@ pub(crate) mod collect;
 pub(crate) mod connections;
 pub(crate) mod deliveries;
 pub(crate) mod documents;
+pub(crate) mod notifications;
+pub(crate) mod reliability;
 pub(crate) mod settings;
 pub(crate) mod sources;
 pub(crate) mod stream;

@@ -10,6 +10,7 @@ mod documents;
 mod idempotency;
 mod interactions;
 mod lab;
+mod notifications;
 mod operation;
 mod properties;
 mod script;

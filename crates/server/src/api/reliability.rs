@@ -1,0 +1,3 @@
+//! `/api/reliability`: the face of the reliability routes.
+
+pub(crate) mod notifications;
