@@ -32,7 +32,9 @@ impl AddressBook for SealedAddresses {
     fn open(&self, person: &Person) -> Option<Contact> {
         let sealed = person.contact.as_ref()?;
         let plain = self.vault.open(&context(person.account), sealed.as_bytes());
-        let contact = plain.ok().and_then(|plain| serde_json::from_slice(plain.expose_secret()).ok());
+        let contact = plain
+            .ok()
+            .and_then(|plain| serde_json::from_slice(plain.expose_secret()).ok());
         if contact.is_none() {
             tracing::error!(account = %person.account, "The addresses of a person cannot be opened");
         }

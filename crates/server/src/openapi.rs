@@ -9,9 +9,8 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use crate::api::{
-    accounts, callback_secret, changes, collect, connections, deliveries, documents,
-    notifications, reliability, settings,
-    sources, stream, subscriptions, tokens,
+    accounts, callback_secret, changes, collect, connections, deliveries, documents, notifications,
+    reliability, settings, sources, stream, subscriptions, tokens,
 };
 use crate::body::bytes;
 use crate::problem::{MEDIA_TYPE, Problem, ProblemBody};

@@ -20,9 +20,8 @@ use crate::api::accounts::Naming;
 use crate::api::collect::Links;
 use crate::api::documents::upload::Uploads;
 use crate::api::{
-    accounts, callback_secret, changes, collect, connections, deliveries, documents,
-    notifications, reliability, settings,
-    sources, stream, subscriptions, tokens,
+    accounts, callback_secret, changes, collect, connections, deliveries, documents, notifications,
+    reliability, settings, sources, stream, subscriptions, tokens,
 };
 use crate::auth::Audience;
 use crate::metrics::{Exposition, Meter};
@@ -256,8 +255,16 @@ fn routes() -> Routes {
         .keyed(POST, NOTIFICATIONS, notifications::send)
         .keyed(GET, NOTIFICATION, notifications::show)
         .for_clients(POST, READ, notifications::read)
-        .open(GET, "/unsubscribe/{token}", notifications::unsubscribe::show)
-        .open(POST, "/unsubscribe/{token}", notifications::unsubscribe::confirm)
+        .open(
+            GET,
+            "/unsubscribe/{token}",
+            notifications::unsubscribe::show,
+        )
+        .open(
+            POST,
+            "/unsubscribe/{token}",
+            notifications::unsubscribe::confirm,
+        )
         .for_clients(
             GET,
             "/api/reliability/notifications",

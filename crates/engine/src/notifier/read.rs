@@ -29,8 +29,6 @@ pub(super) struct Place {
 pub(super) struct State {
     #[serde(skip)]
     state: String,
-    #[serde(skip)]
-    scheduled: bool,
     source: String,
     access: String,
     outcome: Option<String>,
@@ -58,7 +56,6 @@ impl Heard {
                 let body = serde_json::from_str(entry.view.body.get()).ok()?;
                 let state = State {
                     state: state.to_owned(),
-                    scheduled: entry.view.cause == "FetchDue",
                     ..body
                 };
                 Some(Self::State(place, Box::new(state)))
@@ -81,7 +78,6 @@ impl State {
             access: &self.access,
             outcome: self.outcome.as_deref(),
             reason: self.reason.as_deref(),
-            scheduled: self.scheduled,
         }
     }
 

@@ -157,7 +157,10 @@ pub(crate) async fn send(
         None => Map::new(),
         Some(Value::Object(data)) if data.len() <= MOST_DATA => data,
         Some(_) => {
-            faults.push(Fault::at("/data", "must be an object of at most 50 members"));
+            faults.push(Fault::at(
+                "/data",
+                "must be an object of at most 50 members",
+            ));
             Map::new()
         }
     };
@@ -180,7 +183,9 @@ pub(crate) fn kind(fields: &mut Fields, faults: &mut Vec<Fault>) -> Option<Notif
         Some(Value::String(text)) => text.parse(),
         Some(_) | None => Err("must be a type of notification".to_owned()),
     };
-    named.map_err(|error| faults.push(Fault::at("/type", error))).ok()
+    named
+        .map_err(|error| faults.push(Fault::at("/type", error)))
+        .ok()
 }
 
 /// Reads the channels that a message may take; none named are all.
@@ -253,7 +258,9 @@ pub(crate) async fn read(
     let place = Place::of(&mut parts).await;
     let account = find(&app, &caller, &place).await?;
     let id = place.id::<NotificationId>(1)?;
-    let read = app.backend.read_notification(account.id, id, app.clock.now());
+    let read = app
+        .backend
+        .read_notification(account.id, id, app.clock.now());
     if within(read).await? {
         Ok(nothing())
     } else {

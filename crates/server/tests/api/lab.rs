@@ -16,9 +16,9 @@ use tower::ServiceExt;
 use wellspring_core::{CollectionPolicy, Error, ErrorClass, SourceName, Timestamp};
 use wellspring_engine::{
     Backend, Channel, Clock, Connector, DeliverOrder, DeliverResult, Directory, Engine,
-    EngineHandle, EngineParts, FetchOrder, FetchResult, Limits, Notifier, NotifierParts, RunInputs, RunOrder, RunResult,
-    SendOrder, SendResult, Session, Source, SourceTable, SystemClock, Tasks, TokenKind,
-    TokenRecord,
+    EngineHandle, EngineParts, FetchOrder, FetchResult, Limits, Notifier, NotifierParts, RunInputs,
+    RunOrder, RunResult, SendOrder, SendResult, Session, Source, SourceTable, SystemClock, Tasks,
+    TokenKind, TokenRecord,
 };
 use wellspring_server::{
     Access, AppParts, Intake, Page, SealedAddresses, SourceInfo, Subscriptions, open_vault, router,

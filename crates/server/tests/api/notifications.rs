@@ -36,7 +36,9 @@ impl Transport for Recorder {
     fn send(&self, order: NoticeOrder) -> BoxFuture<'_, NoticeResult> {
         self.taken.lock().unwrap().push(order);
         let answer = self.answers.lock().unwrap().pop_front();
-        Box::pin(ready(answer.unwrap_or(NoticeResult::Sent { receipt: None })))
+        Box::pin(ready(
+            answer.unwrap_or(NoticeResult::Sent { receipt: None }),
+        ))
     }
 
     fn has(&self, channel: Channel) -> bool {
@@ -51,7 +53,9 @@ async fn put(lab: &Lab, path: &str, body: Value) -> Value {
 }
 
 async fn notify(lab: &Lab, account: &str, body: Value) -> Value {
-    let reply = lab.post(&format!("{account}/notifications"), body.to_string()).await;
+    let reply = lab
+        .post(&format!("{account}/notifications"), body.to_string())
+        .await;
     assert_eq!(reply.status, 202, "{reply:?}");
     reply.json()
 }
@@ -66,8 +70,11 @@ async fn a_broken_connection_is_told_once_and_told_when_it_is_mended() {
     put(&lab, &format!("{account}/contact"), email).await;
     let list = async || lab.get(&format!("{account}/notifications")).await.json()["data"].clone();
 
-    lab.script.next(vec![Act::Fail(ErrorClass::AuthenticationError)]);
-    lab.post(&format!("{connection}/fetch"), "").await;
+    lab.script
+        .next(vec![Act::Fail(ErrorClass::AuthenticationError)]);
+    // The schedule's fetch, with nobody there; whatever is asked of the engine has it look.
+    lab.clock.forward(Duration::from_secs(2 * 86_400));
+    lab.account().await;
     eventually(async || lab.recorder.taken().len() == 1).await;
     let order = lab.recorder.taken()[0].clone();
     assert_eq!(order.to, NoticeAddress::Email("ann@example.com".to_owned()));
@@ -77,13 +84,19 @@ async fn a_broken_connection_is_told_once_and_told_when_it_is_mended() {
     assert_eq!(order.events[0]["connection_id"], id);
     assert_eq!(order.events[0]["person"], "Ann");
     let told = list().await;
-    assert_eq!(told.as_array().unwrap().len(), 1, "the first success is silent: {told}");
+    assert_eq!(
+        told.as_array().unwrap().len(),
+        1,
+        "the first success is silent: {told}"
+    );
     assert_eq!(told[0]["type"], "plaid_connection_issue");
     assert_eq!(told[0]["id"], order.id.to_string());
 
-    let body = r#"{"user": "ann", "password": "pw-2"}"#;
+    let body = r#"{"credentials": {"user": "ann", "password": "pw-2"}}"#;
     lab.script.next(vec![]);
-    let credentials = lab.call(Method::PUT, &format!("{connection}/credentials"), body).await;
+    let credentials = lab
+        .call(Method::PUT, &format!("{connection}/credentials"), body)
+        .await;
     assert!(credentials.status.is_success(), "{credentials:?}");
     eventually(async || lab.recorder.taken().len() == 2).await;
     assert_eq!(lab.recorder.taken()[1].events[0]["state"], "mended");
@@ -91,18 +104,29 @@ async fn a_broken_connection_is_told_once_and_told_when_it_is_mended() {
     assert_eq!(told.as_array().unwrap().len(), 2, "{told}");
 
     let first = told[1]["id"].as_str().unwrap();
-    let read = lab.post(&format!("{account}/notifications/{first}/read"), "").await;
+    let read = lab
+        .post(&format!("{account}/notifications/{first}/read"), "")
+        .await;
     assert_eq!(read.status, 204);
-    let unread = lab.get(&format!("{account}/notifications?unread_only=true")).await.json();
-    assert_eq!(unread["data"].as_array().unwrap().len(), 1);
-    lab.get(&format!("{account}/notifications?limit=101&type=x&unread_only=y"))
+    let unread = lab
+        .get(&format!("{account}/notifications?unread_only=true"))
         .await
-        .problem(400, "invalid_parameter");
+        .json();
+    assert_eq!(unread["data"].as_array().unwrap().len(), 1);
+    lab.get(&format!(
+        "{account}/notifications?limit=101&type=x&unread_only=y"
+    ))
+    .await
+    .problem(400, "invalid_parameter");
 
     // All of it goes with the account.
     assert_eq!(lab.call(Method::DELETE, account, "").await.status, 204);
-    lab.get(&format!("{account}/notifications")).await.problem(404, "not_found");
-    lab.get(&format!("{account}/contact")).await.problem(404, "not_found");
+    lab.get(&format!("{account}/notifications"))
+        .await
+        .problem(404, "not_found");
+    lab.get(&format!("{account}/contact"))
+        .await
+        .problem(404, "not_found");
 }
 
 #[tokio::test]
@@ -115,7 +139,12 @@ async fn what_failed_is_tried_again_under_its_id_and_what_is_unknown_is_not_by_s
         reason: "the line broke".to_owned(),
     };
     lab.recorder.answer(failed.clone());
-    let sent = notify(&lab, &account, json!({"type": "account_update", "channels": ["email"]})).await;
+    let sent = notify(
+        &lab,
+        &account,
+        json!({"type": "account_update", "channels": ["email"]}),
+    )
+    .await;
     let path = format!("{account}/notifications/{}", sent["id"].as_str().unwrap());
     eventually(async || lab.get(&path).await.json()["deliveries"][0]["attempts"] == 1).await;
     eventually(async || lab.get(&path).await.json()["deliveries"][0]["status"] == "planned").await;
@@ -127,25 +156,48 @@ async fn what_failed_is_tried_again_under_its_id_and_what_is_unknown_is_not_by_s
     assert_eq!((taken[0].id, taken[0].at), (taken[1].id, taken[1].at));
 
     lab.recorder.answer(failed);
-    let sent = notify(&lab, &account, json!({"type": "security_alert", "channels": ["sms"]})).await;
+    let sent = notify(
+        &lab,
+        &account,
+        json!({"type": "security_alert", "channels": ["sms"]}),
+    )
+    .await;
     let path = format!("{account}/notifications/{}", sent["id"].as_str().unwrap());
     eventually(async || lab.get(&path).await.json()["deliveries"][0]["status"] == "unknown").await;
     lab.clock.forward(Duration::from_secs(86_400));
-    notify(&lab, &account, json!({"type": "account_update", "channels": ["email"]})).await;
+    notify(
+        &lab,
+        &account,
+        json!({"type": "account_update", "channels": ["email"]}),
+    )
+    .await;
     eventually(async || lab.recorder.taken().len() == 4).await;
-    assert_eq!(lab.recorder.taken()[3].channel, Channel::Email, "the SMS is not repeated");
+    assert_eq!(
+        lab.recorder.taken()[3].channel,
+        Channel::Email,
+        "the SMS is not repeated"
+    );
 }
 
 #[tokio::test]
 async fn a_digest_goes_out_as_one_message() {
     let lab = Lab::new().await;
     let account = lab.account().await;
-    put(&lab, &format!("{account}/contact"), json!({"email": "ann@example.com"})).await;
-    let wishes = json!({"digest": "hourly", "time_zone": "Asia/Kolkata", "channels": {"push": false}});
+    put(
+        &lab,
+        &format!("{account}/contact"),
+        json!({"email": "ann@example.com"}),
+    )
+    .await;
+    let wishes =
+        json!({"digest": "hourly", "time_zone": "Asia/Kolkata", "channels": {"push": false}});
     let shown = put(&lab, &format!("{account}/preferences"), wishes).await;
     assert_eq!(shown["digest"], "hourly");
     assert_eq!(shown["channels"]["push"], false);
-    assert_eq!(shown["types"]["bank_maintenance"]["email"], true, "defaults are shown");
+    assert_eq!(
+        shown["types"]["bank_maintenance"]["email"], true,
+        "defaults are shown"
+    );
     for number in 0..3 {
         let body = json!({"type": "account_update", "data": {"number": number}});
         let sent = notify(&lab, &account, body).await;
@@ -160,21 +212,37 @@ async fn a_digest_goes_out_as_one_message() {
 
     // The link in it switches the type off over the channel; showing it does not.
     let url = order.unsubscribe_url.unwrap();
-    let path = url.strip_prefix("http://wellspring.test").unwrap().to_owned();
+    let path = url
+        .strip_prefix("http://wellspring.test")
+        .unwrap()
+        .to_owned();
     let open = |method, path: &str| {
-        Request::builder().method(method).uri(path).body("".into()).unwrap()
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .body("".into())
+            .unwrap()
     };
     let page = lab.send(open(Method::GET, &path)).await;
     assert_eq!(page.status, 200);
     let wishes = format!("{account}/preferences");
-    assert_eq!(lab.get(&wishes).await.json()["types"]["account_update"]["email"], true);
+    assert_eq!(
+        lab.get(&wishes).await.json()["types"]["account_update"]["email"],
+        true
+    );
     assert_eq!(lab.send(open(Method::POST, &path)).await.status, 200);
     let shown = lab.get(&wishes).await.json();
     assert_eq!(shown["types"]["account_update"]["email"], false);
     assert_eq!(shown["digest"], "hourly", "the rest stays");
     let forged = format!("{}A", &path[..path.len() - 1]);
-    let forged = if forged == path { format!("{path}A") } else { forged };
-    lab.send(open(Method::POST, &forged)).await.problem(404, "not_found");
+    let forged = if forged == path {
+        format!("{path}A")
+    } else {
+        forged
+    };
+    lab.send(open(Method::POST, &forged))
+        .await
+        .problem(404, "not_found");
 }
 
 #[tokio::test]
@@ -196,12 +264,29 @@ async fn a_browser_that_is_gone_is_removed() {
         reason: "the browser has unsubscribed".to_owned(),
         address_gone: true,
     });
-    notify(&lab, &account, json!({"type": "security_alert", "channels": ["push"]})).await;
-    eventually(async || lab.get(&path).await.json()["data"].as_array().unwrap().len() == 1).await;
-    let left = lab.get(&path).await.json()["data"][0]["id"].as_str().unwrap().to_owned();
+    notify(
+        &lab,
+        &account,
+        json!({"type": "security_alert", "channels": ["push"]}),
+    )
+    .await;
+    eventually(async || {
+        lab.get(&path).await.json()["data"]
+            .as_array()
+            .unwrap()
+            .len()
+            == 1
+    })
+    .await;
+    let left = lab.get(&path).await.json()["data"][0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let one = format!("{path}/{left}");
     assert_eq!(lab.call(Method::DELETE, &one, "").await.status, 204);
-    lab.call(Method::DELETE, &one, "").await.problem(404, "not_found");
+    lab.call(Method::DELETE, &one, "")
+        .await
+        .problem(404, "not_found");
 }
 
 #[tokio::test]
@@ -210,7 +295,12 @@ async fn a_test_says_what_really_came_of_it() {
     let account = lab.account().await;
     let id = account.rsplit('/').next().unwrap();
     let path = format!("/api/reliability/notifications/send-test?account={id}");
-    put(&lab, &format!("{account}/contact"), json!({"email": "ann@example.com"})).await;
+    put(
+        &lab,
+        &format!("{account}/contact"),
+        json!({"email": "ann@example.com"}),
+    )
+    .await;
     let body = r#"{"type": "plaid_connection_issue", "channels": ["email", "in_app"]}"#;
     let reply = lab.post(&path, body).await;
     let expected = json!({"success": true, "message": "Test notification sent", "delivery_results": [
@@ -240,16 +330,26 @@ async fn a_test_says_what_really_came_of_it() {
     ];
     assert_eq!(said, expected);
 
-    let client = lab.token(&account, TokenKind::Client, Page::default()).await;
+    let client = lab
+        .token(&account, TokenKind::Client, Page::default())
+        .await;
     let get = |path: &str| request(&client, Method::GET, path, "");
-    let list = lab.send(get("/api/reliability/notifications?limit=1")).await.json();
-    assert_eq!((&list["success"], &list["total"]), (&json!(true), &json!(1)));
+    let list = lab
+        .send(get("/api/reliability/notifications?limit=1"))
+        .await
+        .json();
+    assert_eq!(
+        (&list["success"], &list["total"]),
+        (&json!(true), &json!(1))
+    );
     let first = list["notifications"][0]["id"].as_str().unwrap();
     let read = format!("/api/reliability/notifications/{first}/read");
     let reply = lab.send(request(&client, Method::POST, &read, "")).await;
     assert_eq!(reply.json()["success"], true);
     lab.post(&read, "").await.problem(400, "invalid_parameter");
-    lab.get("/api/reliability/notifications").await.problem(400, "invalid_parameter");
+    lab.get("/api/reliability/notifications")
+        .await
+        .problem(400, "invalid_parameter");
     let other = lab.account().await;
     let other = other.rsplit('/').next().unwrap();
     let theirs = format!("/api/reliability/notifications?account={other}");
@@ -261,25 +361,58 @@ async fn what_people_set_is_judged() {
     let lab = Lab::new().await;
     let account = lab.account().await;
     let bad = [
-        ("contact", json!({"email": "ann", "phone": "0151", "language": "d e", "x": 1}), 4),
-        ("contact", json!({"webhook": "http://refused.test", "name": ""}), 2),
-        ("preferences", json!({"digest": "weekly", "time_zone": "Moon", "quiet_hours": {"from": "24:00", "to": "7:00"}}), 3),
-        ("preferences", json!({"types": {"spam": {}}, "channels": {"fax": true}, "y": 1}), 3),
+        (
+            "contact",
+            json!({"email": "ann", "phone": "0151", "language": "d e", "x": 1}),
+            4,
+        ),
+        (
+            "contact",
+            json!({"webhook": "http://refused.test", "name": ""}),
+            2,
+        ),
+        (
+            "preferences",
+            json!({"digest": "weekly", "time_zone": "Moon", "quiet_hours": {"from": "24:00", "to": "7:00"}}),
+            3,
+        ),
+        (
+            "preferences",
+            json!({"types": {"spam": {}}, "channels": {"fax": true}, "y": 1}),
+            3,
+        ),
     ];
     for (what, body, faults) in bad {
-        let reply = lab.call(Method::PUT, &format!("{account}/{what}"), body.to_string()).await;
+        let reply = lab
+            .call(Method::PUT, &format!("{account}/{what}"), body.to_string())
+            .await;
         let problem = reply.problem(422, "validation_failed");
-        assert_eq!(problem["errors"].as_array().unwrap().len(), faults, "{problem}");
+        assert_eq!(
+            problem["errors"].as_array().unwrap().len(),
+            faults,
+            "{problem}"
+        );
     }
-    for body in [r#"{}"#, r#"{"type": "spam"}"#, r#"{"type": "account_update", "channels": ["fax"]}"#] {
+    for body in [
+        r#"{}"#,
+        r#"{"type": "spam"}"#,
+        r#"{"type": "account_update", "channels": ["fax"]}"#,
+    ] {
         lab.post(&format!("{account}/notifications"), body)
             .await
             .problem(422, "validation_failed");
     }
-    let client = lab.token(&account, TokenKind::Client, Page::default()).await;
+    let client = lab
+        .token(&account, TokenKind::Client, Page::default())
+        .await;
     let body = r#"{"webhook": "http://elsewhere.test", "email": "ann@example.com"}"#;
     let put = request(&client, Method::PUT, &format!("{account}/contact"), body);
     lab.send(put).await.problem(422, "validation_failed");
-    let send = request(&client, Method::POST, &format!("{account}/notifications"), "{}");
+    let send = request(
+        &client,
+        Method::POST,
+        &format!("{account}/notifications"),
+        "{}",
+    );
     lab.send(send).await.problem(403, "forbidden");
 }

@@ -11,14 +11,16 @@ use wellspring_core::connection::FetchRecord;
 use wellspring_core::notification::{Channel, Issue};
 use wellspring_core::{
     Account, AccountId, CollectionId, CollectionStatus, Connection, ConnectionId, Document,
-    DocumentId, FetchId, IncarnationId, InteractionId, NotificationId, Shard, SubscriptionId, TenantId, Timestamp,
+    DocumentId, FetchId, IncarnationId, InteractionId, NotificationId, Shard, SubscriptionId,
+    TenantId, Timestamp,
 };
 use wellspring_engine::{
     Aggregate, Batch, ChangesPage, Clock, CollectionPage, CollectionView, CommitError, Cursor,
     CursorError, DeliveryFilter, DeliveryRow, DeliveryView, Directory, DispatchState, FetchView,
     InboxRow, InteractionView, KeyRecord, KeyRow, Lease, Live, Loaded, LogEntry, LogSlice,
-    Membership, Notice, NoticeBatch, Notices, Notification, NotificationFilter, Person, Queries, Request, RunInputs, Store, StoreError, Subscription, SubscriptionState,
-    Sweep, Swept, Tenant, TokenRecord,
+    Membership, Notice, NoticeBatch, Notices, Notification, NotificationFilter, Person, Queries,
+    Request, RunInputs, Store, StoreError, Subscription, SubscriptionState, Sweep, Swept, Tenant,
+    TokenRecord,
 };
 use wellspring_store::MemoryStore;
 
@@ -168,7 +170,9 @@ impl Notices for Switched {
 
     fn commit_notices(&self, batch: NoticeBatch) -> BoxFuture<'_, Result<(), CommitError>> {
         if self.is_down() {
-            return Box::pin(ready(Err(CommitError::NotCommitted("switched off".to_owned()))));
+            return Box::pin(ready(Err(CommitError::NotCommitted(
+                "switched off".to_owned(),
+            ))));
         }
         self.inner.commit_notices(batch)
     }

@@ -17,10 +17,13 @@ use wellspring_core::schedule::{Schedule, SlowPlan};
 use wellspring_core::{CollectionPolicy, Error, ErrorClass, Sealed, SourceName};
 use wellspring_engine::{
     Backend, Channel, Clock, ConnectionDefaults, Connector, DeliverOrder, DeliverResult, Engine,
-    EngineHandle, EngineParts, FetchOrder, FetchResult, Limits, NoTransport, Notifier, NotifierParts, RunInputs, RunOrder, RunResult,
-    SendFailure, SendOrder, SendResult, Session, Source, SourceTable, SystemClock, Tasks,
+    EngineHandle, EngineParts, FetchOrder, FetchResult, Limits, NoTransport, Notifier,
+    NotifierParts, RunInputs, RunOrder, RunResult, SendFailure, SendOrder, SendResult, Session,
+    Source, SourceTable, SystemClock, Tasks,
 };
-use wellspring_server::{Access, AppParts, Intake, SealedAddresses, SourceInfo, Subscriptions, open_vault, router};
+use wellspring_server::{
+    Access, AppParts, Intake, SealedAddresses, SourceInfo, Subscriptions, open_vault, router,
+};
 use wellspring_store::{MemoryBlobs, MemoryStore};
 use wellspring_vault::MasterKey;
 

@@ -52,7 +52,6 @@ pub async fn messages_to_people_are_written_once_and_listed(harness: &dyn Harnes
         access: "valid",
         outcome: Some("item_error"),
         reason: None,
-        scheduled: true,
     };
     issue.observe(START, &broken);
     let at = |seconds| START.after(Duration::from_secs(seconds));

@@ -80,20 +80,26 @@ pub(crate) async fn put(
     let body = body::read(body).await?;
     let mut faults = Vec::new();
     let mut fields = Fields::read(&body, &mut faults)?;
-    let mut take = |name: &str, fits: fn(&str) -> bool, must: &str| {
-        match fields.take(name, &mut faults) {
+    let mut take =
+        |name: &str, fits: fn(&str) -> bool, must: &str| match fields.take(name, &mut faults) {
             None | Some(Value::Null) => None,
             Some(Value::String(text)) if fits(&text) => Some(text),
             Some(_) => {
-                faults.push(Fault::at(format!("/{name}"), format!("must be null or {must}")));
+                faults.push(Fault::at(
+                    format!("/{name}"),
+                    format!("must be null or {must}"),
+                ));
                 None
             }
-        }
-    };
+        };
     let name = take("name", |text| is_name(text, 200), "1 to 200 characters");
     let email = take("email", is_email, "an e-mail address");
     let phone = take("phone", is_phone, "a number such as +4915112345678");
-    let language = take("language", is_language, "a language such as `de` or `pt-BR`");
+    let language = take(
+        "language",
+        is_language,
+        "a language such as `de` or `pt-BR`",
+    );
     let webhook = take("webhook", |text| text.len() <= 2_048, "a URL");
     fields.finish(&mut faults);
     if let Some(url) = &webhook {
@@ -145,7 +151,8 @@ fn is_email(text: &str) -> bool {
     text.len() <= 254
         && !text.contains(odd)
         && parts.is_some_and(|(user, host)| {
-            let whole = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with('.');
+            let whole =
+                |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with('.');
             whole(user) && whole(host) && !host.contains('@')
         })
 }

@@ -161,7 +161,10 @@ impl PreferencesBody {
             let said = preferences.kinds.get(&kind);
             let by = |channel| {
                 let set = said.and_then(|channels| channels.get(&channel)).copied();
-                (channel, set.unwrap_or_else(|| Preferences::default_for(kind, channel)))
+                (
+                    channel,
+                    set.unwrap_or_else(|| Preferences::default_for(kind, channel)),
+                )
             };
             (kind, Channel::ALL.map(by).into_iter().collect())
         };

@@ -93,7 +93,10 @@ pub(crate) async fn add(
     let mut key = |name: &str, size: usize| {
         let text = keys.get(name).and_then(Value::as_str).unwrap_or_default();
         let text = text.trim_end_matches('=');
-        if URL_SAFE_NO_PAD.decode(text).is_ok_and(|key| key.len() == size) {
+        if URL_SAFE_NO_PAD
+            .decode(text)
+            .is_ok_and(|key| key.len() == size)
+        {
             return text.to_owned();
         }
         let must = format!("must be {size} bytes as base64url");

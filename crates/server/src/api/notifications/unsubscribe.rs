@@ -55,7 +55,10 @@ pub(crate) async fn confirm(app: Arc<App>, request: Request) -> Result<Response,
         Ok(())
     })
     .await?;
-    Ok(page("Unsubscribed", "<p>You get no more of these messages.</p>"))
+    Ok(page(
+        "Unsubscribed",
+        "<p>You get no more of these messages.</p>",
+    ))
 }
 
 async fn token(
@@ -82,7 +85,11 @@ fn page(title: &str, text: &str) -> Response {
         "<!doctype html><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <title>{title}</title><h1>{title}</h1>{text}"
     );
-    let mut response = bytes(StatusCode::OK, "text/html; charset=utf-8", Bytes::from(html));
+    let mut response = bytes(
+        StatusCode::OK,
+        "text/html; charset=utf-8",
+        Bytes::from(html),
+    );
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

@@ -119,7 +119,9 @@ pub(crate) async fn read(
     let place = Place::of(&mut parts).await;
     let account = of(&app, &caller, &parts.uri).await?;
     let id = place.id::<NotificationId>(0)?;
-    let read = app.backend.read_notification(account.id, id, app.clock.now());
+    let read = app
+        .backend
+        .read_notification(account.id, id, app.clock.now());
     if !within(read).await? {
         return Err(Problem::nothing());
     }
@@ -169,7 +171,10 @@ pub(crate) async fn send_test(
     let (person, contact) = person(&app, &account).await?;
     let mut delivery_results = Vec::new();
     for channel in wanted {
-        let of: Vec<&Notice> = notices.iter().filter(|one| one.channel == channel).collect();
+        let of: Vec<&Notice> = notices
+            .iter()
+            .filter(|one| one.channel == channel)
+            .collect();
         if let Some(one) = of.first() {
             // A person's browsers are one channel: one of them is enough.
             let best = of.iter().find(|one| one.status == NoticeStatus::Sent);
@@ -263,11 +268,7 @@ async fn of(app: &App, caller: &Caller, uri: &Uri) -> Result<Account, Problem> {
 }
 
 /// Returns the account that is meant: the token's, or the one that the query names.
-async fn whose(
-    app: &App,
-    caller: &Caller,
-    mut parameters: Parameters,
-) -> Result<Account, Problem> {
+async fn whose(app: &App, caller: &Caller, mut parameters: Parameters) -> Result<Account, Problem> {
     let named = parameters.value("account").map(str::to_owned);
     if named.is_none() && caller.account.is_none() {
         parameters.fault("account", "is needed with an API key");
