@@ -7,11 +7,11 @@ use secrecy::ExposeSecret;
 use wellspring_connectors::{Connectors, SourceFolder, Sources};
 use wellspring_delivery::{Deliveries, DeliveryOptions, DeliveryParts, StoredFiles};
 use wellspring_engine::{
-    Backend, Blobs, Clock, Engine, EngineHandle, EngineParts, StoreError, SystemClock, Tasks,
-    random_seed,
+    Backend, Blobs, Clock, Engine, EngineHandle, EngineParts, NoTransport, Notifier,
+    NotifierHandle, NotifierParts, StoreError, SystemClock, Tasks, random_seed,
 };
 use wellspring_outbound::{AddressPolicy, ClientOptions};
-use wellspring_server::{Access, AccessError, open_vault};
+use wellspring_server::{Access, AccessError, SealedAddresses, open_vault};
 use wellspring_store::{
     FolderBlobs, PostgresBlobs, PostgresOptions, PostgresStore, SealedBlobs, SqliteOptions,
     SqliteStore,
@@ -129,6 +129,22 @@ pub(crate) struct Node {
     pub(crate) engine: EngineHandle,
     pub(crate) connectors: Arc<Connectors>,
     pub(crate) checks: Arc<Checks>,
+}
+
+/// Starts what tells people; without a transport there is the list in the application.
+pub(crate) fn notifier(
+    opened: &Opened,
+    engine: &EngineHandle,
+    public_url: &str,
+    tasks: &Tasks,
+) -> NotifierHandle {
+    let parts = NotifierParts {
+        store: Arc::clone(&opened.backend),
+        transport: Arc::new(NoTransport),
+        addresses: Arc::new(SealedAddresses::new(&opened.access, public_url)),
+        clock: Arc::clone(&opened.clock),
+    };
+    Notifier::start(parts, engine, tasks)
 }
 
 /// Starts the engine on an opened database.

@@ -49,7 +49,6 @@ fn seen(state: &str, access: &'static str, outcome: Option<&'static str>) -> Obs
         access,
         outcome,
         reason: Some("schedule"),
-        scheduled: true,
     }
 }
 
@@ -192,11 +191,7 @@ fn a_question_is_told_where_nobody_was_there_to_see_it() {
     let mut issue = Issue::default();
     let question = seen("question", "valid", None);
     issue.observe(now, &seen("manual", "valid", None));
-    let asked = Observation {
-        scheduled: false,
-        ..seen("connecting", "valid", None)
-    };
-    issue.observe(now, &asked);
+    issue.observe(now, &seen("connecting", "valid", None));
     assert_eq!(issue.observe(now, &question), []);
     issue.observe(now, &seen("waiting", "valid", Some("success")));
     issue.observe(now, &seen("connecting", "valid", None));

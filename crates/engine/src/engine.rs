@@ -81,6 +81,15 @@ pub struct Snapshot {
     pub dispatch: DispatchView,
 }
 
+/// Which shards are an engine's, and under which epochs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holding {
+    /// Its present life.
+    pub incarnation: IncarnationId,
+    /// The shards.
+    pub shards: Vec<(Shard, u64)>,
+}
+
 /// Starts engines.
 #[derive(Debug)]
 pub struct Engine;
@@ -93,6 +102,7 @@ impl Engine {
         let snapshot = Arc::new(RwLock::new(Snapshot::default()));
         let (grown, log) = watch::channel(0);
         let shell = Shell::new(parts.clone(), tasks.clone(), Arc::clone(&snapshot), grown);
+        let holding = shell.holding.subscribe();
         tasks.spawn("engine", shell.run(command_inbox, table_inbox));
         tasks.spawn(
             "retention",
@@ -108,6 +118,7 @@ impl Engine {
             tables,
             snapshot,
             log,
+            holding,
             stop: tasks.stop_token().clone(),
             store: parts.store,
             clock: parts.clock,
@@ -122,6 +133,7 @@ pub struct EngineHandle {
     tables: mpsc::Sender<Table>,
     snapshot: Arc<RwLock<Snapshot>>,
     log: watch::Receiver<u64>,
+    holding: watch::Receiver<Holding>,
     stop: CancellationToken,
     store: Arc<dyn Backend>,
     clock: Arc<dyn Clock>,
@@ -203,6 +215,11 @@ impl EngineHandle {
     /// Other nodes add to it as well, of which this tells nothing.
     pub fn log_grew(&self) -> watch::Receiver<u64> {
         self.log.clone()
+    }
+
+    /// Returns which shards are this node's, as that changes.
+    pub fn holding(&self) -> watch::Receiver<Holding> {
+        self.holding.clone()
     }
 
     /// Waits until the engine is asked to stop.
@@ -344,6 +361,7 @@ pub(crate) struct Shell {
     actions: Vec<Action<Caller>>,
     snapshot: Arc<RwLock<Snapshot>>,
     grown: Arc<watch::Sender<u64>>,
+    holding: watch::Sender<Holding>,
     snapshot_at: Timestamp,
     dispatch: DispatchView,
     dispatch_at: Timestamp,
@@ -391,6 +409,10 @@ impl Shell {
             actions: Vec::new(),
             snapshot,
             grown: Arc::new(grown),
+            holding: watch::Sender::new(Holding {
+                incarnation,
+                shards: Vec::new(),
+            }),
             snapshot_at: Timestamp::MIN,
             dispatch: DispatchView::default(),
             dispatch_at: Timestamp::MIN,
@@ -708,6 +730,19 @@ impl Shell {
         }
         self.snapshot_at = now;
         self.snapshot_stale = false;
+        let held = Holding {
+            incarnation: self.incarnation,
+            shards: if ready {
+                self.driver.held().collect()
+            } else {
+                Vec::new()
+            },
+        };
+        self.holding.send_if_modified(|have| {
+            let changed = *have != held;
+            *have = held;
+            changed
+        });
         *snapshot = Snapshot {
             ready,
             store_down,

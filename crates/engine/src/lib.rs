@@ -9,6 +9,7 @@ mod engine;
 mod inbox;
 mod membership;
 mod meters;
+mod notifier;
 mod orphans;
 
 mod ports;
@@ -33,13 +34,18 @@ pub use driver::{
     Action, Answer, Busy, Command, Counters, DeliverOrder, DispatchView, Driver, EffectId, Event,
     FetchOrder, Key, LaneView, Limits, Origin, Request, Wish,
 };
-pub use engine::{Engine, EngineHandle, EngineParts, Snapshot, random_seed};
+pub use engine::{Engine, EngineHandle, EngineParts, Holding, Snapshot, random_seed};
 
+pub use notifier::{NoTransport, Notifier, NotifierHandle, NotifierParts};
 pub use orphans::sweep_orphans;
 pub use ports::blobs::{BlobError, Blobs};
 pub use ports::channel::{Channel, DeliverResult};
 pub use ports::connector::{Connector, FetchResult};
 pub use ports::directory::{Directory, KeyRecord, Settings, Tenant, TokenKind, TokenRecord};
+pub use ports::notices::{
+    AddressBook, Notice, NoticeBatch, NoticeStatus, Notices, Notification, NotificationFilter,
+    Person,
+};
 pub use ports::queries::{
     AttemptView, ChangeView, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError,
     DeliveryFilter, DeliveryView, FetchScope, FetchView, InteractionView, Queries,

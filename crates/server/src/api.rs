@@ -8,6 +8,7 @@ pub(crate) mod connections;
 pub(crate) mod deliveries;
 pub(crate) mod documents;
 pub(crate) mod health;
+pub(crate) mod notifications;
 pub(crate) mod reliability;
 pub(crate) mod settings;
 pub(crate) mod sources;

@@ -2,6 +2,7 @@
 #![deny(missing_docs)]
 
 mod access;
+mod address_book;
 mod api;
 mod ask;
 mod auth;
@@ -24,6 +25,7 @@ mod subscriptions;
 mod tokens;
 
 pub use access::{Access, AccessError, KeyInfo, Rotated, SecretView};
+pub use address_book::SealedAddresses;
 pub use auth::{Caller, Page};
 pub use intake::{Intake, SourceInfo};
 pub use keyring::{open_vault, read_keyring, replace_keyring};

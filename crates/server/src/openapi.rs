@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use crate::api::{
-    accounts, callback_secret, changes, collect, connections, deliveries, documents, reliability,
-    settings, sources, statistics, stream, subscriptions, tokens,
+    accounts, callback_secret, changes, collect, connections, deliveries, documents, notifications,
+    reliability, settings, sources, statistics, stream, subscriptions, tokens,
 };
 use crate::body::bytes;
 use crate::problem::{MEDIA_TYPE, Problem, ProblemBody};
@@ -56,6 +56,22 @@ use crate::{connect, docs, health, metrics};
         documents::list::list,
         documents::show,
         documents::content::show,
+        notifications::contact::show,
+        notifications::contact::put,
+        notifications::preferences::show,
+        notifications::preferences::put,
+        notifications::push::list,
+        notifications::push::add,
+        notifications::push::remove,
+        notifications::list,
+        notifications::send,
+        notifications::show,
+        notifications::read,
+        notifications::unsubscribe::show,
+        notifications::unsubscribe::confirm,
+        reliability::notifications::list,
+        reliability::notifications::read,
+        reliability::notifications::send_test,
         settings::show,
         settings::patch,
         callback_secret::show,
@@ -97,6 +113,8 @@ use crate::{connect, docs, health, metrics};
         (name = "connections", description = "What links an account to a source, and its fetches"),
         (name = "interactions", description = "What sources ask people in the middle of a fetch"),
         (name = "documents", description = "Files from sources, or uploaded by hand"),
+        (name = "notifications", description = "Messages to people, and how they want to be told"),
+        (name = "reliability", description = "How reliably a person's connections work"),
         (name = "changes", description = "The ordered log of what happened"),
         (name = "settings", description = "What a tenant sets for itself"),
         (name = "subscriptions", description = "Changes pushed as webhooks, and what became of them"),

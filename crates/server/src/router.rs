@@ -14,14 +14,14 @@ use http::StatusCode;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::time::Instant;
 use wellspring_core::TenantId;
-use wellspring_engine::{Backend, Blobs, Clock, EngineHandle, StoreError};
+use wellspring_engine::{Backend, Blobs, Clock, EngineHandle, NotifierHandle, StoreError};
 
 use crate::api::accounts::Naming;
 use crate::api::collect::Links;
 use crate::api::documents::upload::Uploads;
 use crate::api::{
-    accounts, callback_secret, changes, collect, connections, deliveries, documents, reliability,
-    settings, sources, statistics, stream, subscriptions, tokens,
+    accounts, callback_secret, changes, collect, connections, deliveries, documents, notifications,
+    reliability, settings, sources, statistics, stream, subscriptions, tokens,
 };
 use crate::auth::Audience;
 use crate::metrics::{Exposition, Meter};
@@ -40,6 +40,8 @@ pub struct AppParts {
     pub access: Arc<Access>,
     /// Knows what is pushed where.
     pub subscriptions: Arc<Subscriptions>,
+    /// Tells people what they should know.
+    pub notifier: NotifierHandle,
     /// Judges what a collection names.
     pub intake: Arc<dyn Intake>,
     /// What time it is.
@@ -107,6 +109,7 @@ pub(crate) struct App {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) access: Arc<Access>,
     pub(crate) subscriptions: Arc<Subscriptions>,
+    pub(crate) notifier: NotifierHandle,
     pub(crate) intake: Arc<dyn Intake>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) blobs: Arc<dyn Blobs>,
@@ -146,6 +149,7 @@ impl App {
             backend: parts.backend,
             access: parts.access,
             subscriptions: parts.subscriptions,
+            notifier: parts.notifier,
             intake: parts.intake,
             clock: parts.clock,
             blobs: parts.blobs,
@@ -194,6 +198,13 @@ fn routes() -> Routes {
         "/v1/accounts/{account}/connections/{connection}/interactions/{interaction}";
     const RESPONSE: &str =
         "/v1/accounts/{account}/connections/{connection}/interactions/{interaction}/response";
+    const CONTACT: &str = "/v1/accounts/{account}/contact";
+    const PREFERENCES: &str = "/v1/accounts/{account}/preferences";
+    const PUSHES: &str = "/v1/accounts/{account}/push-subscriptions";
+    const PUSH: &str = "/v1/accounts/{account}/push-subscriptions/{push}";
+    const NOTIFICATIONS: &str = "/v1/accounts/{account}/notifications";
+    const NOTIFICATION: &str = "/v1/accounts/{account}/notifications/{notification}";
+    const READ: &str = "/v1/accounts/{account}/notifications/{notification}/read";
     const ITS_DOCUMENTS: &str = "/v1/accounts/{account}/connections/{connection}/documents";
 
     Routes::default()
@@ -239,6 +250,42 @@ fn routes() -> Routes {
             GET,
             "/v1/documents/{document}/content",
             documents::content::show,
+        )
+        .for_clients(GET, CONTACT, notifications::contact::show)
+        .for_clients(PUT, CONTACT, notifications::contact::put)
+        .for_clients(GET, PREFERENCES, notifications::preferences::show)
+        .for_clients(PUT, PREFERENCES, notifications::preferences::put)
+        .for_clients(GET, PUSHES, notifications::push::list)
+        .for_clients(POST, PUSHES, notifications::push::add)
+        .for_clients(DELETE, PUSH, notifications::push::remove)
+        .for_clients(GET, NOTIFICATIONS, notifications::list)
+        .keyed(POST, NOTIFICATIONS, notifications::send)
+        .keyed(GET, NOTIFICATION, notifications::show)
+        .for_clients(POST, READ, notifications::read)
+        .open(
+            GET,
+            "/unsubscribe/{token}",
+            notifications::unsubscribe::show,
+        )
+        .open(
+            POST,
+            "/unsubscribe/{token}",
+            notifications::unsubscribe::confirm,
+        )
+        .for_clients(
+            GET,
+            "/api/reliability/notifications",
+            reliability::notifications::list,
+        )
+        .for_clients(
+            POST,
+            "/api/reliability/notifications/{notification}/read",
+            reliability::notifications::read,
+        )
+        .for_clients(
+            POST,
+            "/api/reliability/notifications/send-test",
+            reliability::notifications::send_test,
         )
         .keyed(GET, "/v1/settings", settings::show)
         .keyed(PATCH, "/v1/settings", settings::patch)

@@ -29,6 +29,7 @@ pub mod dispatch;
 pub mod document;
 pub mod lease;
 pub mod log;
+pub mod notices;
 pub mod statistics;
 pub mod steps;
 pub mod sweep;
@@ -84,6 +85,11 @@ macro_rules! conformance {
             the_inbox_keeps_commands_until_they_are_consumed,
             a_released_shard_goes_on_where_it_was,
         ]);
+        $crate::conformance!($harness, notices: [
+            how_people_are_reached_reads_back,
+            messages_to_people_are_written_once_and_listed,
+            due_messages_come_by_channel_and_an_erased_person_leaves_none,
+        ]);
         $crate::conformance!($harness, log: [
             readers_see_their_tenants_entries_in_order,
             a_cursor_from_elsewhere_is_refused,
@@ -125,7 +131,7 @@ pub struct Node {
     pub store: Arc<dyn Backend>,
     /// The incarnation.
     pub incarnation: IncarnationId,
-    leases: Vec<Lease>,
+    pub(crate) leases: Vec<Lease>,
     number: u64,
     rng: ChaCha8Rng,
 }

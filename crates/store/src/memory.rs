@@ -26,6 +26,7 @@ mod commit;
 mod directory;
 mod dispatch;
 mod load;
+mod notices;
 mod queries;
 mod sweep;
 
@@ -66,6 +67,7 @@ pub struct Image {
     pub(crate) deliveries: BTreeMap<(SubscriptionId, Shard, u64), DeliveryRow>,
     pub(crate) delivery_attempts: BTreeMap<(SubscriptionId, Shard, u64, u16), DeliveryAttempt>,
     pub(crate) tokens: BTreeMap<[u8; 32], TokenRecord>,
+    pub(crate) told: notices::NoticeTables,
 }
 
 #[derive(Debug)]

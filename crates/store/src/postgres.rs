@@ -24,6 +24,7 @@ mod inbox;
 mod lease;
 mod load;
 mod log;
+mod notices;
 mod options;
 mod pool;
 mod queries;

@@ -14,6 +14,7 @@ mod document;
 mod fetch;
 mod interaction;
 mod log;
+mod notice;
 mod tally;
 
 pub(crate) use account::{account, erasing_columns};
@@ -31,6 +32,7 @@ pub(crate) use document::{document, document_body};
 pub(crate) use fetch::{fetch, fetch_attempt, fetch_body};
 pub(crate) use interaction::{KEEP_INTERACTIONS, closed, question, question_text};
 pub(crate) use log::{LogRow, document_of};
+pub(crate) use notice::{body, body_text, channel_code, kind_code};
 pub(crate) use tally::{KEEP_STATISTICS, TallyPlace, TallySums, tally, tally_columns};
 
 /// Rebuilds a command from the inbox.

@@ -19,6 +19,7 @@ mod checkpoint;
 mod columns;
 mod commit;
 mod directory;
+mod notices;
 mod queries;
 mod schema;
 mod sweep;

@@ -45,8 +45,6 @@ pub struct Observation<'a> {
     pub outcome: Option<&'a str>,
     /// Why the next fetch is when it is.
     pub reason: Option<&'a str>,
-    /// Whether the schedule began the fetch.
-    pub scheduled: bool,
 }
 
 /// What the person is to be told.
@@ -88,7 +86,6 @@ impl Issue {
         let mut tellings = Vec::new();
         match seen.state {
             "created" | "manual" => self.attended = true,
-            "connecting" if seen.scheduled => self.attended = false,
             "question" if !self.attended => self.tell(now, IssueKey::Question, &mut tellings),
             "disabled" => *self = Self::default(),
             "waiting" | "retrying" | "error" | "completed" => {

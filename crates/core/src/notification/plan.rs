@@ -50,6 +50,11 @@ impl Reach {
         }
     }
 
+    /// Returns whether there is an address of a channel.
+    pub fn has(&self, channel: Channel) -> bool {
+        !self.slots(channel).is_empty()
+    }
+
     fn slots(&self, channel: Channel) -> &[u64] {
         const ONE: &[u64] = &[0];
         let has = match channel {

@@ -29,6 +29,12 @@ impl<T> Driver<T> {
         self.leases.keys().copied()
     }
 
+    /// Returns the shards that it owns and is not giving up, with their epochs.
+    pub fn held(&self) -> impl Iterator<Item = (Shard, u64)> + '_ {
+        let kept = self.leases.iter().filter(|(_, owned)| !owned.draining);
+        kept.map(|(shard, owned)| (*shard, owned.epoch))
+    }
+
     /// Returns the shards that it owns and is not giving up.
     pub fn kept_shards(&self) -> usize {
         self.leases.values().filter(|owned| !owned.draining).count()

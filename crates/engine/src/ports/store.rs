@@ -15,7 +15,7 @@ use wellspring_core::{
 
 use crate::dispatch::{DispatchState, LogSlice, SubscriptionState};
 use crate::session::RunInputs;
-use crate::{Aggregate, Batch, Directory, KeyRow, Queries, Request};
+use crate::{Aggregate, Batch, Directory, KeyRow, Notices, Queries, Request};
 
 /// Why a store did not do what was asked; nothing of it happened.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -297,6 +297,6 @@ pub trait Store: fmt::Debug + Send + Sync {
 }
 
 /// All that a database does for the product.
-pub trait Backend: Store + Queries + Directory {}
+pub trait Backend: Store + Queries + Directory + Notices {}
 
-impl<T: Store + Queries + Directory> Backend for T {}
+impl<T: Store + Queries + Directory + Notices> Backend for T {}

@@ -15,6 +15,7 @@ use crate::router::{App, within};
 pub(crate) mod connections;
 mod gate;
 pub(crate) mod metrics;
+pub(crate) mod notifications;
 pub(crate) mod reconnect;
 pub(crate) mod service;
 pub(crate) mod start;

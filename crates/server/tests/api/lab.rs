@@ -16,16 +16,17 @@ use tower::ServiceExt;
 use wellspring_core::{CollectionPolicy, Error, ErrorClass, SourceName, Timestamp};
 use wellspring_engine::{
     Backend, Channel, Clock, Connector, DeliverOrder, DeliverResult, Directory, Engine,
-    EngineHandle, EngineParts, FetchOrder, FetchResult, Limits, RunInputs, RunOrder, RunResult,
-    SendOrder, SendResult, Session, Source, SourceTable, SystemClock, Tasks, TokenKind,
-    TokenRecord,
+    EngineHandle, EngineParts, FetchOrder, FetchResult, Limits, Notifier, NotifierParts, RunInputs,
+    RunOrder, RunResult, SendOrder, SendResult, Session, Source, SourceTable, SystemClock, Tasks,
+    TokenKind, TokenRecord,
 };
 use wellspring_server::{
-    Access, AppParts, Intake, Page, SourceInfo, Subscriptions, open_vault, router,
+    Access, AppParts, Intake, Page, SealedAddresses, SourceInfo, Subscriptions, open_vault, router,
 };
 use wellspring_store::MemoryBlobs;
 use wellspring_vault::MasterKey;
 
+use crate::notifications::Recorder;
 use crate::script::{Act, Script, bank};
 use crate::switched::Switched;
 
@@ -39,6 +40,8 @@ pub(crate) struct Lab {
     pub(crate) key: String,
     /// What the bank does.
     pub(crate) script: Arc<Script>,
+    /// What was sent to people.
+    pub(crate) recorder: Arc<Recorder>,
     pub(crate) blobs: Arc<MemoryBlobs>,
     tasks: Tasks,
 }
@@ -98,8 +101,17 @@ impl Lab {
             engine.clone(),
             Arc::<ShiftedClock>::clone(&clock),
         );
+        let recorder = Arc::<Recorder>::default();
+        let notifier = NotifierParts {
+            store: Arc::clone(&backend),
+            transport: Arc::<Recorder>::clone(&recorder),
+            addresses: Arc::new(SealedAddresses::new(&access, "http://wellspring.test")),
+            clock: Arc::<ShiftedClock>::clone(&clock),
+        };
+        let notifier = Notifier::start(notifier, &engine, &tasks);
         let parts = AppParts {
             engine,
+            notifier,
             backend,
             access: Arc::clone(&access),
             subscriptions: Arc::new(subscriptions.await.unwrap()),
@@ -119,6 +131,7 @@ impl Lab {
             parts,
             key,
             script,
+            recorder,
             blobs,
             tasks,
         };

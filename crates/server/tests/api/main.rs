@@ -11,6 +11,7 @@ mod idempotency;
 mod interactions;
 mod lab;
 mod metrics;
+mod notifications;
 mod operation;
 mod properties;
 mod reliability;

@@ -1,5 +1,6 @@
 //! A store that fails and stalls at command.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -7,17 +8,20 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, ready};
 use tokio::sync::watch;
 use wellspring_core::connection::FetchRecord;
+use wellspring_core::notification::{Channel, Issue};
 use wellspring_core::reliability::{Day, FetchTally};
 use wellspring_core::{
     Account, AccountId, CollectionId, CollectionStatus, Connection, ConnectionId, Document,
-    DocumentId, FetchId, IncarnationId, InteractionId, Shard, SubscriptionId, TenantId, Timestamp,
+    DocumentId, FetchId, IncarnationId, InteractionId, NotificationId, Shard, SubscriptionId,
+    TenantId, Timestamp,
 };
 use wellspring_engine::{
     Aggregate, Batch, ChangesPage, Clock, CollectionPage, CollectionView, CommitError, Cursor,
     CursorError, DeliveryFilter, DeliveryRow, DeliveryView, Directory, DispatchState, FetchScope,
     FetchView, InboxRow, InteractionView, KeyRecord, KeyRow, Lease, Live, Loaded, LogEntry,
-    LogSlice, Membership, Queries, Request, RunInputs, Store, StoreError, Subscription,
-    SubscriptionState, Sweep, Swept, Tenant, TokenRecord,
+    LogSlice, Membership, Notice, NoticeBatch, Notices, Notification, NotificationFilter, Person,
+    Queries, Request, RunInputs, Store, StoreError, Subscription, SubscriptionState, Sweep, Swept,
+    Tenant, TokenRecord,
 };
 use wellspring_store::MemoryStore;
 
@@ -148,6 +152,31 @@ impl Queries for Switched {
         entry(tenant: TenantId, place: (Shard, u64)) -> Option<LogEntry>, StoreError;
         key(tenant: TenantId, key: [u8; 32]) -> Option<KeyRow>, StoreError;
         ping() -> (), StoreError;
+    }
+}
+
+impl Notices for Switched {
+    unless_down! {
+        people(accounts: Vec<AccountId>) -> Vec<Person>, StoreError;
+        put_person(person: Person, expected: u32) -> bool, StoreError;
+        notice_cursors(shards: Vec<Shard>) -> BTreeMap<Shard, u64>, StoreError;
+        issues(connections: Vec<ConnectionId>) -> BTreeMap<ConnectionId, Issue>, StoreError;
+        add_notification(notification: Notification, notices: Vec<Notice>) -> (), StoreError;
+        due_notices(channel: Channel, shards: Vec<Shard>, by: Timestamp, limit: usize) -> Vec<Notice>, StoreError;
+        notifications_of(ids: Vec<NotificationId>) -> Vec<Notification>, StoreError;
+        notifications(account: AccountId, filter: NotificationFilter, limit: usize) -> Vec<Notification>, StoreError;
+        notices(notification: NotificationId) -> Vec<Notice>, StoreError;
+        read_notification(account: AccountId, id: NotificationId, at: Timestamp) -> bool, StoreError;
+        sweep_notifications(before: Timestamp, limit: usize) -> usize, StoreError;
+    }
+
+    fn commit_notices(&self, batch: NoticeBatch) -> BoxFuture<'_, Result<(), CommitError>> {
+        if self.is_down() {
+            return Box::pin(ready(Err(CommitError::NotCommitted(
+                "switched off".to_owned(),
+            ))));
+        }
+        self.inner.commit_notices(batch)
     }
 }
 

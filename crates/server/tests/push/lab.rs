@@ -17,10 +17,13 @@ use wellspring_core::schedule::{Schedule, SlowPlan};
 use wellspring_core::{CollectionPolicy, Error, ErrorClass, Sealed, SourceName};
 use wellspring_engine::{
     Backend, Channel, Clock, ConnectionDefaults, Connector, DeliverOrder, DeliverResult, Engine,
-    EngineHandle, EngineParts, FetchOrder, FetchResult, Limits, RunInputs, RunOrder, RunResult,
-    SendFailure, SendOrder, SendResult, Session, Source, SourceTable, SystemClock, Tasks,
+    EngineHandle, EngineParts, FetchOrder, FetchResult, Limits, NoTransport, Notifier,
+    NotifierParts, RunInputs, RunOrder, RunResult, SendFailure, SendOrder, SendResult, Session,
+    Source, SourceTable, SystemClock, Tasks,
 };
-use wellspring_server::{Access, AppParts, Intake, SourceInfo, Subscriptions, open_vault, router};
+use wellspring_server::{
+    Access, AppParts, Intake, SealedAddresses, SourceInfo, Subscriptions, open_vault, router,
+};
 use wellspring_store::{MemoryBlobs, MemoryStore};
 use wellspring_vault::MasterKey;
 
@@ -80,8 +83,16 @@ impl Lab {
             engine.clone(),
             Arc::clone(&clock),
         );
+        let notifier = NotifierParts {
+            store: Arc::clone(&backend),
+            transport: Arc::new(NoTransport),
+            addresses: Arc::new(SealedAddresses::new(&access, "http://wellspring.test")),
+            clock: Arc::clone(&clock),
+        };
+        let notifier = Notifier::start(notifier, &engine, &tasks);
         let parts = AppParts {
             engine: engine.clone(),
+            notifier,
             backend,
             subscriptions: Arc::new(subscriptions.await.unwrap()),
             access,

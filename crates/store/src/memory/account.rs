@@ -32,6 +32,7 @@ impl Image {
             self.garbage.insert(document);
         }
         self.tokens.retain(|_, token| token.account != id);
+        self.told.erase(id);
     }
 
     pub(super) fn apply_connection(&mut self, write: &ConnectionWrite) {

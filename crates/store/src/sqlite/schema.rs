@@ -38,11 +38,12 @@ impl Default for SqliteOptions {
     }
 }
 
-pub(super) const NEWEST: u32 = 2;
+pub(super) const NEWEST: u32 = 3;
 
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../migrations/sqlite/0001_collections.sql"),
-    include_str!("../../migrations/sqlite/0006_fetch_statistics.sql"),
+    include_str!("../../migrations/sqlite/0002_notifications.sql"),
+    include_str!("../../migrations/sqlite/0003_fetch_statistics.sql"),
 ];
 
 /// "Wspr": tells our files from other programs'.

@@ -80,6 +80,10 @@ impl<'a> Accounts<'a> {
              (SELECT id FROM connections WHERE account = ANY($1))",
             "DELETE FROM connections WHERE account = ANY($1)",
             "DELETE FROM tokens WHERE account = ANY($1)",
+            "DELETE FROM people WHERE account = ANY($1)",
+            "DELETE FROM notices WHERE account = ANY($1)",
+            "DELETE FROM notifications WHERE account = ANY($1)",
+            "DELETE FROM notification_issues WHERE account = ANY($1)",
             "WITH gone AS (DELETE FROM documents WHERE account = ANY($1) RETURNING id) \
              INSERT INTO blob_garbage SELECT id FROM gone ON CONFLICT DO NOTHING",
         ] {

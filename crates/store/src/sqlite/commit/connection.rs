@@ -85,6 +85,10 @@ fn erase_account(
         "INSERT OR IGNORE INTO blob_garbage (id) SELECT id FROM documents WHERE account = ?1",
         "DELETE FROM documents WHERE account = ?1",
         "DELETE FROM tokens WHERE account = ?1",
+        "DELETE FROM people WHERE account = ?1",
+        "DELETE FROM notices WHERE account = ?1",
+        "DELETE FROM notifications WHERE account = ?1",
+        "DELETE FROM notification_issues WHERE account = ?1",
     ] {
         transaction.prepare_cached(sql)?.execute([id.as_bytes()])?;
     }

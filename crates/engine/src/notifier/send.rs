@@ -1,0 +1,294 @@
+//! Takes due messages to their transports.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::BoxFuture;
+use wellspring_core::notification::{Channel, Contact, Preferences};
+use wellspring_core::{AccountId, NotificationId, Shard, Timestamp};
+
+use super::{Loop, NotifierParts, compose};
+use crate::{
+    CommitError, Holding, Notice, NoticeAddress, NoticeBatch, NoticeOrder, NoticeResult,
+    NoticeStatus, StoreError,
+};
+
+/// Names one message over one channel to one address.
+pub(super) type NoticeKey = (NotificationId, Channel, u64);
+
+/// What came of sending.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) notices: Vec<Notice>,
+    to: NoticeAddress,
+    result: NoticeResult,
+}
+
+pub(super) type Sending = BoxFuture<'static, Done>;
+
+pub(super) const fn key(notice: &Notice) -> NoticeKey {
+    (notice.notification, notice.channel, notice.slot)
+}
+
+impl Loop {
+    /// Sends what is due, as far as there is room; returns whether there may be more.
+    pub(super) async fn send_due(&mut self, holding: &Holding) -> Result<bool, StoreError> {
+        let now = self.parts.clock.now();
+        let shards: Vec<Shard> = holding.shards.iter().map(|(shard, _)| *shard).collect();
+        let mut more = false;
+        for channel in SENT {
+            let flying = self.flying.iter().filter(|key| key.1 == channel).count();
+            let room = ROOM.saturating_sub(flying);
+            if room == 0 {
+                continue;
+            }
+            let limit = LOOK + flying;
+            let due = self
+                .parts
+                .store
+                .due_notices(channel, shards.clone(), now, limit);
+            let mut due = due.await?;
+            let is_cut = due.len() >= limit;
+            due.retain(|notice| !self.flying.contains(&key(notice)));
+            let (lost, due): (Vec<Notice>, Vec<Notice>) = due.into_iter().partition(|notice| {
+                notice.status == NoticeStatus::Sending && notice.channel == Channel::Sms
+            });
+            let lost = lost.into_iter().map(|mut notice| {
+                notice.reason = Some("the program ended while it was being sent".to_owned());
+                compose::end(&mut notice, now, NoticeStatus::Unknown);
+                notice
+            });
+            self.unrecorded.extend(lost);
+            let orders = compose::gathered(due);
+            // Where there is no room, the end of a sending is waited for.
+            more |= is_cut && orders.len() < room;
+            self.send(holding, now, orders.into_iter().take(room).collect())
+                .await?;
+        }
+        Ok(more)
+    }
+
+    async fn send(
+        &mut self,
+        holding: &Holding,
+        now: Timestamp,
+        orders: Vec<Vec<Notice>>,
+    ) -> Result<(), StoreError> {
+        if orders.is_empty() {
+            return Ok(());
+        }
+        let all = || orders.iter().flatten();
+        let accounts: BTreeSet<AccountId> = all().map(|notice| notice.account).collect();
+        let ids: BTreeSet<NotificationId> = all().map(|notice| notice.notification).collect();
+        let people = self.parts.people(accounts.into_iter().collect()).await?;
+        let texts = self.parts.store.notifications_of(ids.into_iter().collect());
+        let texts: BTreeMap<NotificationId, _> =
+            texts.await?.into_iter().map(|one| (one.id, one)).collect();
+        let nobody = (Preferences::default(), Contact::default());
+        let (mut marked, mut leaving) = (Vec::new(), Vec::new());
+        for mut notices in orders {
+            let Some(first) = notices.first().cloned() else {
+                continue;
+            };
+            let (preferences, contact) = people.get(&first.account).unwrap_or(&nobody);
+            let wanted = preferences.wants(first.kind, first.channel);
+            let to = compose::address(contact, first.channel, first.slot).filter(|_| wanted);
+            let Some(to) = to else {
+                let reason = if wanted { NO_ADDRESS } else { SWITCHED_OFF };
+                for mut notice in notices {
+                    notice.reason = Some(reason.to_owned());
+                    compose::end(&mut notice, now, NoticeStatus::Failed);
+                    self.unrecorded.push(notice);
+                }
+                continue;
+            };
+            let id = first.order.unwrap_or(first.notification);
+            let epoch = super::epoch(holding, first.account.shard());
+            for notice in &mut notices {
+                notice.status = NoticeStatus::Sending;
+                notice.attempts = notice.attempts.saturating_add(1);
+                notice.epoch = epoch.unwrap_or(0);
+                notice.order = Some(id);
+            }
+            let mut events = Vec::new();
+            for notice in &notices {
+                let text = texts.get(&notice.notification);
+                events.extend(text.map(|text| {
+                    let mut event = text.event.clone();
+                    if let Some(name) = &contact.name {
+                        event.insert("person".to_owned(), name.as_str().into());
+                    }
+                    event
+                }));
+            }
+            let order = NoticeOrder {
+                id,
+                tenant: first.tenant,
+                account: first.account,
+                kind: first.kind,
+                channel: first.channel,
+                to,
+                language: contact.language.clone().unwrap_or_else(|| "en".to_owned()),
+                events,
+                at: texts.get(&id).map_or(now, |text| text.at),
+                unsubscribe_url: self.parts.addresses.unsubscribe_url(
+                    first.account,
+                    first.kind,
+                    first.channel,
+                ),
+            };
+            marked.extend(notices.iter().cloned());
+            leaving.push((notices, order));
+        }
+        // Nothing leaves before it is written down that it does.
+        match self.commit(holding, marked).await {
+            Ok(()) => {}
+            Err(error) => {
+                tracing::warn!(%error, "Messages to people could not be marked, trying again");
+                return Ok(());
+            }
+        }
+        for (notices, order) in leaving {
+            self.flying.extend(notices.iter().map(key));
+            self.sending.push(sending(&self.parts, notices, order));
+        }
+        Ok(())
+    }
+
+    /// Takes in what came of sending a message.
+    pub(super) async fn done(&mut self, done: Done) {
+        let now = self.parts.clock.now();
+        let Done {
+            notices,
+            to,
+            result,
+        } = done;
+        if matches!(
+            &result,
+            NoticeResult::Refused {
+                address_gone: true,
+                ..
+            }
+        ) && let Some(first) = notices.first()
+        {
+            let account = first.account;
+            if let Err(error) = self.forget(account, &to).await {
+                tracing::warn!(%error, "An address that is gone could not be removed");
+            }
+        }
+        for mut notice in notices {
+            compose::settle(&mut notice, now, &result);
+            let outcome = match notice.status {
+                NoticeStatus::Planned => "retried",
+                NoticeStatus::Sending => "sending",
+                NoticeStatus::Sent => "sent",
+                NoticeStatus::Failed => "failed",
+                NoticeStatus::Unknown => "unknown",
+            };
+            let channel = notice.channel.as_str();
+            metrics::counter!("wellspring_notices_total", "channel" => channel, "outcome" => outcome)
+                .increment(1);
+            if notice.status == NoticeStatus::Failed {
+                tracing::info!(notification = %notice.notification, channel, reason = notice.reason, "Message to a person was given up");
+            }
+            self.unrecorded.push(notice);
+        }
+    }
+
+    /// Writes down what came of sending.
+    pub(super) async fn record(&mut self, holding: &Holding) {
+        if self.unrecorded.is_empty() {
+            return;
+        }
+        let notices = std::mem::take(&mut self.unrecorded);
+        // What was sent in a shard that is another's by now is that one's to find out about.
+        let (ours, theirs): (Vec<Notice>, Vec<Notice>) = notices
+            .into_iter()
+            .partition(|notice| super::epoch(holding, notice.account.shard()).is_some());
+        for notice in theirs.iter().chain(&ours) {
+            self.flying.remove(&key(notice));
+        }
+        match self.commit(holding, ours.clone()).await {
+            Ok(()) | Err(CommitError::Fenced) => {}
+            Err(error) => {
+                tracing::warn!(%error, "What came of messages could not be written, trying again");
+                self.flying.extend(ours.iter().map(key));
+                self.unrecorded = ours;
+            }
+        }
+    }
+
+    async fn commit(&mut self, holding: &Holding, notices: Vec<Notice>) -> Result<(), CommitError> {
+        let mut shards: BTreeMap<Shard, Vec<Notice>> = BTreeMap::new();
+        for notice in notices {
+            let shard = notice.account.shard();
+            shards.entry(shard).or_default().push(notice);
+        }
+        for (shard, notices) in shards {
+            let batch = NoticeBatch {
+                incarnation: holding.incarnation,
+                shard,
+                epoch: super::epoch(holding, shard).ok_or(CommitError::Fenced)?,
+                cursor: None,
+                issues: Vec::new(),
+                notifications: Vec::new(),
+                notices,
+            };
+            self.parts.store.commit_notices(batch).await?;
+        }
+        self.wrote.send_modify(|number| *number += 1);
+        Ok(())
+    }
+
+    async fn forget(&mut self, account: AccountId, gone: &NoticeAddress) -> Result<(), StoreError> {
+        for _ in 0..TRIES {
+            let people = self.parts.store.people(vec![account]).await?;
+            let Some(mut person) = people.into_iter().next() else {
+                return Ok(());
+            };
+            let Some(mut contact) = self.parts.addresses.open(&person) else {
+                return Ok(());
+            };
+            if !compose::forget(&mut contact, gone) {
+                return Ok(());
+            }
+            let version = person.version;
+            person.version = version.saturating_add(1);
+            person.contact = Some(self.parts.addresses.seal(account, &contact));
+            if self.parts.store.put_person(person, version).await? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn sending(parts: &NotifierParts, notices: Vec<Notice>, order: NoticeOrder) -> Sending {
+    let transport = std::sync::Arc::clone(&parts.transport);
+    Box::pin(async move {
+        let to = order.to.clone();
+        let result = tokio::time::timeout(LONGEST, transport.send(order)).await;
+        let result = result.unwrap_or_else(|_late| NoticeResult::Unknown {
+            reason: "the transport did not say in time what became of it".to_owned(),
+        });
+        Done {
+            notices,
+            to,
+            result,
+        }
+    })
+}
+
+const SENT: [Channel; 4] = [
+    Channel::Email,
+    Channel::Push,
+    Channel::Sms,
+    Channel::Webhook,
+];
+/// Messages in flight over one channel.
+const ROOM: usize = 32;
+/// Due messages that are looked at together.
+const LOOK: usize = 256;
+const TRIES: usize = 5;
+const LONGEST: std::time::Duration = std::time::Duration::from_secs(60);
+const NO_ADDRESS: &str = "the person has no such address any more";
+const SWITCHED_OFF: &str = "the person has switched this off";

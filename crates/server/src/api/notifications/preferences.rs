@@ -1,0 +1,179 @@
+//! `/v1/accounts/{a}/preferences`: how a person wants to be told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::response::Response;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use wellspring_core::notification::{Channel, Digest, NotificationKind, Preferences, QuietHours};
+
+use super::{change, person};
+use crate::Caller;
+use crate::api::accounts::find;
+use crate::body::{self, json, pointer};
+use crate::path::Place;
+use crate::problem::{Fault, Problem};
+use crate::router::App;
+
+/// How a person wants to be told: all of it, defaults included.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PreferencesBody {
+    /// Whether each channel is on at all.
+    #[schema(value_type = BTreeMap<String, bool>)]
+    channels: BTreeMap<Channel, bool>,
+    /// Whether messages of each type come over each channel.
+    #[schema(value_type = BTreeMap<String, BTreeMap<String, bool>>)]
+    types: BTreeMap<NotificationKind, BTreeMap<Channel, bool>>,
+    /// When e-mail, push and SMS wait, `{"from": "22:00", "to": "07:00"}`; a security alert does not.
+    #[schema(value_type = Option<Object>)]
+    quiet_hours: Option<QuietHours>,
+    /// The person's time zone, such as `Europe/Berlin`.
+    time_zone: String,
+    /// `"off"`, `"hourly"` or `{"daily": "18:00"}`.
+    #[schema(value_type = Object)]
+    digest: Digest,
+}
+
+/// What is to be set; what is missing has its default.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Wish {
+    channels: BTreeMap<Channel, bool>,
+    types: BTreeMap<NotificationKind, BTreeMap<Channel, bool>>,
+    quiet_hours: Option<QuietHours>,
+    time_zone: Option<String>,
+    digest: Digest,
+}
+
+/// Shows how a person wants to be told.
+#[utoipa::path(
+    get, path = "/v1/accounts/{account}/preferences", tag = "notifications", operation_id = "showPreferences",
+    params(("account" = String, Path, description = "The account's id")),
+    responses(
+        (status = 200, description = "The preferences", body = PreferencesBody),
+        (status = 404, description = "There is no such account"),
+    ),
+    security(("key" = []), ("basic" = []), ("token" = [])),
+)]
+pub(crate) async fn show(
+    app: Arc<App>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (mut parts, _body) = request.into_parts();
+    let place = Place::of(&mut parts).await;
+    let account = find(&app, &caller, &place).await?;
+    let (person, _) = person(&app, &account).await?;
+    json(StatusCode::OK, &PreferencesBody::new(&person.preferences))
+}
+
+/// Sets how a person wants to be told; what is left out has its default again.
+#[utoipa::path(
+    put, path = "/v1/accounts/{account}/preferences", tag = "notifications", operation_id = "putPreferences",
+    params(("account" = String, Path, description = "The account's id")),
+    request_body(content = PreferencesBody, example = json!({"types": {"bank_maintenance": {"email": false}}, "quiet_hours": {"from": "22:00", "to": "07:00"}, "time_zone": "Europe/Berlin", "digest": {"daily": "18:00"}})),
+    responses(
+        (status = 200, description = "The preferences as they are now", body = PreferencesBody),
+        (status = 400, description = "Not JSON"),
+        (status = 404, description = "There is no such account"),
+        (status = 409, description = "Somebody else changes them at the same time"),
+        (status = 422, description = "The body is not valid, with an entry for each fault"),
+    ),
+    security(("key" = []), ("basic" = []), ("token" = [])),
+)]
+pub(crate) async fn put(
+    app: Arc<App>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (mut parts, body) = request.into_parts();
+    let place = Place::of(&mut parts).await;
+    let account = find(&app, &caller, &place).await?;
+    let body = body::read(body).await?;
+    let wanted = read(&body)?;
+    let (_, preferences) = change(&app, &account, |_, preferences| {
+        preferences.clone_from(&wanted);
+        Ok(())
+    })
+    .await?;
+    json(StatusCode::OK, &PreferencesBody::new(&preferences))
+}
+
+/// Reads the fields one by one, so that each fault is named.
+fn read(body: &[u8]) -> Result<Preferences, Problem> {
+    let mut faults = Vec::new();
+    let mut fields = body::Fields::read(body, &mut faults)?;
+    let mut wish = Wish::default();
+    for name in ["channels", "types", "quiet_hours", "time_zone", "digest"] {
+        let Some(value) = fields.take(name, &mut faults) else {
+            continue;
+        };
+        if value.is_null() {
+            continue;
+        }
+        let one: Value = [(name.to_owned(), value)].into_iter().collect();
+        match serde_json::from_value::<Wish>(one) {
+            Ok(read) if name == "channels" => wish.channels = read.channels,
+            Ok(read) if name == "types" => wish.types = read.types,
+            Ok(read) if name == "quiet_hours" => wish.quiet_hours = read.quiet_hours,
+            Ok(read) if name == "time_zone" => wish.time_zone = read.time_zone,
+            Ok(read) => wish.digest = read.digest,
+            Err(error) => faults.push(Fault::at(pointer("", name), error.to_string())),
+        }
+    }
+    fields.finish(&mut faults);
+    let mut wanted = Preferences {
+        quiet_hours: wish.quiet_hours,
+        digest: wish.digest,
+        ..Preferences::default()
+    };
+    if let Some(zone) = wish.time_zone {
+        wanted.time_zone = zone;
+    }
+    if let Err(error) = wanted.zone() {
+        faults.push(Fault::at("/time_zone", error.to_string()));
+    }
+    for (channel, on) in wish.channels {
+        if !on {
+            wanted.channels_off.insert(channel);
+        }
+    }
+    for (kind, channels) in wish.types {
+        for (channel, on) in channels {
+            wanted.set(kind, channel, on);
+        }
+    }
+    if faults.is_empty() {
+        Ok(wanted)
+    } else {
+        Err(Problem::invalid(faults))
+    }
+}
+
+impl PreferencesBody {
+    fn new(preferences: &Preferences) -> Self {
+        let on = |channel| (channel, !preferences.channels_off.contains(&channel));
+        let of = |kind| {
+            let said = preferences.kinds.get(&kind);
+            let by = |channel| {
+                let set = said.and_then(|channels| channels.get(&channel)).copied();
+                (
+                    channel,
+                    set.unwrap_or_else(|| Preferences::default_for(kind, channel)),
+                )
+            };
+            (kind, Channel::ALL.map(by).into_iter().collect())
+        };
+        Self {
+            channels: Channel::ALL.map(on).into_iter().collect(),
+            types: NotificationKind::ALL.map(of).into_iter().collect(),
+            quiet_hours: preferences.quiet_hours.clone(),
+            time_zone: preferences.time_zone.clone(),
+            digest: preferences.digest,
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Messages to people.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::{BoxFuture, ready};
+use wellspring_core::notification::{Channel, Issue};
+use wellspring_core::{AccountId, ConnectionId, NotificationId, Shard, Timestamp};
+use wellspring_engine::{
+    CommitError, Notice, NoticeBatch, Notices, Notification, NotificationFilter, Person, StoreError,
+};
+
+use super::{Image, MemoryStore};
+
+/// What is kept of messages to people.
+#[derive(Debug, Default)]
+pub(crate) struct NoticeTables {
+    people: BTreeMap<AccountId, Person>,
+    notifications: BTreeMap<NotificationId, Notification>,
+    notices: BTreeMap<(NotificationId, Channel, u64), Notice>,
+    issues: BTreeMap<ConnectionId, (AccountId, Issue)>,
+    cursors: BTreeMap<Shard, u64>,
+}
+
+impl NoticeTables {
+    /// Removes all of an account.
+    pub(super) fn erase(&mut self, account: AccountId) {
+        self.people.remove(&account);
+        self.notifications.retain(|_, one| one.account != account);
+        self.notices.retain(|_, one| one.account != account);
+        self.issues.retain(|_, (of, _)| *of != account);
+    }
+
+    fn put(&mut self, notices: Vec<Notice>) {
+        for notice in notices {
+            let key = (notice.notification, notice.channel, notice.slot);
+            self.notices.insert(key, notice);
+        }
+    }
+}
+
+impl Image {
+    fn is_present(&self, account: AccountId) -> bool {
+        let account = self.accounts.get(&account);
+        account.is_some_and(|account| account.erasing.is_none())
+    }
+
+    fn commit_notices(&mut self, batch: NoticeBatch) -> Result<(), CommitError> {
+        let row = self.shards.get(&batch.shard);
+        let owned =
+            row.is_some_and(|row| row.owner == Some(batch.incarnation) && row.epoch == batch.epoch);
+        let kept = self.told.cursors.get(&batch.shard).copied().unwrap_or(0);
+        let moved = batch.cursor.is_some_and(|(from, _)| from != kept);
+        if !owned || moved {
+            return Err(CommitError::Fenced);
+        }
+        if let Some((_, to)) = batch.cursor {
+            self.told.cursors.insert(batch.shard, to);
+        }
+        for (connection, account, issue) in batch.issues {
+            if issue.is_blank() || !self.is_present(account) {
+                self.told.issues.remove(&connection);
+            } else {
+                self.told.issues.insert(connection, (account, issue));
+            }
+        }
+        for one in batch.notifications {
+            if self.is_present(one.account) {
+                self.told.notifications.insert(one.id, one);
+            }
+        }
+        let mut notices = batch.notices;
+        notices.retain(|notice| self.is_present(notice.account));
+        self.told.put(notices);
+        Ok(())
+    }
+}
+
+impl Notices for MemoryStore {
+    fn people(&self, accounts: Vec<AccountId>) -> BoxFuture<'_, Result<Vec<Person>, StoreError>> {
+        let image = self.image();
+        let people = accounts
+            .iter()
+            .filter_map(|account| image.told.people.get(account).cloned());
+        Box::pin(ready(Ok(people.collect())))
+    }
+
+    fn put_person(&self, person: Person, expected: u32) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let mut image = self.image();
+        let kept = image.told.people.get(&person.account);
+        let fits = kept.map_or(0, |kept| kept.version) == expected;
+        let put = fits && image.is_present(person.account);
+        if put {
+            image.told.people.insert(person.account, person);
+        }
+        Box::pin(ready(Ok(put)))
+    }
+
+    fn notice_cursors(
+        &self,
+        shards: Vec<Shard>,
+    ) -> BoxFuture<'_, Result<BTreeMap<Shard, u64>, StoreError>> {
+        let image = self.image();
+        let cursors = image.told.cursors.iter();
+        let cursors = cursors.filter(|(shard, _)| shards.contains(shard));
+        let cursors = cursors.map(|(shard, seen)| (*shard, *seen)).collect();
+        Box::pin(ready(Ok(cursors)))
+    }
+
+    fn issues(
+        &self,
+        connections: Vec<ConnectionId>,
+    ) -> BoxFuture<'_, Result<BTreeMap<ConnectionId, Issue>, StoreError>> {
+        let image = self.image();
+        let issues = connections.into_iter().filter_map(|id| {
+            let (_, issue) = image.told.issues.get(&id)?;
+            Some((id, issue.clone()))
+        });
+        Box::pin(ready(Ok(issues.collect())))
+    }
+
+    fn commit_notices(&self, batch: NoticeBatch) -> BoxFuture<'_, Result<(), CommitError>> {
+        Box::pin(ready(self.image().commit_notices(batch)))
+    }
+
+    fn add_notification(
+        &self,
+        notification: Notification,
+        notices: Vec<Notice>,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        let mut image = self.image();
+        let fresh = !image.told.notifications.contains_key(&notification.id);
+        if fresh && image.is_present(notification.account) {
+            image
+                .told
+                .notifications
+                .insert(notification.id, notification);
+            image.told.put(notices);
+        }
+        Box::pin(ready(Ok(())))
+    }
+
+    fn due_notices(
+        &self,
+        channel: Channel,
+        shards: Vec<Shard>,
+        by: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Notice>, StoreError>> {
+        let image = self.image();
+        let due = image.told.notices.values().filter(|notice| {
+            notice.channel == channel
+                && notice.status.is_open()
+                && notice.due <= by
+                && shards.contains(&notice.account.shard())
+        });
+        let mut due: Vec<Notice> = due.cloned().collect();
+        due.sort_by_key(|notice| (notice.due, notice.account, notice.notification));
+        due.truncate(limit);
+        Box::pin(ready(Ok(due)))
+    }
+
+    fn notifications_of(
+        &self,
+        ids: Vec<NotificationId>,
+    ) -> BoxFuture<'_, Result<Vec<Notification>, StoreError>> {
+        let image = self.image();
+        let mut rows: Vec<Notification> = ids
+            .iter()
+            .filter_map(|id| image.told.notifications.get(id).cloned())
+            .collect();
+        rows.sort_by_key(|one| one.id);
+        Box::pin(ready(Ok(rows)))
+    }
+
+    fn notifications(
+        &self,
+        account: AccountId,
+        filter: NotificationFilter,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Notification>, StoreError>> {
+        let image = self.image();
+        let rows = image.told.notifications.values().rev().filter(|one| {
+            one.account == account
+                && filter.before.is_none_or(|before| one.id < before)
+                && filter.kind.is_none_or(|kind| one.kind == kind)
+                && !(filter.unread_only && one.read_at.is_some())
+                && (one.in_app || !filter.in_app_only)
+        });
+        Box::pin(ready(Ok(rows.take(limit).cloned().collect())))
+    }
+
+    fn notices(
+        &self,
+        notification: NotificationId,
+    ) -> BoxFuture<'_, Result<Vec<Notice>, StoreError>> {
+        let image = self.image();
+        let notices = image.told.notices.values();
+        let notices = notices.filter(|notice| notice.notification == notification);
+        Box::pin(ready(Ok(notices.cloned().collect())))
+    }
+
+    fn read_notification(
+        &self,
+        account: AccountId,
+        id: NotificationId,
+        at: Timestamp,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let mut image = self.image();
+        let row = image.told.notifications.get_mut(&id);
+        let found = row.filter(|row| row.account == account).map(|row| {
+            row.read_at.get_or_insert(at);
+        });
+        Box::pin(ready(Ok(found.is_some())))
+    }
+
+    fn sweep_notifications(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<usize, StoreError>> {
+        let mut image = self.image();
+        let old = image.told.notifications.values();
+        let old = old.filter(|one| one.at < before).map(|one| one.id);
+        let old: Vec<NotificationId> = old.take(limit).collect();
+        image.told.notifications.retain(|id, _| !old.contains(id));
+        image.told.notices.retain(|(id, _, _), _| !old.contains(id));
+        Box::pin(ready(Ok(old.len())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wellspring_engine::NoticeStatus;
+
+    #[test]
+    fn open_is_what_the_indexes_of_the_tables_say() {
+        let open = |status: NoticeStatus| wellspring_core::Stored::code(status) < 3;
+        for status in <NoticeStatus as wellspring_core::Stored>::MEMBERS {
+            assert_eq!(status.is_open(), open(*status), "{status:?}");
+        }
+    }
+}

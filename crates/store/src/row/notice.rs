@@ -1,0 +1,32 @@
+//! Messages to people, each a text of one column.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use wellspring_core::notification::Channel;
+use wellspring_engine::{NotificationFilter, StoreError};
+
+use super::inconsistent;
+
+/// Returns the text form of a row's body.
+pub(crate) fn body_text<T: Serialize>(body: &T) -> Result<String, serde_json::Error> {
+    serde_json::to_string(body)
+}
+
+/// Rebuilds a row's body from its text form.
+pub(crate) fn body<T: DeserializeOwned>(
+    table: &'static str,
+    row: &impl ToString,
+    text: &str,
+) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|_error| inconsistent(table, "body", row))
+}
+
+/// Returns the number of the kind that is wanted, 0 for any.
+pub(crate) fn kind_code(filter: &NotificationFilter) -> u8 {
+    filter.kind.map_or(0, wellspring_core::Stored::code)
+}
+
+/// Returns the number of a channel.
+pub(crate) fn channel_code(channel: Channel) -> u8 {
+    wellspring_core::Stored::code(channel)
+}
