@@ -295,7 +295,7 @@ impl Stage {
         world.slow = 0;
         let tenant = world.callers.tenants[0];
         let rules = TenantRules::default();
-        world.tenants = std::sync::Arc::new(TenantTable {
+        world.tenants = Arc::new(TenantTable {
             by_id: [(tenant, rules)].into(),
         });
         for provider in &mut world.providers {
@@ -307,7 +307,7 @@ impl Stage {
             .providers
             .iter()
             .map(|provider| provider.source.clone());
-        world.sources = std::sync::Arc::new(wellspring_engine::SourceTable::new(sources));
+        world.sources = Arc::new(wellspring_engine::SourceTable::new(sources));
         for receiver in &mut world.receivers {
             receiver.mend();
         }

@@ -162,7 +162,7 @@ async fn fetched(
                 started: at,
                 error: error(class),
                 retry_at: None,
-                revoked: false,
+                follow: wellspring_core::Action::Default,
                 probe: false,
             };
             (Vec::new(), 0, failed)
