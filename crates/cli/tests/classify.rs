@@ -69,14 +69,20 @@ fn classify(folder: &Path, args: &[&str], input: &str) -> Output {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap();
+        .expect("starts");
     // It may have ended before it was told everything.
-    drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
-    child.wait_with_output().unwrap()
+    drop(
+        child
+            .stdin
+            .take()
+            .expect("is piped")
+            .write_all(input.as_bytes()),
+    );
+    child.wait_with_output().expect("ends")
 }
 
 fn said(output: &Output) -> String {
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{error}");
-    String::from_utf8(output.stdout.clone()).unwrap()
+    String::from_utf8(output.stdout.clone()).expect("is text")
 }
