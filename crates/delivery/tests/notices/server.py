@@ -57,7 +57,7 @@ def tell(**event):
 
 def authenticate(server, session, envelope, mechanism, data):
     good = data.login == b"wellspring" and data.password == b"correct horse"
-    return AuthResult(success=good, auth_data=data.login.decode() if good else None)
+    return AuthResult(success=good, handled=False, auth_data=data.login.decode() if good else None)
 
 
 async def main(security, certificate, key):
