@@ -9,6 +9,8 @@ use serde_json::Value;
 #[test]
 fn a_recorded_response_is_told_its_rule_and_what_follows() {
     let folder = tempfile::tempdir().unwrap();
+    let sources = folder.path().join("sources");
+    std::fs::create_dir(&sources).unwrap();
     let recorded = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../connectors/testdata/responses/plaid/item_locked.yaml");
     let recorded = recorded.to_str().unwrap();
@@ -29,8 +31,6 @@ fn a_recorded_response_is_told_its_rule_and_what_follows() {
     assert_eq!(value["action"], "default");
     assert_eq!(value["retries"]["base_s"], 300);
 
-    let sources = folder.path().join("sources");
-    std::fs::create_dir(&sources).unwrap();
     std::fs::write(
         sources.join("shop.yaml"),
         "name: shop\nconnector: http_json\nurl: http://127.0.0.1:9/\nerrors: plaid\nrules:\n  \
