@@ -1,5 +1,6 @@
 //! Who is told what, when, and how often.
 #![expect(clippy::unwrap_used, reason = "a test that unwraps in vain fails")]
+#![expect(clippy::print_stdout, reason = "prints what it measured")]
 
 use std::time::Duration;
 

@@ -356,7 +356,10 @@ impl Loop {
                 self.read.remove(&shard);
                 Err(match error {
                     CommitError::Fenced => StoreError::Fenced,
-                    other => StoreError::Unavailable(other.to_string()),
+                    other @ (CommitError::NotCommitted(_)
+                    | CommitError::Unknown(_)
+                    | CommitError::Stale(_)
+                    | CommitError::KeysTaken(_)) => StoreError::Unavailable(other.to_string()),
                 })
             }
         }
