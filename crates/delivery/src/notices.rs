@@ -155,7 +155,7 @@ impl Notices {
                 None => outcome::not_configured(),
             },
             (Channel::Push, NoticeAddress::Push { .. }) => match &self.push {
-                Some(push) => push.send(order, self.templates.words(order)).await,
+                Some(push) => push.send(order, &self.templates.words(order)).await,
                 None => outcome::not_configured(),
             },
             (Channel::Sms, NoticeAddress::Sms(to)) => match &self.sms {

@@ -79,7 +79,7 @@ impl Push {
         self.vapid.public_key()
     }
 
-    pub(super) async fn send(&self, order: &NoticeOrder, words: Words) -> NoticeResult {
+    pub(super) async fn send(&self, order: &NoticeOrder, words: &Words) -> NoticeResult {
         let request = match self.request(order, words) {
             Ok(request) => request,
             Err(result) => return result,
@@ -93,7 +93,7 @@ impl Push {
         }
     }
 
-    fn request(&self, order: &NoticeOrder, words: Words) -> Result<Request, NoticeResult> {
+    fn request(&self, order: &NoticeOrder, words: &Words) -> Result<Request, NoticeResult> {
         let bad = |reason: &str| outcome::refused(reason, true);
         let NoticeAddress::Push {
             endpoint,
@@ -169,7 +169,7 @@ struct Payload<'a> {
 }
 
 /// Writes the message so that it fits what push services take, which is 4 KiB encrypted.
-fn payload(order: &NoticeOrder, words: Words) -> Vec<u8> {
+fn payload(order: &NoticeOrder, words: &Words) -> Vec<u8> {
     let id = message_id(order.id, order.channel);
     let body = one_line(&words.short, BODY);
     let payload = Payload {

@@ -160,7 +160,7 @@ fn a_template_that_fails_on_these_facts_gives_way_to_the_shipped_one() {
     assert!(letter.text.contains("no number"), "{}", letter.text);
 }
 
-fn message(kind: NotificationKind, language: &str, events: Vec<Map<String, Value>>) -> NoticeOrder {
+fn message(kind: NotificationKind, language: &str, events: Events) -> NoticeOrder {
     let to = NoticeAddress::Email("a@example.net".to_owned());
     NoticeOrder {
         kind,
@@ -170,8 +170,10 @@ fn message(kind: NotificationKind, language: &str, events: Vec<Map<String, Value
     }
 }
 
+type Events = Vec<Map<String, Value>>;
+
 /// Every kind in every language with each state and reason, with nothing, and as a digest.
-fn everything() -> Vec<(NotificationKind, &'static str, Vec<Map<String, Value>>)> {
+fn everything() -> Vec<(NotificationKind, &'static str, Events)> {
     let mut events = vec![
         Vec::new(),
         vec![Map::new()],
