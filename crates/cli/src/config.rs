@@ -8,7 +8,10 @@ use clap::Args;
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use wellspring_delivery::NoticeOptions;
 use wellspring_engine::Limits;
+
+mod notifications;
 
 /// Flags and environment of every command that opens the database.
 #[derive(Debug, Clone, Default, Args)]
@@ -103,13 +106,14 @@ pub(crate) struct Config {
     pub(crate) metrics_listen: Option<SocketAddr>,
     pub(crate) threads: usize,
     pub(crate) limits: Limits,
+    pub(crate) notifications: NoticeOptions,
     pub(crate) master_key: Option<SecretString>,
     pub(crate) bootstrap_api_key: Option<SecretString>,
     pub(crate) bootstrap_callback_secret: Option<SecretString>,
 }
 
-/// The file; an unknown key is an error.
-#[derive(Debug, Default, Deserialize)]
+/// The file; an unknown key is an error. It may hold secrets, so that it has no debug form.
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {
     data_dir: Option<PathBuf>,
@@ -123,6 +127,7 @@ struct File {
     metrics_listen: Option<SocketAddr>,
     threads: Option<usize>,
     limits: LimitsSection,
+    notifications: notifications::Section,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -195,6 +200,7 @@ impl Config {
             metrics_listen: serve.metrics_listen.or(file.metrics_listen),
             threads,
             limits,
+            notifications: file.notifications.options()?,
             master_key: secret("WELLSPRING_MASTER_KEY", None)?,
             bootstrap_api_key: secret("WELLSPRING_BOOTSTRAP_API_KEY", None)?,
             bootstrap_callback_secret: secret("WELLSPRING_BOOTSTRAP_CALLBACK_SECRET", None)?,

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use secrecy::ExposeSecret;
 use wellspring_connectors::{Connectors, SourceFolder, Sources};
-use wellspring_delivery::{Deliveries, DeliveryOptions, DeliveryParts, StoredFiles};
+use wellspring_delivery::{
+    Deliveries, DeliveryOptions, DeliveryParts, NoticeParts, Notices, StoredFiles,
+};
 use wellspring_engine::{
-    Backend, Blobs, Clock, Engine, EngineHandle, EngineParts, NoTransport, Notifier,
-    NotifierHandle, NotifierParts, StoreError, SystemClock, Tasks, random_seed,
+    Backend, Blobs, Clock, Engine, EngineHandle, EngineParts, Notifier, NotifierHandle,
+    NotifierParts, StoreError, SystemClock, Tasks, random_seed,
 };
 use wellspring_outbound::{AddressPolicy, ClientOptions};
 use wellspring_server::{Access, AccessError, SealedAddresses, open_vault};
@@ -131,20 +133,31 @@ pub(crate) struct Node {
     pub(crate) checks: Arc<Checks>,
 }
 
-/// Starts what tells people; without a transport there is the list in the application.
+/// Makes the channels over which people are told.
+pub(crate) fn notices(config: &Config, opened: &Opened) -> Result<Notices> {
+    let parts = NoticeParts {
+        policy: policy(config),
+        secrets: Arc::new(CallbackSecrets::new(Arc::clone(&opened.access))),
+        clock: Arc::clone(&opened.clock),
+    };
+    Notices::new(config.notifications.clone(), parts).context("`notifications`")
+}
+
+/// Starts what tells people.
 pub(crate) fn notifier(
+    config: &Config,
     opened: &Opened,
     engine: &EngineHandle,
     public_url: &str,
     tasks: &Tasks,
-) -> NotifierHandle {
+) -> Result<NotifierHandle> {
     let parts = NotifierParts {
         store: Arc::clone(&opened.backend),
-        transport: Arc::new(NoTransport),
+        transport: Arc::new(notices(config, opened)?),
         addresses: Arc::new(SealedAddresses::new(&opened.access, public_url)),
         clock: Arc::clone(&opened.clock),
     };
-    Notifier::start(parts, engine, tasks)
+    Ok(Notifier::start(parts, engine, tasks))
 }
 
 /// Starts the engine on an opened database.

@@ -140,14 +140,6 @@ impl Notices {
         self.push.as_ref().map(Push::public_key)
     }
 
-    /// Greets the mail server, signs in and leaves; returns what went wrong, `None` without e-mail.
-    pub async fn greet_mail_server(&self) -> Option<Result<(), String>> {
-        match &self.email {
-            Some(email) => Some(email.greet().await),
-            None => None,
-        }
-    }
-
     async fn dispatch(&self, order: &NoticeOrder) -> NoticeResult {
         match (order.channel, &order.to) {
             (Channel::Email, NoticeAddress::Email(to)) => match &self.email {

@@ -12,6 +12,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use http::StatusCode;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use wellspring_core::budget::Standing;
 use wellspring_core::{Phase, Timestamp};
 use wellspring_engine::{Counters, Snapshot};
 
@@ -216,6 +217,7 @@ impl Shown {
                     .map_or(0.0, |oldest| now.since(oldest).as_secs_f64()),
                 breaker_open: yes(matches!(lane.breaker, Phase::Open { .. })),
                 paused: yes(lane.paused_until.is_some_and(|until| until > now)),
+                budget_left: budget_left(&lane.budget),
             }
             .set(lane.source.as_str());
             self.sources.insert(lane.source.as_str().to_owned());
@@ -251,6 +253,7 @@ struct SourceGauges {
     oldest: f64,
     breaker_open: f64,
     paused: f64,
+    budget_left: f64,
 }
 
 impl SourceGauges {
@@ -261,7 +264,16 @@ impl SourceGauges {
         of("wellspring_source_oldest_due_age_seconds").set(self.oldest);
         of("wellspring_source_breaker_open").set(self.breaker_open);
         of("wellspring_source_paused").set(self.paused);
+        of("wellspring_source_budget_left_ratio").set(self.budget_left);
     }
+}
+
+/// Returns what the window that is nearest to its end has left, 1 where there is no limit.
+fn budget_left(windows: &[Standing]) -> f64 {
+    windows
+        .iter()
+        .map(|one| f64::from(one.left) / f64::from(one.window.calls.max(1)))
+        .fold(1.0, f64::min)
 }
 
 const fn values(counters: &Counters) -> [u64; COUNTERS.len()] {
@@ -555,6 +567,11 @@ pub const METRICS: &[Metric] = &[
         "wellspring_source_paused",
         Unit::Count,
         "1 while a source has asked for no calls",
+    ),
+    gauge(
+        "wellspring_source_budget_left_ratio",
+        Unit::Count,
+        "The part of a source's budget that is left, of the window that has least; 1 without a limit",
     ),
     gauge(
         "wellspring_subscriptions",

@@ -36,6 +36,7 @@ use crate::{connect, docs, health, metrics};
         accounts::erase::erase,
         sources::list,
         sources::show,
+        sources::budgets::show,
         connections::create::create,
         connections::list::list,
         connections::show,

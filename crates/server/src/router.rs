@@ -223,6 +223,7 @@ fn routes() -> Routes {
         .keyed(DELETE, "/v1/accounts/{account}", accounts::erase::erase)
         .for_pages(GET, "/v1/sources", sources::list)
         .for_pages(GET, "/v1/sources/{source}", sources::show)
+        .keyed(GET, "/v1/sources/{source}/budgets", sources::budgets::show)
         .for_pages(POST, CONNECTIONS, connections::create::create)
         .for_clients(GET, CONNECTIONS, connections::list::list)
         .for_pages(GET, CONNECTION, connections::show)

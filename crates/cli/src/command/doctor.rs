@@ -31,6 +31,7 @@ pub(crate) async fn run(config: &Config, output: Output) -> Result<()> {
     findings.push(clock());
     findings.push(network().await);
     findings.extend(sources(config).await);
+    findings.extend(mail_server(config).await);
 
     let value = json!({"findings": findings.iter().map(|finding| json!({
         "what": finding.what, "verdict": name(finding.verdict), "detail": finding.detail,
@@ -164,6 +165,15 @@ async fn sources(config: &Config) -> Vec<Finding> {
         findings.push(finding(format!("source {}", source.name), verdict, detail));
     }
     findings
+}
+
+async fn mail_server(config: &Config) -> Option<Finding> {
+    let email = config.notifications.email.clone()?;
+    let what = format!("mail server {}", email.host);
+    Some(match email.greet(PATIENCE).await {
+        Ok(()) => finding(what, Verdict::Ok, "greets and lets in"),
+        Err(error) => finding(what, Verdict::Failed, error),
+    })
 }
 
 const PATIENCE: Duration = Duration::from_secs(3);

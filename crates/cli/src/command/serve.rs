@@ -54,7 +54,7 @@ pub(crate) async fn run(config: Config, end_with_stdin: bool) -> Result<()> {
         .public_url
         .clone()
         .unwrap_or_else(|| format!("http://{address}"));
-    let notifier = wiring::notifier(&opened, &node.engine, &public_url, &tasks);
+    let notifier = wiring::notifier(&config, &opened, &node.engine, &public_url, &tasks)?;
     let parts = |separate_metrics| AppParts {
         engine: node.engine.clone(),
         notifier: notifier.clone(),

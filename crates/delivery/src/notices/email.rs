@@ -73,6 +73,18 @@ pub(super) struct Email {
     reply_to: Option<Mailbox>,
 }
 
+impl EmailOptions {
+    /// Greets the mail server, signs in and leaves, within `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// Says what went wrong, the options themselves included.
+    pub async fn greet(self, deadline: Duration) -> Result<(), String> {
+        let email = Email::new(self, deadline).map_err(|error| error.to_string())?;
+        email.server.greet().await
+    }
+}
+
 impl Email {
     pub(super) fn new(options: EmailOptions, deadline: Duration) -> Result<Self, EmailError> {
         let mailbox = |text: &str| {
@@ -101,10 +113,6 @@ impl Email {
                 outcome::failed("the e-mail cannot be written")
             }
         }
-    }
-
-    pub(super) async fn greet(&self) -> Result<(), String> {
-        self.server.greet().await
     }
 
     fn message(

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use secrecy::SecretString;
 use wellspring_core::notification::Channel;
 use wellspring_delivery::{
@@ -158,16 +160,12 @@ async fn nothing_is_sent_without_the_encryption_that_is_asked_for() {
         password: Some(SecretString::from("wrong")),
         ..server.options()
     };
-    let notices = with(wrong);
-    let sent = notices.send(to("a@example.net")).await;
+    let sent = with(wrong.clone()).send(to("a@example.net")).await;
     let reason = "the mail server refused the password: 535 5.7.8";
     assert_eq!(sent, failed(reason));
-    assert_eq!(
-        notices.greet_mail_server().await,
-        Some(Err(reason.to_owned()))
-    );
-    let right = with(server.options()).greet_mail_server().await;
-    assert_eq!(right, Some(Ok(())));
+    let patience = Duration::from_secs(10);
+    assert_eq!(wrong.greet(patience).await, Err(reason.to_owned()));
+    assert_eq!(server.options().greet(patience).await, Ok(()));
 
     let nowhere = EmailOptions {
         port: Some(closed_port()),

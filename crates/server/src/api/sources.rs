@@ -19,6 +19,8 @@ use crate::query::Parameters;
 use crate::router::App;
 use crate::{Caller, SourceInfo};
 
+pub(crate) mod budgets;
+
 /// A configured source.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SourceBody {
@@ -64,6 +66,8 @@ pub(crate) struct LaneBody {
     probe_at: Option<String>,
     /// Until when the source wants no calls.
     paused_until: Option<String>,
+    /// When the next call may begin, where none may now: its own word, or a budget that is spent.
+    next_allowed_at: Option<String>,
 }
 
 /// Lists the configured sources by name.
@@ -157,6 +161,7 @@ impl LaneBody {
             breaker,
             probe_at,
             paused_until: lane.paused_until.map(|at| at.to_string()),
+            next_allowed_at: lane.next_allowed_at.map(|at| at.to_string()),
         }
     }
 }

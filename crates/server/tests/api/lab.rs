@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tower::ServiceExt;
+use wellspring_core::budget::Window;
 use wellspring_core::{CollectionPolicy, Error, ErrorClass, SourceName, Timestamp};
 use wellspring_engine::{
     Backend, Channel, Clock, Connector, DeliverOrder, DeliverResult, Directory, Engine,
@@ -79,7 +80,11 @@ impl Lab {
             name: name.parse().unwrap(),
             policy: CollectionPolicy::default(),
             concurrency: Source::DEFAULT_CONCURRENCY,
-            budget: Arc::default(),
+            budget: if name == "bank" {
+                Arc::from([window(100, 60), window(1_000, 3_600)])
+            } else {
+                Arc::default()
+            },
             connections: (name == "bank").then(bank),
         });
         let script = Arc::new(Script::new(vault));
@@ -411,5 +416,12 @@ fn error(code: &str) -> Error {
         class: ErrorClass::InvalidRequest,
         code: code.to_owned(),
         message: "It does not want to.".to_owned(),
+    }
+}
+
+const fn window(calls: u32, seconds: u64) -> Window {
+    Window {
+        calls,
+        per: Duration::from_secs(seconds),
     }
 }

@@ -444,6 +444,23 @@ async fn statistics_are_native_too_and_the_service_tells_of_itself() {
         .map(|day| day["total"].as_u64().unwrap())
         .sum();
     assert_eq!(total, 2);
+    let budgets = lab.get("/v1/sources/bank/budgets").await.json();
+    assert_eq!(budgets["next_allowed_at"], json!(null));
+    let windows = budgets["windows"].as_array().unwrap();
+    let shown = windows.iter().map(|one| {
+        let [calls, used, left] = ["calls", "used", "left"].map(|key| one[key].as_u64().unwrap());
+        (one["per"].as_str().unwrap(), calls, used, left)
+    });
+    assert_eq!(
+        shown.collect::<Vec<_>>(),
+        [("1m", 100, 2, 98), ("1h", 1_000, 2, 998)]
+    );
+    assert!(windows[0]["next_release_at"].is_string());
+    let unlimited = lab.get("/v1/sources/gas/budgets").await.json();
+    assert_eq!(unlimited["windows"], json!([]));
+    lab.get("/v1/sources/nowhere/budgets")
+        .await
+        .problem(404, "not_found");
     let of_source = lab.get("/v1/sources/bank/statistics").await.json();
     assert_eq!(
         (&of_source["total"], &of_source["period"]["days"]),
