@@ -18,8 +18,7 @@ use wellspring_core::{
 };
 
 use crate::driver::{
-    Action, Answer, Busy, Command, Counters, DispatchView, Driver, Event, Key, LaneView, Limits,
-    Origin, Request,
+    Action, Answer, Busy, Command, DispatchView, Driver, Event, Key, Limits, Origin, Request,
 };
 use crate::inbox::Inbox;
 use crate::meters::Meters;
@@ -28,6 +27,10 @@ use crate::{
     Reporter, RunOrder, RunResult, Session, SourceTable, StoreError, SubscriptionTable, Tasks,
     TenantTable,
 };
+
+mod view;
+
+pub use view::{Holding, Snapshot};
 
 /// What an engine is made of.
 #[derive(Clone)]
@@ -56,38 +59,6 @@ impl std::fmt::Debug for EngineParts {
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
-}
-
-/// What an engine looks like from outside; refreshed several times a second.
-#[derive(Debug, Clone, Default)]
-pub struct Snapshot {
-    /// Whether commands are taken.
-    pub ready: bool,
-    /// Whether the last commit failed.
-    pub store_down: bool,
-    /// Unfinished collections.
-    pub backlog: u64,
-    /// Calls in flight.
-    pub in_flight: u32,
-    /// Timers in the wheel.
-    pub timers: usize,
-    /// Shards owned.
-    pub shards: usize,
-    /// What happened so far.
-    pub counters: Counters,
-    /// The sources' lanes.
-    pub lanes: Vec<LaneView>,
-    /// Subscriptions and what is on its way to them.
-    pub dispatch: DispatchView,
-}
-
-/// Which shards are an engine's, and under which epochs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holding {
-    /// Its present life.
-    pub incarnation: IncarnationId,
-    /// The shards.
-    pub shards: Vec<(Shard, u64)>,
 }
 
 /// Starts engines.
