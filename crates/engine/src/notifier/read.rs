@@ -88,7 +88,7 @@ impl State {
         telling: Telling,
     ) -> (NotificationKind, Map<String, Value>) {
         let (kind, key, state) = match telling {
-            Telling::Tell(kind, key) => (kind, key, "open"),
+            Telling::Tell(kind, key) => (kind, key, "opened"),
             Telling::Mended(kind, key) => (kind, key, "mended"),
         };
         let mut event = Map::new();
@@ -100,7 +100,7 @@ impl State {
         if let Some(code) = &self.code {
             put("code", code.as_str().into());
         }
-        if let Some(at) = self.next_attempt_at.filter(|_| state == "open") {
+        if let Some(at) = self.next_attempt_at.filter(|_| state == "opened") {
             put("until", at.to_string().into());
         }
         (kind, event)

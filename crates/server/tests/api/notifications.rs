@@ -79,7 +79,7 @@ async fn a_broken_connection_is_told_once_and_told_when_it_is_mended() {
     let order = lab.recorder.taken()[0].clone();
     assert_eq!(order.to, NoticeAddress::Email("ann@example.com".to_owned()));
     assert_eq!((order.language.as_str(), order.events.len()), ("de", 1));
-    assert_eq!(order.events[0]["state"], "open");
+    assert_eq!(order.events[0]["state"], "opened");
     assert_eq!(order.events[0]["reason"], "reauth_required");
     assert_eq!(order.events[0]["connection_id"], id);
     assert_eq!(order.events[0]["person"], "Ann");
