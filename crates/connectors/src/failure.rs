@@ -1,10 +1,12 @@
 //! From what went wrong to a class, a code and a sentence.
 
+use std::borrow::Cow;
+
 use http::StatusCode;
 use http::header::RETRY_AFTER;
 use wellspring_core::{
     Action, Classified, Error, ErrorClass, Failure, RuleTable, SourceName, Timestamp, Unclassified,
-    retry_after,
+    budget, retry_after,
 };
 use wellspring_outbound::{Response, SendError};
 
@@ -166,12 +168,20 @@ impl Failed {
             ),
             None => (code, message),
         };
-        let retry_at = response.headers.get(RETRY_AFTER);
+        let mut retry_at = response
+            .headers
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| retry_after(value, now));
+        if classified.class == ErrorClass::RateLimitExceeded {
+            let quota = || budget::daily_quota_until(&start_of(&response.body), now);
+            retry_at = retry_at
+                .or_else(|| budget::free_at(&headers, now))
+                .or_else(quota);
+        }
         Self {
             action: classified.action,
-            retry_at: retry_at
-                .and_then(|value| value.to_str().ok())
-                .and_then(|value| retry_after(value, now)),
+            retry_at,
             status: Some(response.status.as_u16()),
             rule: classified.rule.map(Box::from),
             unclassified,
@@ -203,8 +213,7 @@ impl Answer<'_> {
         let own = |word: &'_ Option<String>| word.clone().filter(|_| !is_read);
         let (kind, code) = (own(&said.error_type), own(&said.error_code));
         let reason = own(&said.error_code_reason);
-        let start = self.body.get(..MATCHED_BODY).unwrap_or(self.body);
-        let start = String::from_utf8_lossy(start);
+        let start = start_of(self.body);
         let message = match &said.error_message {
             Some(message) if kind.is_some() || code.is_some() => message,
             Some(_) | None => start.as_ref(),
@@ -255,6 +264,11 @@ fn named(status: StatusCode) -> String {
         Some(reason) => format!("{} {reason}", status.as_u16()),
         None => status.as_u16().to_string(),
     }
+}
+
+/// Returns as much of a body as rules are tried on.
+fn start_of(body: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(body.get(..MATCHED_BODY).unwrap_or(body))
 }
 
 /// The code of an answer that should have been JSON.

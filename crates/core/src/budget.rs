@@ -12,7 +12,7 @@ use crate::{Timestamp, serde_duration};
 
 mod headers;
 
-pub use headers::corrections;
+pub use headers::{daily_quota_until, free_at};
 
 /// So many calls in any stretch of so much time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,19 +23,6 @@ pub struct Window {
     /// In how much time.
     #[serde(with = "serde_duration")]
     pub per: Duration,
-}
-
-/// What the source says of its own count; it is believed where it is stricter than ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Correction {
-    /// How many calls it takes in a window, where it says.
-    pub limit: Option<u32>,
-    /// How many of them are left.
-    pub remaining: u32,
-    /// How long its window is, where it says.
-    pub per: Option<Duration>,
-    /// When its count begins anew.
-    pub reset: Timestamp,
 }
 
 /// Whether a call may be made.
@@ -67,7 +54,6 @@ pub struct Standing {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ledger {
     windows: Vec<Spent>,
-    held_until: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,10 +75,8 @@ struct Block {
 impl Ledger {
     /// Makes a ledger of these windows in which nothing is spent.
     pub fn new(windows: &[Window]) -> Self {
-        let windows = windows.iter().copied().map(Spent::new).collect();
         Self {
-            windows,
-            held_until: None,
+            windows: windows.iter().copied().map(Spent::new).collect(),
         }
     }
 
@@ -121,13 +105,10 @@ impl Ledger {
 
     /// Returns whether `calls` calls may be made now, on top of all that are spent.
     pub fn decide(&mut self, now: Timestamp, calls: u32) -> Decision {
-        let mut at = self.held_until.filter(|until| *until > now);
+        let mut at = None;
         for spent in &mut self.windows {
             spent.release(now);
             at = at.max(spent.not_before(calls));
-        }
-        if at.is_none() {
-            self.held_until = None;
         }
         at.map_or(Decision::Allowed, Decision::NotBefore)
     }
@@ -137,43 +118,6 @@ impl Ledger {
         for spent in &mut self.windows {
             spent.push(now);
         }
-    }
-
-    /// Takes in what the source says; returns whether it was stricter than our own count.
-    pub fn correct(&mut self, now: Timestamp, correction: &Correction) -> bool {
-        if correction.reset <= now {
-            return false;
-        }
-        if correction.remaining == 0 {
-            return self.hold(correction.reset);
-        }
-        let wanted = |spent: &&mut Spent| match (correction.per, correction.limit) {
-            (Some(per), _) => spent.window.per == per,
-            (None, Some(limit)) => spent.window.calls == limit,
-            (None, None) => false,
-        };
-        let Some(spent) = self.windows.iter_mut().find(wanted) else {
-            return false;
-        };
-        spent.release(now);
-        let left = spent.window.calls.saturating_sub(spent.sum);
-        let unknown = left.saturating_sub(correction.remaining);
-        if unknown > 0 {
-            spent.charge(correction.reset, unknown);
-        }
-        unknown > 0
-    }
-
-    /// Lets no call out before `until`; returns whether that is later than before.
-    pub fn hold(&mut self, until: Timestamp) -> bool {
-        let is_later = self.held_until < Some(until);
-        self.held_until = self.held_until.max(Some(until));
-        is_later
-    }
-
-    /// Returns until when the source wants no calls.
-    pub const fn held_until(&self) -> Option<Timestamp> {
-        self.held_until
     }
 
     /// Returns how each window stands.
@@ -189,8 +133,7 @@ impl Ledger {
         for spent in &mut self.windows {
             spent.release(now);
         }
-        self.held_until.is_none_or(|until| until <= now)
-            && self.windows.iter().all(|spent| spent.blocks.is_empty())
+        self.windows.iter().all(|spent| spent.blocks.is_empty())
     }
 }
 
@@ -266,19 +209,6 @@ impl Spent {
             last: now,
             calls: 1,
         });
-    }
-
-    /// Counts calls that somebody else made and that end to count at `reset`.
-    fn charge(&mut self, reset: Timestamp, calls: u32) {
-        let at = reset.before(self.counts_for());
-        let place = self.blocks.partition_point(|block| block.last <= at);
-        let block = Block {
-            first: at,
-            last: at,
-            calls,
-        };
-        self.blocks.insert(place, block);
-        self.sum = self.sum.saturating_add(calls);
     }
 
     fn standing(&self, now: Timestamp) -> Standing {

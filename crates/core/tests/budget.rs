@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use wellspring_core::Timestamp;
-use wellspring_core::budget::{Correction, Decision, Ledger, Window};
+use wellspring_core::budget::{Decision, Ledger, Window};
 
 fn window(calls: u32, seconds: u64) -> Window {
     Window {
@@ -80,29 +80,6 @@ fn large_windows_are_counted_in_blocks_and_still_used_up() {
     for hour in 0..24 {
         assert!(in_window(hour * 3_600_000) <= 50_000);
     }
-}
-
-#[test]
-fn what_the_source_says_is_believed_where_it_is_stricter() {
-    let mut ledger = Ledger::new(&[window(100, 60), window(1_000, 3_600)]);
-    let correction = |remaining, per, reset| Correction {
-        limit: None,
-        remaining,
-        per,
-        reset: at(reset),
-    };
-    let minute = Some(Duration::from_secs(60));
-
-    assert!(ledger.correct(at(0), &correction(10, minute, 30_000)));
-    assert!(!ledger.correct(at(0), &correction(90, minute, 30_000)));
-    let left = |ledger: &Ledger, now| ledger.standings(at(now))[0].left;
-    assert_eq!((left(&ledger, 0), left(&ledger, 29_999)), (10, 10));
-    assert_eq!(left(&ledger, 30_000), 100);
-
-    assert!(ledger.correct(at(0), &correction(0, None, 45_000)));
-    assert_eq!(ledger.decide(at(1), 1), Decision::NotBefore(at(45_000)));
-    assert_eq!(ledger.decide(at(45_000), 1), Decision::Allowed);
-    assert!(!ledger.correct(at(45_000), &correction(0, None, 45_000)));
 }
 
 #[test]

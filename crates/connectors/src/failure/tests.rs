@@ -150,6 +150,27 @@ fn retry_after_is_read_from_any_answer() {
 }
 
 #[test]
+fn a_source_that_throttles_says_when_in_other_headers_and_in_words_too() {
+    let source = source("");
+    let reset = [("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "90")];
+    let both = [reset[0], reset[1], ("retry-after", "5")];
+    let after = |seconds| Some(NOW.after(std::time::Duration::from_secs(seconds)));
+    let midnight = Some("2026-11-19T00:00:00Z".parse().unwrap());
+    let daily: &[u8] = b"{\"detail\": \"Daily request limit exceeded\"}";
+    for (status, headers, body, expected) in [
+        (429, &reset[..], &b""[..], after(90)),
+        (429, &both, daily, after(5)),
+        (429, &[], daily, midnight),
+        (429, &[], b"slow down", None),
+        // What is left says nothing of a failure of another kind.
+        (500, &reset, daily, None),
+    ] {
+        let answer = answer(status, headers, body);
+        assert_eq!(bad_answer(&source, &answer).retry_at, expected, "{status}");
+    }
+}
+
+#[test]
 fn rules_see_headers_and_the_start_of_the_body() {
     let source = source(
         "

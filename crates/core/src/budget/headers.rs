@@ -1,47 +1,62 @@
-//! What sources say of their own count, in the headers of their answers.
+//! When a source that refuses for too many calls takes calls again, by its own words.
 
 use std::time::Duration;
 
-use super::Correction;
 use crate::Timestamp;
 
-/// Reads the counts that an answer's headers give; names are in lower case.
+/// Returns when the source begins to count anew, where its headers say that nothing is left until
+/// then; names are in lower case.
 ///
 /// Understood are `RateLimit` with `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10,
-/// a structured field: `"default";r=50;t=30`), the fields of its earlier drafts
-/// (`RateLimit-Limit`, `-Remaining`, `-Reset`, or `limit=100, remaining=50, reset=30` in one), and
+/// a structured field: `"default";r=0;t=30`), the fields of its earlier drafts
+/// (`RateLimit-Remaining` and `-Reset`, or `limit=100, remaining=0, reset=30` in one), and
 /// `X-RateLimit-*`, whose reset is seconds or a moment in seconds since 1970.
-pub fn corrections(headers: &[(&str, &str)], now: Timestamp) -> Vec<Correction> {
+pub fn free_at(headers: &[(&str, &str)], now: Timestamp) -> Option<Timestamp> {
     let find = |wanted: &str| {
         let found = headers.iter().find(|(name, _)| *name == wanted);
         found.map(|(_, value)| *value)
     };
-    let mut corrections = Vec::new();
+    let mut resets = Vec::new();
     if let Some(value) = find("ratelimit") {
         let policies = find("ratelimit-policy").map(members).unwrap_or_default();
         let members = members(value);
-        if members.iter().any(|member| member.number("r").is_some()) {
-            for member in &members {
-                let policy = policies.iter().find(|policy| policy.name == member.name);
-                corrections.extend(by_member(member, policy, now));
-            }
-        } else {
-            corrections.extend(by_words(&members, now));
+        for member in members.iter().filter(|one| one.number("r") == Some(0)) {
+            let policy = policies.iter().find(|policy| policy.name == member.name);
+            // Without a word on when it begins anew, the whole window is the safe guess.
+            let window = || policy.and_then(|policy| policy.number("w"));
+            resets.extend(member.number("t").or_else(window));
+        }
+        let words = |key: &str| {
+            let mut words = members.iter().filter_map(|one| one.name.split_once('='));
+            let found = words.find(|(name, _)| name.trim() == key);
+            found.and_then(|(_, value)| value.trim().parse::<u64>().ok())
+        };
+        if words("remaining") == Some(0) {
+            resets.extend(words("reset"));
         }
     }
     for prefix in ["ratelimit", "x-ratelimit", "x-rate-limit"] {
         let number = |what: &str| find(&format!("{prefix}-{what}")).and_then(first_number);
-        let (Some(remaining), Some(reset)) = (number("remaining"), number("reset")) else {
-            continue;
-        };
-        corrections.push(Correction {
-            limit: number("limit").map(to_calls),
-            remaining: to_calls(remaining),
-            per: None,
-            reset: moment(reset, now),
-        });
+        if number("remaining") == Some(0) {
+            resets.extend(number("reset"));
+        }
     }
-    corrections
+    let moments = resets.into_iter().map(|reset| moment(reset, now));
+    moments.filter(|at| *at > now).max()
+}
+
+/// Returns when a daily quota begins anew, where a source's message speaks of one: the next
+/// midnight in UTC that is more than an hour away.
+pub fn daily_quota_until(message: &str, now: Timestamp) -> Option<Timestamp> {
+    let message = message.to_lowercase();
+    if !DAILY.iter().any(|words| message.contains(words)) {
+        return None;
+    }
+    let midnight = now.as_millis().div_euclid(DAY).saturating_add(1);
+    let midnight = midnight.saturating_mul(DAY);
+    let is_near = midnight.saturating_sub(now.as_millis()) <= HOUR;
+    let later = if is_near { DAY } else { 0 };
+    Some(Timestamp::from_millis(midnight.saturating_add(later)))
 }
 
 /// One member of a list: a name and its parameters.
@@ -72,36 +87,6 @@ fn members(value: &str) -> Vec<Member<'_>> {
     value.split(',').map(str::trim).map(member).collect()
 }
 
-fn by_member(
-    member: &Member<'_>,
-    policy: Option<&Member<'_>>,
-    now: Timestamp,
-) -> Option<Correction> {
-    let per = policy.and_then(|policy| policy.number("w"));
-    // Without a word on when it begins anew, the whole window is the safe guess.
-    let reset = member.number("t").or(per)?;
-    Some(Correction {
-        limit: policy.and_then(|policy| policy.number("q")).map(to_calls),
-        remaining: to_calls(member.number("r")?),
-        per: per.map(Duration::from_secs),
-        reset: now.after(Duration::from_secs(reset)),
-    })
-}
-
-fn by_words(members: &[Member<'_>], now: Timestamp) -> Option<Correction> {
-    let number = |key: &str| {
-        let words = members.iter().filter_map(|one| one.name.split_once('='));
-        let found = words.into_iter().find(|(name, _)| name.trim() == key);
-        found.and_then(|(_, value)| value.trim().parse::<u64>().ok())
-    };
-    Some(Correction {
-        limit: number("limit").map(to_calls),
-        remaining: to_calls(number("remaining")?),
-        per: None,
-        reset: now.after(Duration::from_secs(number("reset")?)),
-    })
-}
-
 /// Some sources list several numbers, the one in force first.
 fn first_number(value: &str) -> Option<u64> {
     let first = value.split([',', ';']).next().unwrap_or_default().trim();
@@ -121,10 +106,19 @@ fn moment(reset: u64, now: Timestamp) -> Timestamp {
     Timestamp::from_millis(i64::try_from(millis).unwrap_or(i64::MAX)).min(Timestamp::MAX)
 }
 
-fn to_calls(number: u64) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
-}
-
+/// How messages speak of a quota of a day.
+const DAILY: [&str; 8] = [
+    "daily",
+    "per day",
+    "a day",
+    "24 hours",
+    "24h",
+    "pro tag",
+    "täglich",
+    "accesses exceeded for consent",
+];
+const HOUR: i64 = 3_600_000;
+const DAY: i64 = 24 * HOUR;
 /// Seconds from which on a number is a moment since 1970 and no longer a wait (31 years).
 const A_MOMENT: u64 = 1_000_000_000;
 /// And from which on it is milliseconds since 1970.
@@ -137,52 +131,74 @@ mod tests {
     #[test]
     fn every_form_of_the_headers_is_read() {
         let now: Timestamp = "2026-11-21T10:00:00Z".parse().unwrap();
-        let later = |seconds| now.after(Duration::from_secs(seconds));
-        let one = |headers: &[(&str, &str)]| corrections(headers, now);
-        let correction = |limit, remaining, per: Option<u64>, reset| Correction {
-            limit,
-            remaining,
-            per: per.map(Duration::from_secs),
-            reset: later(reset),
-        };
+        let later = |seconds| Some(now.after(Duration::from_secs(seconds)));
+        let free = |headers: &[(&str, &str)]| free_at(headers, now);
 
         let structured = [
-            ("ratelimit", r#""burst";r=50;t=30, "daily";r=0"#),
+            ("ratelimit", r#""burst";r=0;t=30, "daily";r=0"#),
             (
                 "ratelimit-policy",
                 r#""burst";q=100;w=60, "daily";q=1000;w=86400"#,
             ),
         ];
+        assert_eq!(free(&structured), later(86_400));
+        assert_eq!(free(&structured[..1]), later(30));
         assert_eq!(
-            one(&structured),
+            free(&[("ratelimit", "limit=9, remaining=0, reset=5")]),
+            later(5)
+        );
+        assert_eq!(
+            free(&[("ratelimit", "limit=9, remaining=1, reset=5")]),
+            None
+        );
+        let parts = |remaining| {
             [
-                correction(Some(100), 50, Some(60), 30),
-                correction(Some(1_000), 0, Some(86_400), 86_400),
+                ("ratelimit-limit", "100, 100;w=60"),
+                ("ratelimit-remaining", remaining),
+                ("ratelimit-reset", "12"),
             ]
-        );
-        assert_eq!(
-            one(&[("ratelimit", "limit=100, remaining=7, reset=5")]),
-            [correction(Some(100), 7, None, 5)]
-        );
-        let parts = [
-            ("ratelimit-limit", "100, 100;w=60"),
-            ("ratelimit-remaining", "3"),
-            ("ratelimit-reset", "12"),
-        ];
-        assert_eq!(one(&parts), [correction(Some(100), 3, None, 12)]);
+        };
+        assert_eq!(free(&parts("0")), later(12));
+        assert_eq!(free(&parts("3")), None);
         let epoch = (now.as_millis() / 1_000 + 90).to_string();
         let epoch = [
             ("x-ratelimit-remaining", "0"),
             ("x-ratelimit-reset", &*epoch),
         ];
-        assert_eq!(one(&epoch), [correction(None, 0, None, 90)]);
+        assert_eq!(free(&epoch), later(90));
         let seconds = [
-            ("x-rate-limit-remaining", "1"),
+            ("x-rate-limit-remaining", "0"),
             ("x-rate-limit-reset", "90.5"),
         ];
-        assert_eq!(one(&seconds), [correction(None, 1, None, 90)]);
-        for junk in ["", "soon", "\"a\";r=x;t=1", "limit=1", ";;=,=,"] {
-            assert_eq!(one(&[("ratelimit", junk), ("x-ratelimit-reset", junk)]), []);
+        assert_eq!(free(&seconds), later(90));
+        let past = [
+            ("x-ratelimit-remaining", "0"),
+            ("x-ratelimit-reset", "1600000000"),
+        ];
+        assert_eq!(free(&past), None);
+        for junk in ["", "soon", "\"a\";r=x;t=1", "remaining=0", ";;=,=,"] {
+            assert_eq!(
+                free(&[("ratelimit", junk), ("x-ratelimit-reset", junk)]),
+                None
+            );
         }
+    }
+
+    #[test]
+    fn a_quota_of_a_day_ends_at_the_next_midnight_that_is_more_than_an_hour_away() {
+        let until = |message, now: &str| {
+            let until = daily_quota_until(message, now.parse().unwrap());
+            until.map(|at| at.to_string())
+        };
+        let message = "Allowed number of accesses exceeded for consent";
+        assert_eq!(
+            until(message, "2026-11-21T10:00:00Z").as_deref(),
+            Some("2026-11-22T00:00:00.000Z")
+        );
+        assert_eq!(
+            until("Daily limit reached", "2026-11-21T23:30:00Z").as_deref(),
+            Some("2026-11-23T00:00:00.000Z")
+        );
+        assert_eq!(until("Slow down", "2026-11-21T10:00:00Z"), None);
     }
 }

@@ -81,7 +81,7 @@ impl Lab {
             policy: CollectionPolicy::default(),
             concurrency: Source::DEFAULT_CONCURRENCY,
             budget: if name == "bank" {
-                Arc::from([window(100, 60), window(1_000, 3_600)])
+                Arc::from([window(10_000, 60), window(100_000, 3_600)])
             } else {
                 Arc::default()
             },

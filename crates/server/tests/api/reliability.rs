@@ -112,7 +112,7 @@ async fn who_has_just_begun_has_no_score_and_one_success_makes_it_full() {
 async fn a_retry_really_retries_and_what_failed_counts() {
     let lab = Lab::new().await;
     let path = lab
-        .connect(vec![Act::Fail(ErrorClass::InvalidRequest)])
+        .connect(vec![Act::Fail(ErrorClass::InstitutionError)])
         .await;
     lab.comes_to(&path, "retrying").await;
     let (account, id) = ids(&path);
@@ -159,7 +159,7 @@ async fn a_retry_really_retries_and_what_failed_counts() {
     let logs = status["sync_logs"].as_array().unwrap();
     let seen: Vec<&Value> = logs.iter().map(|log| &log["status"]).collect();
     assert_eq!(seen, ["success", "failed"]);
-    assert_eq!(logs[1]["error_type"], "invalid_request");
+    assert_eq!(logs[1]["error_type"], "institution_error");
     assert_eq!(logs[1]["error_code"], "as_told");
     assert!(logs[1]["next_attempt_at"].is_string());
     assert_eq!(status["reliability_stats"]["success_rate"], 50.0);
@@ -417,7 +417,7 @@ async fn statistics_are_native_too_and_the_service_tells_of_itself() {
         Act::Document("a.pdf", "one".into()),
         Act::Document("b.pdf", "two".into()),
         Act::Finish,
-        Act::Fail(ErrorClass::InvalidRequest),
+        Act::Fail(ErrorClass::InstitutionError),
     ];
     let path = lab.connect(acts).await;
     let first = lab.comes_to(&path, "waiting").await;
@@ -453,7 +453,7 @@ async fn statistics_are_native_too_and_the_service_tells_of_itself() {
     });
     assert_eq!(
         shown.collect::<Vec<_>>(),
-        [("1m", 100, 2, 98), ("1h", 1_000, 2, 998)]
+        [("1m", 10_000, 2, 9_998), ("1h", 100_000, 2, 99_998)]
     );
     assert!(windows[0]["next_release_at"].is_string());
     let unlimited = lab.get("/v1/sources/gas/budgets").await.json();
