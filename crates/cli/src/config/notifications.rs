@@ -268,7 +268,13 @@ mod tests {
         assert_eq!(email.security, Security::Tls);
         assert_eq!(email.password.unwrap().expose_secret(), "s3cret");
         assert_eq!(options.push.unwrap().ttl.as_secs(), 86_400);
-        assert!(options.sms.unwrap().url.contains("{{ username|urlencode }}"));
+        assert!(
+            options
+                .sms
+                .unwrap()
+                .url
+                .contains("{{ username|urlencode }}")
+        );
     }
 
     #[test]

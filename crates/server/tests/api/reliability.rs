@@ -444,7 +444,10 @@ async fn statistics_are_native_too_and_the_service_tells_of_itself() {
         .map(|day| day["total"].as_u64().unwrap())
         .sum();
     assert_eq!(total, 2);
-    let budgets = lab.get("/v1/sources/bank/budgets").await.json();
+    // What operators see is a picture that is taken now and then.
+    let budgets = async || lab.get("/v1/sources/bank/budgets").await.json();
+    eventually(async || budgets().await["windows"][0]["used"] == 2).await;
+    let budgets = budgets().await;
     assert_eq!(budgets["next_allowed_at"], json!(null));
     let windows = budgets["windows"].as_array().unwrap();
     let shown = windows.iter().map(|one| {
