@@ -39,7 +39,7 @@ pub(crate) async fn run(config: &Config, output: Output) -> Result<()> {
     output.print(&value, || {
         let line = |finding: &Finding| {
             format!(
-                "{:<8}{:<18}{}",
+                "{:<8}{:<22} {}",
                 name(finding.verdict),
                 finding.what,
                 finding.detail
