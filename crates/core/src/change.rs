@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Access, AccountId, AnyId, ApiKeyId, CollectionId, CollectionStatus, ConnectionId,
+    Access, AccountId, AlertId, AlertState, AnyId, ApiKeyId, CollectionId, CollectionStatus, ConnectionId,
     ConnectionState, DocumentId, ErrorClass, Facts, InteractionId, SourceName, Stage, Timestamp,
 };
 
@@ -123,10 +123,12 @@ pub enum Cause {
     Patched,
     /// A document was uploaded by hand.
     DocumentUploaded,
+    /// Somebody has acted on an alert.
+    AlertAsked,
 }
 
 impl Cause {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 23] = [
         Self::CollectRequested,
         Self::Fetched,
         Self::FetchFailed,
@@ -149,6 +151,7 @@ impl Cause {
         Self::CredentialsReplaced,
         Self::Patched,
         Self::DocumentUploaded,
+        Self::AlertAsked,
     ];
 
     /// Returns the name used in the log.
@@ -176,6 +179,7 @@ impl Cause {
             Self::CredentialsReplaced => "CredentialsReplaced",
             Self::Patched => "Patched",
             Self::DocumentUploaded => "DocumentUploaded",
+            Self::AlertAsked => "AlertAsked",
         }
     }
 }
@@ -301,6 +305,10 @@ pub enum Subject {
     Interaction(AccountId, ConnectionId, InteractionId),
     /// A document of a connection.
     Document(AccountId, ConnectionId, DocumentId),
+    /// An alert.
+    Alert(AlertId),
+    /// An alert's property `state`.
+    AlertState(AlertId, AlertState),
 }
 
 impl Subject {
@@ -338,6 +346,8 @@ impl Subject {
                 ),
                 0,
             ),
+            Self::Alert(id) => (key(KIND_ALERT, &[id.as_bytes()]), 0),
+            Self::AlertState(id, state) => (key(KIND_ALERT, &[id.as_bytes()]), state.code()),
         }
     }
 
@@ -378,6 +388,11 @@ impl Subject {
                 ConnectionId::from_bytes(*connection),
                 DocumentId::from_bytes(*id),
             )),
+            (KIND_ALERT, [id], 0) => Some(Self::Alert(AlertId::from_bytes(*id))),
+            (KIND_ALERT, [id], _) => Some(Self::AlertState(
+                AlertId::from_bytes(*id),
+                AlertState::from_code(property)?,
+            )),
             _ => None,
         }
     }
@@ -397,13 +412,17 @@ impl Subject {
             | Self::ConnectionAccess(_, id, _)
             | Self::Interaction(_, id, _)
             | Self::Document(_, id, _) => *id.as_bytes(),
+            Self::Alert(id) | Self::AlertState(id, _) => *id.as_bytes(),
         }
     }
 
     /// Returns the account that it is part of, if any.
     pub const fn account(&self) -> Option<AccountId> {
         match self {
-            Self::Collection(_) | Self::CollectionStatus(..) => None,
+            Self::Collection(_)
+            | Self::CollectionStatus(..)
+            | Self::Alert(_)
+            | Self::AlertState(..) => None,
             Self::Account(account)
             | Self::Connection(account, _)
             | Self::ConnectionState(account, ..)
@@ -440,6 +459,12 @@ impl Subject {
             (Self::Document(..), Verb::Created) => "document.created",
             (Self::Document(..), Verb::Updated) => "document.updated",
             (Self::Document(..), Verb::Deleted) => "document.deleted",
+            (Self::Alert(_), Verb::Created) => "alert.created",
+            (Self::Alert(_), Verb::Updated) => "alert.updated",
+            (Self::Alert(_), Verb::Deleted) => "alert.deleted",
+            (Self::AlertState(..), Verb::Created | Verb::Updated | Verb::Deleted) => {
+                "alert.state.updated"
+            }
         }
     }
 }
@@ -468,6 +493,8 @@ impl fmt::Display for Subject {
                 f,
                 "/accounts/{account}/connections/{connection}/documents/{id}"
             ),
+            Self::Alert(id) => write!(f, "/alerts/{id}"),
+            Self::AlertState(id, state) => write!(f, "/alerts/{id}/state/{}", state.as_str()),
         }
     }
 }
@@ -549,6 +576,7 @@ const KIND_ACCOUNT: u8 = 2;
 const KIND_CONNECTION: u8 = 3;
 const KIND_INTERACTION: u8 = 4;
 const KIND_DOCUMENT: u8 = 5;
+const KIND_ALERT: u8 = 6;
 /// Tells the property `access` from the property `state`.
 const ACCESS: u8 = 32;
 
@@ -570,6 +598,8 @@ mod tests {
             Subject::ConnectionAccess(account, connection, Access::Revoked),
             Subject::Interaction(account, connection, InteractionId::from_bytes([3; 16])),
             Subject::Document(account, connection, DocumentId::from_bytes([4; 16])),
+            Subject::Alert(AlertId::from_bytes([5; 16])),
+            Subject::AlertState(AlertId::from_bytes([5; 16]), AlertState::Closed),
         ] {
             let (key, property) = subject.to_parts();
             assert_eq!(Subject::from_parts(&key, property), Some(subject));

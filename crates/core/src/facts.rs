@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::alert::AlertFacts;
 use crate::interaction::{Closed, Code};
 use crate::{ActivityId, Body, ErrorClass, FetchId, OutcomeKind, Reason, SourceName, Timestamp};
 
@@ -19,6 +20,8 @@ pub enum Facts {
     Interaction(InteractionFacts),
     /// Of a document.
     Document(DocumentFacts),
+    /// Of an alert.
+    Alert(Box<AlertFacts>),
     /// Of something that came to be for a source.
     Source {
         /// Which.

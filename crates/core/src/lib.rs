@@ -8,6 +8,7 @@
 )]
 
 pub mod account;
+pub mod alert;
 mod breaker;
 pub mod budget;
 mod change;
@@ -30,6 +31,7 @@ mod sealed;
 mod time;
 
 pub use account::Account;
+pub use alert::{Alert, AlertKind, AlertState, AlertWish, AlertWrite, OpenAlert};
 pub use breaker::{Breaker, CallResult, Phase};
 pub use change::{Actor, Body, Cause, Change, Event, Stored, Subject, Verb};
 pub use collection::{
