@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::schedule::mixed;
 use crate::{
-    AccountId, AlertId, ConnectionId, ErrorClass, SourceName, Stored, Subject, TenantId, Timestamp,
+    AccountId, AlertId, AnyId, ConnectionId, ErrorClass, Shard, SourceName, Stored, Subject,
+    TenantId, Timestamp,
 };
 
 /// What an alert is about.
@@ -147,16 +149,64 @@ impl Alert {
     }
 }
 
-/// An open alert, as much of it as its aggregate remembers.
+/// An open alert, as much of it as its aggregate remembers; the id is made of that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+// A connection's row is rewritten at each step and has to stay short.
+#[serde(try_from = "Written", into = "Written")]
 pub struct OpenAlert {
-    /// Its id.
-    pub id: AlertId,
     /// What it is about.
     pub kind: AlertKind,
+    /// The version of the aggregate that opened it.
+    pub version: u32,
+    /// When.
+    pub opened_at: Timestamp,
     /// Whether somebody has said that they know.
-    #[serde(default, rename = "ack", skip_serializing_if = "std::ops::Not::not")]
     pub acknowledged: bool,
+}
+
+impl OpenAlert {
+    /// Returns its id, `of` being the aggregate that opened it.
+    pub fn id(&self, of: &AnyId) -> AlertId {
+        let [upper, lower] = halves(of);
+        let step = (u64::from(self.version) << 8) | u64::from(self.kind.code());
+        let seed = mixed(upper) ^ lower ^ mixed(step);
+        AlertId::derived(self.opened_at, Shard::of(of), seed)
+    }
+}
+
+/// Kind, version, opening and whether it is acknowledged.
+type Written = (u8, u32, i64, u8);
+
+impl TryFrom<Written> for OpenAlert {
+    type Error = String;
+
+    fn try_from((kind, version, opened_at, acknowledged): Written) -> Result<Self, String> {
+        let known = AlertKind::from_code(kind);
+        Ok(Self {
+            kind: known.ok_or_else(|| format!("{kind} is no kind of alert"))?,
+            version,
+            opened_at: Timestamp::from_millis(opened_at),
+            acknowledged: acknowledged != 0,
+        })
+    }
+}
+
+impl From<OpenAlert> for Written {
+    fn from(alert: OpenAlert) -> Self {
+        let opened_at = alert.opened_at.as_millis();
+        let acknowledged = u8::from(alert.acknowledged);
+        (alert.kind.code(), alert.version, opened_at, acknowledged)
+    }
+}
+
+fn halves(id: &AnyId) -> [u64; 2] {
+    let (halves, _) = id.as_chunks::<8>();
+    let half = |place: usize| {
+        halves
+            .get(place)
+            .map_or(0, |half| u64::from_be_bytes(*half))
+    };
+    [half(0), half(1)]
 }
 
 /// What a step has written of alerts; of each alert at most one thing.
@@ -216,12 +266,12 @@ pub struct AlertFacts {
 ///
 /// Returns what to write and what to say of it; `None` where the alert is not open there.
 pub(crate) fn obey(
-    open: &mut Vec<OpenAlert>,
+    (open, of): (&mut Vec<OpenAlert>, &AnyId),
     now: Timestamp,
     id: AlertId,
     wish: AlertWish,
 ) -> Option<(AlertKind, Option<(AlertWrite, Subject)>)> {
-    let place = open.iter().position(|alert| alert.id == id)?;
+    let place = open.iter().position(|alert| alert.id(of) == id)?;
     let alert = open.get_mut(place)?;
     let kind = alert.kind;
     Some(match wish {

@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Access, AccountId, AlertId, AlertState, AnyId, ApiKeyId, CollectionId, CollectionStatus, ConnectionId,
-    ConnectionState, DocumentId, ErrorClass, Facts, InteractionId, SourceName, Stage, Timestamp,
+    Access, AccountId, AlertId, AlertState, AnyId, ApiKeyId, CollectionId, CollectionStatus,
+    ConnectionId, ConnectionState, DocumentId, ErrorClass, Facts, InteractionId, SourceName, Stage,
+    Timestamp,
 };
 
 /// What happened to a resource.

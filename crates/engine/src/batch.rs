@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use wellspring_core::connection::{self, Connection, FetchRecord, InteractionWrite, SecretWrite};
 use wellspring_core::{
-    Account, AccountId, Attempt, Change, Collection, CollectionId, CollectionStatus, ConnectionId,
-    Document, Error, IncarnationId, Kind, Shard, Stage, State, TenantId, Timestamp,
+    Account, AccountId, AlertWrite, Attempt, Change, Collection, CollectionId, CollectionStatus,
+    ConnectionId, Document, Error, IncarnationId, Kind, Shard, Stage, State, TenantId, Timestamp,
 };
 
 use crate::Aggregate;
@@ -77,6 +77,8 @@ pub struct ConnectionWrite {
     pub records: Vec<(String, Record)>,
     /// Where streams go on, in place of what was.
     pub cursors: Vec<(String, String)>,
+    /// What becomes of alerts.
+    pub alerts: Vec<AlertWrite>,
 }
 
 /// One step of a collection.

@@ -378,7 +378,9 @@ pub(crate) fn document_of(entry: &Entry) -> Option<DocumentId> {
             | Subject::Connection(..)
             | Subject::ConnectionState(..)
             | Subject::ConnectionAccess(..)
-            | Subject::Interaction(..),
+            | Subject::Interaction(..)
+            | Subject::Alert(_)
+            | Subject::AlertState(..),
             Verb::Created | Verb::Updated | Verb::Deleted,
         ) => None,
     }

@@ -47,8 +47,8 @@ pub use ports::notices::{
     Person,
 };
 pub use ports::queries::{
-    AttemptView, ChangeView, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError,
-    DeliveryFilter, DeliveryView, FetchScope, FetchView, InteractionView, Queries,
+    AlertFilter, AttemptView, ChangeView, ChangesPage, CollectionPage, CollectionView, Cursor,
+    CursorError, DeliveryFilter, DeliveryView, FetchScope, FetchView, InteractionView, Queries,
 };
 pub use ports::store::{
     Backend, CommitError, InboxRow, Lease, Live, Loaded, LoadedCollection, Membership, Store,

@@ -1,6 +1,7 @@
 //! The endpoints, by noun.
 
 pub(crate) mod accounts;
+pub(crate) mod alerts;
 pub(crate) mod callback_secret;
 pub(crate) mod changes;
 pub(crate) mod collect;

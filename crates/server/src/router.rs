@@ -20,8 +20,8 @@ use crate::api::accounts::Naming;
 use crate::api::collect::Links;
 use crate::api::documents::upload::Uploads;
 use crate::api::{
-    accounts, callback_secret, changes, collect, connections, deliveries, documents, notifications,
-    reliability, settings, sources, statistics, stream, subscriptions, tokens,
+    accounts, alerts, callback_secret, changes, collect, connections, deliveries, documents,
+    notifications, reliability, settings, sources, statistics, stream, subscriptions, tokens,
 };
 use crate::auth::Audience;
 use crate::metrics::{Exposition, Meter};
@@ -288,6 +288,10 @@ fn routes() -> Routes {
             "/api/reliability/notifications/send-test",
             reliability::notifications::send_test,
         )
+        .keyed(GET, "/v1/alerts", alerts::list)
+        .keyed(GET, "/v1/alerts/{alert}", alerts::show)
+        .keyed(POST, "/v1/alerts/{alert}/acknowledge", alerts::acknowledge)
+        .keyed(POST, "/v1/alerts/{alert}/close", alerts::close)
         .keyed(GET, "/v1/settings", settings::show)
         .keyed(PATCH, "/v1/settings", settings::patch)
         .keyed(GET, "/v1/callback-secret", callback_secret::show)

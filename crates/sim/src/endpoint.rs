@@ -68,7 +68,7 @@ impl Wants {
     fn matches(self, path: &str) -> bool {
         match self {
             Self::Everything => true,
-            Self::States => path.contains("/state/"),
+            Self::States => path.starts_with("/accounts/") && path.contains("/state/"),
             Self::Documents => path.contains("/documents/"),
         }
     }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use wellspring_core::{
-    Cause, Change, Collection, CollectionId, CollectionStatus, Error, IncarnationId, Kind, Shard,
-    State, Subject, TenantId, Timestamp, Verb,
+    Cause, Change, Collection, CollectionId, CollectionStatus, Error, Facts, IncarnationId, Kind,
+    Shard, State, Subject, TenantId, Timestamp, Verb,
 };
 use wellspring_engine::{Aggregate, Batch, Before, CollectionWrite, DeliverOrder, Write};
 
@@ -106,7 +106,10 @@ impl Model {
         }
         let mut said: BTreeMap<Aggregate, Vec<(Timestamp, &Change)>> = BTreeMap::new();
         for entry in &batch.entries {
-            let about = aggregate_of(&entry.change.subject);
+            let Some(about) = aggregate_of(&entry.change) else {
+                let path = entry.change.subject.to_string();
+                return Err(("every entry belongs to a step", path));
+            };
             said.entry(about)
                 .or_default()
                 .push((entry.at, &entry.change));
@@ -279,7 +282,9 @@ impl Model {
             | Subject::ConnectionState(..)
             | Subject::ConnectionAccess(..)
             | Subject::Interaction(..)
-            | Subject::Document(..) => Ok(()),
+            | Subject::Document(..)
+            | Subject::Alert(_)
+            | Subject::AlertState(..) => Ok(()),
         }
     }
 
@@ -370,8 +375,8 @@ impl Row {
 }
 
 /// Returns what steps with a change.
-const fn aggregate_of(subject: &Subject) -> Aggregate {
-    match subject {
+const fn aggregate_of(change: &Change) -> Option<Aggregate> {
+    Some(match &change.subject {
         Subject::Collection(id) | Subject::CollectionStatus(id, _) => Aggregate::Collection(*id),
         Subject::Account(id) => Aggregate::Account(*id),
         Subject::Connection(_, id)
@@ -379,7 +384,20 @@ const fn aggregate_of(subject: &Subject) -> Aggregate {
         | Subject::ConnectionAccess(_, id, _)
         | Subject::Interaction(_, id, _)
         | Subject::Document(_, id, _) => Aggregate::Connection(*id),
-    }
+        Subject::Alert(_) | Subject::AlertState(..) => match &change.body {
+            Facts::Alert(facts) => match facts.connection_id {
+                Some(id) => Aggregate::Connection(id),
+                None => return None,
+            },
+            Facts::Collection(_)
+            | Facts::State(_)
+            | Facts::Access(_)
+            | Facts::Interaction(_)
+            | Facts::Document(_)
+            | Facts::Source { .. }
+            | Facts::Nothing {} => return None,
+        },
+    })
 }
 
 fn may_follow(last: Option<CollectionStatus>, next: CollectionStatus) -> bool {

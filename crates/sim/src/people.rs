@@ -397,7 +397,8 @@ impl World {
                     | Wish::CancelQuestion(_)
                     | Wish::Credentials { .. }
                     | Wish::Patch(_)
-                    | Wish::Upload(_) => false,
+                    | Wish::Upload(_)
+                    | Wish::Alert(..) => false,
                 };
                 ends && Aggregate::Connection(*other) == id
             }

@@ -22,6 +22,7 @@ use wellspring_engine::{
 
 pub mod account;
 pub mod admin;
+pub mod alert;
 pub mod blobs;
 pub mod commit;
 pub mod connection;
@@ -63,6 +64,10 @@ macro_rules! conformance {
             accounts_read_back_and_are_listed,
             a_stale_account_writes_nothing,
             an_erased_account_leaves_nothing,
+        ]);
+        $crate::conformance!($harness, alert: [
+            alerts_read_back_and_are_listed,
+            alerts_end_with_what_they_are_about,
         ]);
         $crate::conformance!($harness, connection: [
             the_life_of_a_connection_reads_back,

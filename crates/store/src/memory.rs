@@ -8,9 +8,9 @@ use bytes::Bytes;
 use futures_util::future::{BoxFuture, ready};
 use wellspring_core::connection::{self, Connection, FetchRecord, Slot};
 use wellspring_core::{
-    Account, AccountId, ApiKeyId, Attempt, CollectionId, ConnectionId, Document, DocumentId,
-    FetchId, IncarnationId, InteractionId, Sealed, Shard, SourceName, SubscriptionId, TenantId,
-    Timestamp,
+    Account, AccountId, Alert, AlertId, ApiKeyId, Attempt, CollectionId, ConnectionId, Document,
+    DocumentId, FetchId, IncarnationId, InteractionId, Sealed, Shard, SourceName, SubscriptionId,
+    TenantId, Timestamp,
 };
 use wellspring_engine::{
     Aggregate, Batch, Clock, CommitError, DeliveryAttempt, DeliveryRow, DispatchState, Entry,
@@ -22,6 +22,7 @@ use wellspring_engine::{
 use crate::row::{Cold, Hot, TallyPlace, TallySums};
 
 mod account;
+mod alert;
 mod commit;
 mod directory;
 mod dispatch;
@@ -68,6 +69,7 @@ pub struct Image {
     pub(crate) delivery_attempts: BTreeMap<(SubscriptionId, Shard, u64, u16), DeliveryAttempt>,
     pub(crate) tokens: BTreeMap<[u8; 32], TokenRecord>,
     pub(crate) told: notices::NoticeTables,
+    pub(crate) alerts: BTreeMap<AlertId, Alert>,
 }
 
 #[derive(Debug)]

@@ -6,6 +6,7 @@ use wellspring_core::{AccountId, AnyId, CollectionId, ConnectionId, Error, Times
 use wellspring_engine::{Aggregate, InboxRow, StoreError};
 
 mod account;
+mod alert;
 mod collection;
 mod connection;
 mod delivery;
@@ -18,6 +19,7 @@ mod notice;
 mod tally;
 
 pub(crate) use account::{account, erasing_columns};
+pub(crate) use alert::{AlertRow, KEEP_ALERTS, alert};
 pub(crate) use collection::{
     AttemptRow, Cold, Finished, Hot, NOTIFYING, attempt_view, shortest_of_a_collection,
     stored_error,

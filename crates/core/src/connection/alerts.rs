@@ -4,10 +4,9 @@
 use super::draft::Draft;
 use super::{Access, Connection, OutcomeKind, Policy, Step};
 use crate::alert::obey;
-use crate::schedule::phase_seed;
 use crate::{
     Actor, Alert, AlertId, AlertKind, AlertState, AlertWish, AlertWrite, Cause, ErrorClass, Facts,
-    OpenAlert, Stored, Subject, Timestamp, Verb,
+    OpenAlert, Subject, Timestamp, Verb,
 };
 
 impl Draft<'_> {
@@ -70,13 +69,17 @@ impl Draft<'_> {
 
     fn raise(&mut self, kind: AlertKind) {
         if let Some(open) = self.open_alert(kind) {
-            self.alerts.push(AlertWrite::Again(open.id, self.now));
+            let id = open.id(self.next.id.as_bytes());
+            self.alerts.push(AlertWrite::Again(id, self.now));
             return;
         }
-        let seed = phase_seed(self.next.id)
-            ^ (u64::from(self.next.version) << 8)
-            ^ u64::from(kind.code());
-        let id = AlertId::derived(self.now, self.next.id.shard(), seed);
+        let open = OpenAlert {
+            kind,
+            version: self.next.version,
+            opened_at: self.now,
+            acknowledged: false,
+        };
+        let id = open.id(self.next.id.as_bytes());
         let alert = Alert {
             code: self.code(),
             ..self.alert(id, kind)
@@ -84,27 +87,21 @@ impl Draft<'_> {
         let facts = Facts::Alert(Box::new(alert.facts()));
         self.say(Verb::Created, Subject::Alert(id), facts);
         self.alerts.push(AlertWrite::Open(Box::new(alert)));
-        self.next.alerts.push(OpenAlert {
-            id,
-            kind,
-            acknowledged: false,
-        });
+        self.next.alerts.push(open);
     }
 
     fn mend(&mut self, kind: AlertKind) {
         if let Some(open) = self.open_alert(kind) {
-            self.next.alerts.retain(|alert| alert.id != open.id);
+            self.next.alerts.retain(|alert| alert.kind != kind);
             self.close_alert(open);
         }
     }
 
     fn close_alert(&mut self, open: OpenAlert) {
-        self.alerts.push(AlertWrite::Close(open.id, self.now));
-        self.say_alert(
-            open.kind,
-            Subject::AlertState(open.id, AlertState::Closed),
-            open.id,
-        );
+        let id = open.id(self.next.id.as_bytes());
+        self.alerts.push(AlertWrite::Close(id, self.now));
+        let subject = Subject::AlertState(id, AlertState::Closed);
+        self.say_alert(open.kind, subject, id);
     }
 
     fn say_alert(&mut self, kind: AlertKind, subject: Subject, id: AlertId) {
@@ -145,8 +142,9 @@ impl Connection {
         actor: Actor,
         policy: &Policy,
     ) -> Option<Step> {
+        let of = self.id;
         let mut draft = Draft::new(self, now, actor, Cause::AlertAsked, policy);
-        let (kind, done) = obey(&mut draft.next.alerts, now, id, wish)?;
+        let (kind, done) = obey((&mut draft.next.alerts, of.as_bytes()), now, id, wish)?;
         if let Some((write, subject)) = done {
             draft.alerts.push(write);
             draft.say_alert(kind, subject, id);

@@ -11,8 +11,8 @@ use super::{
 use crate::interaction::{Closed, Code, Question};
 use crate::schedule::{SlowPlan, phase_seed};
 use crate::{
-    AccessFacts, Actor, AlertWrite, Cause, Change, Document, Error, Facts, FetchId, InteractionFacts,
-    InteractionId, Sealed, StateFacts, Subject, Timestamp, Verb,
+    AccessFacts, Actor, AlertWrite, Cause, Change, Document, Error, Facts, FetchId,
+    InteractionFacts, InteractionId, Sealed, StateFacts, Subject, Timestamp, Verb,
 };
 
 /// A step that is being made.

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::OnQuestionExpired;
 use crate::interaction::Question;
 use crate::schedule::{Schedule, SlowPlan};
-use crate::{Actor, AlertId, AlertWish, Document, Error, FetchId, InteractionId, Sealed, Timestamp};
+use crate::{
+    Actor, AlertId, AlertWish, Document, Error, FetchId, InteractionId, Sealed, Timestamp,
+};
 
 /// What happened to a connection.
 #[derive(Debug, Clone, PartialEq)]

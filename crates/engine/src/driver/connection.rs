@@ -375,6 +375,7 @@ impl<T> Driver<T> {
             Wish::Patch(patch) => Input::Patched(*patch, actor),
             Wish::Upload(document) => Input::Uploaded(document, actor),
             Wish::Delete => Input::DeleteAsked(actor),
+            Wish::Alert(alert, wish) => Input::AlertAsked(alert, wish, actor),
         };
         let policy = self.connection_policy(&connection.source, connection.tenant);
         let (id, tenant, fetch) = (
@@ -467,6 +468,7 @@ impl<T> Driver<T> {
             interactions: step.interactions,
             secrets: step.secrets,
             documents: step.documents,
+            alerts: step.alerts,
             records: told.records,
             cursors: told.cursors,
         };

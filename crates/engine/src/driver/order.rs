@@ -6,8 +6,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use wellspring_core::connection::{self, Config, CredentialsFrom, Patch};
 use wellspring_core::{
-    AccountId, Actor, CollectionId, ConnectionId, Document, IncarnationId, InteractionId, Kind,
-    Lane, Rejected, Sealed, Shard, SourceName, SubscriptionId, TenantId, Timestamp,
+    AccountId, Actor, AlertId, AlertWish, CollectionId, ConnectionId, Document, IncarnationId,
+    InteractionId, Kind, Lane, Rejected, Sealed, Shard, SourceName, SubscriptionId, TenantId,
+    Timestamp,
 };
 
 use crate::dispatch::{
@@ -155,6 +156,8 @@ pub enum Wish {
     Upload(Box<Document>),
     /// All of it gone.
     Delete,
+    /// Something done about an alert.
+    Alert(AlertId, AlertWish),
 }
 
 /// An idempotency key as a request brings it.

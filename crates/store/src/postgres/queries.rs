@@ -4,12 +4,13 @@ use futures_util::future::BoxFuture;
 use wellspring_core::connection::FetchRecord;
 use wellspring_core::reliability::{Day, FetchTally};
 use wellspring_core::{
-    Account, AccountId, CollectionId, CollectionStatus, Connection, ConnectionId, Document,
-    DocumentId, FetchId, InteractionId, Shard, SubscriptionId, TenantId,
+    Account, AccountId, Alert, AlertId, CollectionId, CollectionStatus, Connection, ConnectionId,
+    Document, DocumentId, FetchId, InteractionId, Shard, SubscriptionId, TenantId,
 };
 use wellspring_engine::{
-    ChangesPage, CollectionPage, CollectionView, Cursor, CursorError, DeliveryFilter, DeliveryRow,
-    DeliveryView, FetchScope, FetchView, InteractionView, KeyRow, LogEntry, Queries, StoreError,
+    AlertFilter, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError, DeliveryFilter,
+    DeliveryRow, DeliveryView, FetchScope, FetchView, InteractionView, KeyRow, LogEntry, Queries,
+    StoreError,
 };
 
 use super::columns::Fields;
@@ -17,6 +18,7 @@ use super::{PostgresStore, log};
 use crate::row::aggregate;
 
 mod account;
+mod alert;
 mod collection;
 mod delivery;
 mod document;
@@ -256,6 +258,34 @@ impl Queries for PostgresStore {
             let existing = document::existing(&session, &ids).await?;
             session.keep();
             Ok(existing)
+        })
+    }
+
+    fn alerts(
+        &self,
+        tenant: TenantId,
+        filter: AlertFilter,
+        before: Option<AlertId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Alert>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let page = alert::alerts(&session, tenant, &filter, before, limit).await?;
+            session.keep();
+            Ok(page)
+        })
+    }
+
+    fn alert(
+        &self,
+        tenant: TenantId,
+        id: AlertId,
+    ) -> BoxFuture<'_, Result<Option<Alert>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let alert = alert::alert(&session, tenant, id).await?;
+            session.keep();
+            Ok(alert)
         })
     }
 

@@ -7,6 +7,7 @@ use wellspring_engine::{Aggregate, CommitError, Write};
 use super::session::Param;
 
 mod account;
+mod alert;
 mod collection;
 mod connection;
 mod fetch;

@@ -6,6 +6,7 @@ use wellspring_engine::{Batch, CommitError, Entry, KeyRow, Write};
 
 use crate::row::{LogRow, aggregate_parts};
 
+mod alert;
 mod collection;
 mod connection;
 mod dispatch;

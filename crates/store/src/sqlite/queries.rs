@@ -5,18 +5,19 @@ use rusqlite::{Connection, OptionalExtension, Params, Row};
 use wellspring_core::connection::FetchRecord;
 use wellspring_core::reliability::{Day, FetchTally};
 use wellspring_core::{
-    Account, AccountId, CollectionId, CollectionStatus, ConnectionId, Document, DocumentId,
-    FetchId, InteractionId, Lane, Shard, SubscriptionId, TenantId, Timestamp,
+    Account, AccountId, Alert, AlertId, CollectionId, CollectionStatus, ConnectionId, Document,
+    DocumentId, FetchId, InteractionId, Lane, Shard, SubscriptionId, TenantId, Timestamp,
 };
 use wellspring_engine::{
-    Aggregate, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError, DeliveryFilter,
-    DeliveryRow, DeliveryView, FetchScope, FetchView, InboxRow, InteractionView, KeyRow, Live,
-    Loaded, LogEntry, Queries, StoreError,
+    Aggregate, AlertFilter, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError,
+    DeliveryFilter, DeliveryRow, DeliveryView, FetchScope, FetchView, InboxRow, InteractionView,
+    KeyRow, Live, Loaded, LogEntry, Queries, StoreError,
 };
 
 use super::{SqliteStore, unavailable};
 use crate::row::{aggregate, aggregate_parts, live_account, live_connection};
 
+mod alert;
 mod collection;
 mod connection;
 mod delivery;
@@ -207,6 +208,26 @@ impl Queries for SqliteStore {
         ids: Vec<DocumentId>,
     ) -> BoxFuture<'_, Result<Vec<DocumentId>, StoreError>> {
         Box::pin(self.read(move |connection| document::existing(connection, ids)))
+    }
+
+    fn alerts(
+        &self,
+        tenant: TenantId,
+        filter: AlertFilter,
+        before: Option<AlertId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Alert>, StoreError>> {
+        Box::pin(
+            self.read(move |connection| alert::alerts(connection, tenant, &filter, before, limit)),
+        )
+    }
+
+    fn alert(
+        &self,
+        tenant: TenantId,
+        id: AlertId,
+    ) -> BoxFuture<'_, Result<Option<Alert>, StoreError>> {
+        Box::pin(self.read(move |connection| alert::load(connection, tenant, id)))
     }
 
     fn deliveries(

@@ -104,6 +104,7 @@ pub(crate) async fn create(
                 waits: 0,
                 last_success_at: None,
                 repair: None,
+                alerts: Vec::new(),
             });
             created(&app, made).await
         }
