@@ -97,6 +97,33 @@ impl Breaker {
         }
     }
 
+    /// Shuts it whatever calls have shown: one probe at a time goes out, the first at `probe_at`.
+    pub const fn trip(&mut self, probe_at: Timestamp) {
+        let (failed_probes, probing) = match self.phase {
+            Phase::Open {
+                failed_probes,
+                probing,
+                ..
+            } => (failed_probes, probing),
+            Phase::Closed | Phase::Ramping { .. } => (0, false),
+        };
+        self.phase = Phase::Open {
+            probe_at,
+            failed_probes,
+            probing,
+        };
+    }
+
+    /// Opens the lane to one call at first, and to more with each success.
+    pub const fn ramp(&mut self) {
+        *self = Self {
+            phase: Phase::Ramping { limit: 1 },
+            window: 0,
+            calls: 0,
+            failing_since: None,
+        };
+    }
+
     /// Notes how a call ended; changes what [`Self::limit`] and [`Self::next_probe`] say.
     pub fn ended(
         &mut self,

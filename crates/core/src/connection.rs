@@ -322,6 +322,7 @@ pub struct LastOutcome {
     /// How.
     pub kind: OutcomeKind,
     /// When.
+    #[serde(with = "crate::time::short")]
     pub at: Timestamp,
     /// What the source or the connector said, where something went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -165,6 +165,12 @@ id!(
     "inc_"
 );
 
+id!(
+    /// One source, by its name.
+    SourceId,
+    "src_"
+);
+
 /// The bytes of an id whose kind is known from elsewhere.
 pub type AnyId = [u8; 16];
 
@@ -194,7 +200,8 @@ sharded!(
     DocumentId,
     NotificationId,
     AlertId,
-    IncidentId
+    IncidentId,
+    SourceId
 );
 
 impl AlertId {
@@ -206,6 +213,26 @@ impl AlertId {
             *to = *from;
         }
         Self(in_shard(at(now, random), shard))
+    }
+}
+
+impl IncidentId {
+    /// Makes the id of an incident of a source that begins at `now`; the same seed makes the same id.
+    pub(crate) fn derived(now: Timestamp, source: &SourceId, seed: u64) -> Self {
+        let (upper, _) = source.uuid().as_u64_pair();
+        let id = AlertId::derived(now, source.shard(), mixed(upper) ^ seed);
+        Self(id.uuid())
+    }
+}
+
+impl SourceId {
+    /// Returns the id of the source of this name.
+    ///
+    /// All sources live in the first shard, which every store has: they step seldom.
+    pub fn of(name: &SourceName) -> Self {
+        let hash = fnv1a(name.as_str().as_bytes());
+        let id = Uuid::from_u64_pair(hash, mixed(hash));
+        Self(in_shard(id, Shard(0)))
     }
 }
 

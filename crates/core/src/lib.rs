@@ -28,6 +28,7 @@ mod retry;
 mod rule;
 pub mod schedule;
 mod sealed;
+pub mod source;
 mod time;
 
 pub use account::Account;
@@ -49,7 +50,7 @@ pub use health::Health;
 pub use id::{
     AccountId, ActivityId, AlertId, AnyId, ApiKeyId, CollectionId, ConnectionId, DocumentId,
     FetchId, IdError, IncarnationId, IncidentId, InteractionId, Lane, NotificationId, Shard,
-    SourceName, SubscriptionId, TenantId,
+    SourceId, SourceName, SubscriptionId, TenantId,
 };
 pub use pattern::{Pattern, PatternError, PatternIndex};
 pub use retry::RetryPolicy;
@@ -58,4 +59,5 @@ pub use rule::{
     Unclassified,
 };
 pub use sealed::Sealed;
+pub use source::{Incident, IncidentKind, IncidentState, SourceState};
 pub use time::{Timestamp, retry_after};

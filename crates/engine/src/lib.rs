@@ -22,7 +22,7 @@ mod tasks;
 pub use aggregate::Aggregate;
 pub use batch::{
     AccountWrite, Batch, Before, CollectionWrite, ConnectionWrite, Entry, KeyRow, OutcomeChange,
-    Write,
+    SourceWrite, Write,
 };
 pub use clock::{Clock, SystemClock};
 pub use dispatch::{
@@ -48,7 +48,8 @@ pub use ports::notices::{
 };
 pub use ports::queries::{
     AlertFilter, AttemptView, ChangeView, ChangesPage, CollectionPage, CollectionView, Cursor,
-    CursorError, DeliveryFilter, DeliveryView, FetchScope, FetchView, InteractionView, Queries,
+    CursorError, DeliveryFilter, DeliveryView, FetchScope, FetchView, IncidentFilter,
+    InteractionView, Queries,
 };
 pub use ports::store::{
     Backend, CommitError, InboxRow, Lease, Live, Loaded, LoadedCollection, Membership, Store,

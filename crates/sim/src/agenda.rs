@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use wellspring_core::source::Source;
 use wellspring_core::{
     AccountId, ConnectionId, IncarnationId, InteractionId, Shard, SubscriptionId,
 };
 use wellspring_engine::{
-    Aggregate, Batch, DispatchQuery, Event, InboxRow, Lease, Live, Membership, RunInputs,
+    Aggregate, Batch, DispatchQuery, Event, InboxRow, Lease, Live, Membership, Request, RunInputs,
     StoreError, SubscriptionTable,
 };
 
@@ -47,6 +48,10 @@ pub(crate) enum Occurrence {
 pub(crate) enum StoreOp {
     Join(IncarnationId),
     Renew(IncarnationId),
+    /// What is kept of sources.
+    Sources(IncarnationId),
+    /// What was seen of a source, for its owner.
+    Leave(Request),
     Acquire(IncarnationId, Vec<Shard>),
     Scan(IncarnationId, Vec<Shard>, Option<Aggregate>),
     Inbox(IncarnationId, Vec<Shard>),
@@ -71,7 +76,7 @@ pub(crate) enum News {
     /// With the subscriptions as of after the leases were taken.
     Leased(
         IncarnationId,
-        Result<(Vec<Lease>, Arc<SubscriptionTable>), StoreError>,
+        Result<(Vec<Lease>, Arc<SubscriptionTable>, Vec<Source>), StoreError>,
     ),
     Page {
         incarnation: IncarnationId,

@@ -431,6 +431,6 @@ impl World {
 pub(crate) const fn connection_of(effect: &EffectId) -> Option<ConnectionId> {
     match effect.id {
         Aggregate::Connection(id) => Some(id),
-        Aggregate::Collection(_) | Aggregate::Account(_) => None,
+        Aggregate::Collection(_) | Aggregate::Account(_) | Aggregate::Source(_) => None,
     }
 }

@@ -320,6 +320,7 @@ impl World {
             | Event::Read(..)
             | Event::Subscriptions { .. }
             | Event::Sources(_)
+            | Event::Kept(_)
             | Event::Tenants(_)
             | Event::Tick) => event,
         };

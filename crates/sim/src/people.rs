@@ -377,7 +377,7 @@ impl World {
                 let link = self.model.links.by_id.get(&connection);
                 link.map(|link| link.connection.account)
             }
-            Aggregate::Collection(_) => None,
+            Aggregate::Collection(_) | Aggregate::Source(_) => None,
         };
         let erasing = account.is_some_and(|account| {
             let known = self.model.links.accounts.get(&account);
@@ -407,6 +407,7 @@ impl World {
             | Request::CreateAccount { .. }
             | Request::PatchAccount { .. }
             | Request::Connect { .. }
+            | Request::Source { .. }
             | Request::Subscription { .. } => false,
         };
         erasing

@@ -75,6 +75,8 @@ impl Provider {
                         concurrency,
                         budget: windows(dice),
                         connections: connected.then(defaults),
+                        maintenance: Arc::default(),
+                        backlog_alert: Source::DEFAULT_BACKLOG_ALERT,
                     },
                     down: Window::default(),
                     throttling: Window::default(),

@@ -31,6 +31,7 @@ pub mod document;
 pub mod lease;
 pub mod log;
 pub mod notices;
+pub mod source;
 pub mod statistics;
 pub mod steps;
 pub mod sweep;
@@ -100,6 +101,11 @@ macro_rules! conformance {
             a_cursor_from_elsewhere_is_refused,
             lists_page_through_what_there_is,
             who_begins_at_the_start_never_expires,
+        ]);
+        $crate::conformance!($harness, source: [
+            the_life_of_a_source_reads_back,
+            incidents_are_listed_and_kept_for_two_years,
+            a_source_alerts_each_tenant_in_its_own_log,
         ]);
         $crate::conformance!($harness, statistics: [
             fetches_that_ended_are_added_up,
@@ -379,6 +385,8 @@ impl Node {
 pub fn collection(loaded: &Loaded) -> &LoadedCollection {
     match loaded {
         Loaded::Collection(loaded) => loaded,
-        Loaded::Account(_) | Loaded::Connection(_) => panic!("{} is no collection", loaded.id()),
+        Loaded::Account(_) | Loaded::Connection(_) | Loaded::Source(_) => {
+            panic!("{} is no collection", loaded.id())
+        }
     }
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, ready};
 use wellspring_core::connection::{self, Connection, FetchRecord, Slot};
+use wellspring_core::source::Source;
 use wellspring_core::{
     Account, AccountId, Alert, AlertId, ApiKeyId, Attempt, CollectionId, ConnectionId, Document,
-    DocumentId, FetchId, IncarnationId, InteractionId, Sealed, Shard, SourceName, SubscriptionId,
-    TenantId, Timestamp,
+    DocumentId, FetchId, IncarnationId, Incident, IncidentId, InteractionId, Sealed, Shard,
+    SourceId, SourceName, SubscriptionId, TenantId, Timestamp,
 };
 use wellspring_engine::{
     Aggregate, Batch, Clock, CommitError, DeliveryAttempt, DeliveryRow, DispatchState, Entry,
@@ -70,6 +71,8 @@ pub struct Image {
     pub(crate) tokens: BTreeMap<[u8; 32], TokenRecord>,
     pub(crate) told: notices::NoticeTables,
     pub(crate) alerts: BTreeMap<AlertId, Alert>,
+    pub(crate) sources: BTreeMap<SourceId, Source>,
+    pub(crate) incidents: BTreeMap<IncidentId, Incident>,
 }
 
 #[derive(Debug)]

@@ -13,8 +13,9 @@ use wellspring_core::interaction::{Closed, Question};
 use wellspring_core::reliability::{Day, FetchTally};
 use wellspring_core::{
     Account, AccountId, Alert, AlertId, AlertKind, CollectionId, CollectionStatus, Connection,
-    ConnectionId, Document, DocumentId, Error as Failure, FetchId, InteractionId, Shard,
-    SourceName, Stage, SubscriptionId, TenantId, Timestamp, Verb,
+    ConnectionId, Document, DocumentId, Error as Failure, FetchId, Incident, IncidentId,
+    IncidentKind, InteractionId, Shard, SourceName, Stage, SubscriptionId, TenantId, Timestamp,
+    Verb, source,
 };
 
 use crate::dispatch::{DeliveryAttempt, DeliveryRow, DeliveryStatus, LogEntry};
@@ -115,6 +116,17 @@ pub struct AlertFilter {
     pub source: Option<SourceName>,
     /// Those about this connection.
     pub connection: Option<ConnectionId>,
+}
+
+/// Which incidents are listed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IncidentFilter {
+    /// Those of this source.
+    pub source: Option<SourceName>,
+    /// Those of this kind.
+    pub kind: Option<IncidentKind>,
+    /// Those that go on, or those that have ended.
+    pub open: Option<bool>,
 }
 
 /// One page of a list; `next` goes on after it.
@@ -426,6 +438,17 @@ pub trait Queries: Send + Sync {
         tenant: TenantId,
         id: AlertId,
     ) -> BoxFuture<'_, Result<Option<Alert>, StoreError>>;
+
+    /// Returns what is kept of sources beside their files.
+    fn sources(&self) -> BoxFuture<'_, Result<Vec<source::Source>, StoreError>>;
+
+    /// Returns incidents of sources, newest first, older than `before`; see [`IncidentFilter`].
+    fn incidents(
+        &self,
+        filter: IncidentFilter,
+        before: Option<IncidentId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>>;
 
     /// Returns deliveries of the tenant, newest change first; see [`DeliveryFilter`].
     fn deliveries(

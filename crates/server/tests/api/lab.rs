@@ -86,6 +86,8 @@ impl Lab {
                 Arc::default()
             },
             connections: (name == "bank").then(bank),
+            maintenance: Arc::default(),
+            backlog_alert: Source::DEFAULT_BACKLOG_ALERT,
         });
         let script = Arc::new(Script::new(vault));
         let blobs = Arc::new(MemoryBlobs::default());

@@ -65,6 +65,8 @@ impl Lab {
             concurrency: Source::DEFAULT_CONCURRENCY,
             budget: Arc::default(),
             connections: defaults(name),
+            maintenance: Arc::default(),
+            backlog_alert: Source::DEFAULT_BACKLOG_ALERT,
         });
         let engine = EngineParts {
             store: Arc::clone(&backend),

@@ -1,9 +1,9 @@
-//! Alerts.
+//! Alerts, sources and their incidents.
 
 use std::ops::Bound;
 
-use wellspring_core::{Alert, AlertId, AlertWrite, TenantId};
-use wellspring_engine::AlertFilter;
+use wellspring_core::{Alert, AlertId, AlertWrite, Incident, IncidentId, TenantId};
+use wellspring_engine::{AlertFilter, IncidentFilter, SourceWrite};
 
 use super::Image;
 
@@ -27,6 +27,34 @@ impl Image {
                 AlertWrite::Close(_, at) => kept.closed_at = Some(*at),
             }
         }
+    }
+
+    pub(super) fn apply_source(&mut self, write: &SourceWrite) {
+        self.sources.insert(write.id, write.next.clone());
+        for incident in &write.incidents {
+            self.incidents.insert(incident.id, incident.clone());
+        }
+        self.apply_alerts(&write.alerts);
+    }
+
+    pub(super) fn listed_incidents(
+        &self,
+        filter: &IncidentFilter,
+        before: Option<IncidentId>,
+        limit: usize,
+    ) -> Vec<Incident> {
+        let end = before.map_or(Bound::Unbounded, Bound::Excluded);
+        let wanted = |incident: &&Incident| {
+            let source = filter.source.as_ref();
+            source.is_none_or(|of| *of == incident.source)
+                && filter.kind.is_none_or(|kind| kind == incident.kind)
+                && filter
+                    .open
+                    .is_none_or(|open| open == incident.ended_at.is_none())
+        };
+        let newest_first = self.incidents.range((Bound::Unbounded, end)).rev();
+        let incidents = newest_first.map(|(_, incident)| incident).filter(wanted);
+        incidents.take(limit).cloned().collect()
     }
 
     pub(super) fn listed_alerts(

@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 use uuid::Uuid;
+use wellspring_core::source::Source;
 use wellspring_core::{
     Account, AccountId, Alert, CollectionId, Connection, ConnectionId, Document, DocumentId,
-    InteractionId, Lane, Shard, Stage, Stored, TenantId, Timestamp,
+    Incident, InteractionId, Lane, Shard, SourceId, Stage, Stored, TenantId, Timestamp,
 };
 use wellspring_engine::{InteractionView, StoreError};
 
@@ -267,6 +268,30 @@ pub(super) fn alert(row: &Row) -> Result<Alert, StoreError> {
         count: fields.version("count")?,
         acknowledged_at: fields.get("acknowledged_at")?,
         closed_at: fields.get("closed_at")?,
+    })
+}
+
+/// Reads a source.
+pub(super) fn source(row: &Row) -> Result<Source, StoreError> {
+    let fields = Fields::new("sources", row);
+    row::source(
+        SourceId::from_bytes(fields.uuid("id")?),
+        fields.get("body")?,
+    )
+}
+
+/// Reads an incident.
+pub(super) fn incident(row: &Row) -> Result<Incident, StoreError> {
+    let fields = Fields::new("incidents", row);
+    row::incident(row::IncidentRow {
+        id: fields.uuid("id")?,
+        source: fields.get("source")?,
+        kind: fields.code("kind")?,
+        detected_by: fields.code("detected_by")?,
+        started_at: fields.get("started_at")?,
+        expected_end: fields.get("expected_end")?,
+        ended_at: fields.get("ended_at")?,
+        reason: fields.get("reason")?,
     })
 }
 

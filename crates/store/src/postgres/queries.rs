@@ -3,14 +3,16 @@
 use futures_util::future::BoxFuture;
 use wellspring_core::connection::FetchRecord;
 use wellspring_core::reliability::{Day, FetchTally};
+use wellspring_core::source::Source;
 use wellspring_core::{
     Account, AccountId, Alert, AlertId, CollectionId, CollectionStatus, Connection, ConnectionId,
-    Document, DocumentId, FetchId, InteractionId, Shard, SubscriptionId, TenantId,
+    Document, DocumentId, FetchId, Incident, IncidentId, InteractionId, Shard, SubscriptionId,
+    TenantId,
 };
 use wellspring_engine::{
     AlertFilter, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError, DeliveryFilter,
-    DeliveryRow, DeliveryView, FetchScope, FetchView, InteractionView, KeyRow, LogEntry, Queries,
-    StoreError,
+    DeliveryRow, DeliveryView, FetchScope, FetchView, IncidentFilter, InteractionView, KeyRow,
+    LogEntry, Queries, StoreError,
 };
 
 use super::columns::Fields;
@@ -22,6 +24,7 @@ mod alert;
 mod collection;
 mod delivery;
 mod document;
+mod source;
 mod statistics;
 
 impl Queries for PostgresStore {
@@ -286,6 +289,29 @@ impl Queries for PostgresStore {
             let alert = alert::alert(&session, tenant, id).await?;
             session.keep();
             Ok(alert)
+        })
+    }
+
+    fn sources(&self) -> BoxFuture<'_, Result<Vec<Source>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let sources = source::sources(&session).await?;
+            session.keep();
+            Ok(sources)
+        })
+    }
+
+    fn incidents(
+        &self,
+        filter: IncidentFilter,
+        before: Option<IncidentId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let page = source::incidents(&session, &filter, before, limit).await?;
+            session.keep();
+            Ok(page)
         })
     }
 

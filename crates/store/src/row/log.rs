@@ -108,6 +108,10 @@ pub(crate) const fn document_of(subject: &Subject) -> Option<DocumentId> {
         | Subject::ConnectionAccess(..)
         | Subject::Interaction(..)
         | Subject::Alert(_)
-        | Subject::AlertState(..) => None,
+        | Subject::AlertState(..)
+        | Subject::Source(_)
+        | Subject::SourceState(..)
+        | Subject::Incident(..)
+        | Subject::IncidentState(..) => None,
     }
 }

@@ -153,37 +153,37 @@ fn hear<'a>(id: ConnectionId, said: &[(Timestamp, &'a Change)]) -> Result<Heard<
     let mut heard = Heard::default();
     for (_, change) in said {
         require(!heard.deleted, "something was said of it after it went")?;
-        match (change.subject, change.verb, &change.body) {
-            (Subject::Connection(_, of), verb, _) if of == id => match verb {
+        match (&change.subject, change.verb, &change.body) {
+            (Subject::Connection(_, of), verb, _) if *of == id => match verb {
                 Verb::Created => heard.created = true,
                 Verb::Updated => heard.updated = true,
                 Verb::Deleted => heard.deleted = true,
             },
             (Subject::ConnectionState(_, of, state), Verb::Updated, Facts::State(facts))
-                if of == id =>
+                if *of == id =>
             {
-                heard.states.push((state, facts.as_ref()));
+                heard.states.push((*state, facts.as_ref()));
             }
-            (Subject::ConnectionAccess(_, of, access), Verb::Updated, _) if of == id => {
-                heard.accesses.push(access);
+            (Subject::ConnectionAccess(_, of, access), Verb::Updated, _) if *of == id => {
+                heard.accesses.push(*access);
             }
             (Subject::Interaction(_, of, interaction), verb, Facts::Interaction(facts))
-                if of == id =>
+                if *of == id =>
             {
                 match (verb, facts.reason) {
-                    (Verb::Created, None) => heard.opened.push(interaction),
-                    (Verb::Deleted, Some(reason)) => heard.closed.push((interaction, reason)),
+                    (Verb::Created, None) => heard.opened.push(*interaction),
+                    (Verb::Deleted, Some(reason)) => heard.closed.push((*interaction, reason)),
                     (Verb::Created | Verb::Updated | Verb::Deleted, _) => {
                         return Err("a question was said wrongly".to_owned());
                     }
                 }
             }
-            (Subject::Document(_, of, _), Verb::Created, _) if of == id => heard.documents += 1,
+            (Subject::Document(_, of, _), Verb::Created, _) if *of == id => heard.documents += 1,
             (Subject::Alert(alert), Verb::Created, Facts::Alert(_)) => {
-                heard.alerts.push((alert, None));
+                heard.alerts.push((*alert, None));
             }
             (Subject::AlertState(alert, state), Verb::Updated, Facts::Alert(_)) => {
-                heard.alerts.push((alert, Some(state)));
+                heard.alerts.push((*alert, Some(*state)));
             }
             (_, _, _) => return Err(format!("{} was said", change.subject)),
         }
