@@ -9,6 +9,7 @@ pub(crate) mod connections;
 pub(crate) mod deliveries;
 pub(crate) mod documents;
 pub(crate) mod health;
+pub(crate) mod incidents;
 pub(crate) mod notifications;
 pub(crate) mod reliability;
 pub(crate) mod settings;

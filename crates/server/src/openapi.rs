@@ -10,7 +10,8 @@ use utoipa::OpenApi;
 
 use crate::api::{
     accounts, alerts, callback_secret, changes, collect, connections, deliveries, documents,
-    notifications, reliability, settings, sources, statistics, stream, subscriptions, tokens,
+    incidents, notifications, reliability, settings, sources, statistics, stream, subscriptions,
+    tokens,
 };
 use crate::body::bytes;
 use crate::problem::{MEDIA_TYPE, Problem, ProblemBody};
@@ -36,7 +37,9 @@ use crate::{connect, docs, health, metrics};
         accounts::erase::erase,
         sources::list,
         sources::show,
+        sources::patch::patch,
         sources::budgets::show,
+        incidents::list,
         connections::create::create,
         connections::list::list,
         connections::show,

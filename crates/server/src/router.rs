@@ -21,7 +21,8 @@ use crate::api::collect::Links;
 use crate::api::documents::upload::Uploads;
 use crate::api::{
     accounts, alerts, callback_secret, changes, collect, connections, deliveries, documents,
-    notifications, reliability, settings, sources, statistics, stream, subscriptions, tokens,
+    incidents, notifications, reliability, settings, sources, statistics, stream, subscriptions,
+    tokens,
 };
 use crate::auth::Audience;
 use crate::metrics::{Exposition, Meter};
@@ -223,6 +224,8 @@ fn routes() -> Routes {
         .keyed(DELETE, "/v1/accounts/{account}", accounts::erase::erase)
         .for_pages(GET, "/v1/sources", sources::list)
         .for_pages(GET, "/v1/sources/{source}", sources::show)
+        .keyed(PATCH, "/v1/sources/{source}", sources::patch::patch)
+        .keyed(GET, "/v1/incidents", incidents::list)
         .keyed(GET, "/v1/sources/{source}/budgets", sources::budgets::show)
         .for_pages(POST, CONNECTIONS, connections::create::create)
         .for_clients(GET, CONNECTIONS, connections::list::list)

@@ -7,6 +7,7 @@ use axum::response::Response;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
+use wellspring_core::source::Input;
 use wellspring_core::{Alert, AlertId, AlertKind, AlertState, AlertWish, SourceName};
 use wellspring_engine::{AlertFilter, Wish};
 
@@ -208,14 +209,21 @@ async fn act(
         return json(StatusCode::OK, &AlertBody::new(alert)).map(replayed);
     }
     body::expect_nothing(&body)?;
-    let Some((_, connection)) = alert.connection.filter(|_| alert.closed_at.is_none()) else {
+    if alert.closed_at.is_some() {
         return Err(closed());
-    };
-    let request = wellspring_engine::Request::Connection {
-        id: connection,
-        tenant: caller.tenant,
-        wish: Wish::Alert(alert.id, wish),
-        actor: caller.actor,
+    }
+    let request = match alert.connection {
+        Some((_, id)) => wellspring_engine::Request::Connection {
+            id,
+            tenant: caller.tenant,
+            wish: Wish::Alert(alert.id, wish),
+            actor: caller.actor,
+        },
+        None => wellspring_engine::Request::Source {
+            name: alert.source.clone(),
+            tenant: caller.tenant,
+            input: Box::new(Input::AlertAsked(alert.id, wish, caller.actor)),
+        },
     };
     let again = match once.ask(&app, request).await? {
         Asked::Done(_) => false,

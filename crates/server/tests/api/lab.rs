@@ -409,6 +409,7 @@ impl Intake for Pretend {
             name: name.clone(),
             connector: "pretend",
             connections: (name.as_str() == "bank").then(bank),
+            maintenance: Arc::default(),
         })
     }
 }

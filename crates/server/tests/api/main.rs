@@ -19,6 +19,7 @@ mod reliability;
 mod script;
 mod serving;
 mod settings;
+mod sources;
 mod switched;
 mod tenants;
 mod unavailable;

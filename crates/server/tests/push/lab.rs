@@ -375,6 +375,7 @@ impl Intake for Pretend {
             name: name.clone(),
             connector: "pretend",
             connections: defaults(name.as_str()),
+            maintenance: Arc::default(),
         })
     }
 }
