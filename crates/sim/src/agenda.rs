@@ -43,6 +43,9 @@ pub(crate) enum Occurrence {
     Tell { node: usize, boot: u64, news: News },
 }
 
+/// Shards that were taken, and what was read after.
+pub(crate) type Taken = (Vec<Lease>, Arc<SubscriptionTable>, Vec<Source>);
+
 /// A request to the database.
 #[derive(Debug)]
 pub(crate) enum StoreOp {
@@ -74,10 +77,7 @@ pub(crate) enum News {
     Joined(IncarnationId),
     Membership(IncarnationId, Result<Membership, StoreError>),
     /// With the subscriptions as of after the leases were taken.
-    Leased(
-        IncarnationId,
-        Result<(Vec<Lease>, Arc<SubscriptionTable>, Vec<Source>), StoreError>,
-    ),
+    Leased(IncarnationId, Result<Taken, StoreError>),
     Page {
         incarnation: IncarnationId,
         shards: Vec<Shard>,

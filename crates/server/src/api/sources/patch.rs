@@ -101,13 +101,14 @@ fn enabled(value: Option<Value>, faults: &mut Vec<Fault>) -> Option<bool> {
 /// Reads the windows; `null` withdraws all of them.
 fn windows(app: &App, value: Option<Value>, faults: &mut Vec<Fault>) -> Option<Vec<Announced>> {
     let items = match value? {
-        Value::Null => Vec::new(),
-        Value::Array(items) if items.len() <= MOST_WINDOWS => items,
-        _other => {
-            let detail = format!("must be a list of at most {MOST_WINDOWS} times of maintenance");
-            faults.push(Fault::at("/maintenance", detail));
-            return None;
-        }
+        Value::Null => Some(Vec::new()),
+        Value::Array(items) => Some(items).filter(|items| items.len() <= MOST_WINDOWS),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => None,
+    };
+    let Some(items) = items else {
+        let detail = format!("must be a list of at most {MOST_WINDOWS} times of maintenance");
+        faults.push(Fault::at("/maintenance", detail));
+        return None;
     };
     let now = app.clock.now();
     let mut windows = Vec::with_capacity(items.len());
