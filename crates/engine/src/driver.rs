@@ -240,6 +240,10 @@ impl<T> Driver<T> {
             self.refuse_dead(event);
             return;
         }
+        // What begins now begins before anything else goes out.
+        if self.source_wakes.first().is_some_and(|(at, _)| *at <= now) {
+            self.wake_sources(now);
+        }
         match event {
             Event::Command(command) => self.command(now, command),
             Event::Leased(leases) => {

@@ -76,6 +76,7 @@ impl World {
         let down = provider.down;
         self.check_load(node, effect, concurrency, down);
         self.check_budget(&effect, &budget);
+        self.check_window(node, &effect);
         let boot = self.nodes[node].boot;
         self.tasks += 1;
         let attempt = Attempt {

@@ -130,8 +130,8 @@ impl<T> Driver<T> {
         }
     }
 
-    /// Lets sources on whose time has come, and looks for work that backs up.
-    pub(super) fn watch_sources(&mut self, now: Timestamp) {
+    /// Lets sources on whose time has come.
+    pub(super) fn wake_sources(&mut self, now: Timestamp) {
         while let Some((at, lane)) = self.source_wakes.first().copied() {
             if at > now {
                 break;
@@ -143,6 +143,10 @@ impl<T> Driver<T> {
             self.judge(now, lane);
             self.tick_source(now, lane);
         }
+    }
+
+    /// Looks for work that backs up.
+    pub(super) fn watch_sources(&mut self, now: Timestamp) {
         if self.watched_at > now || now.since(self.watched_at) >= BETWEEN_WATCHES {
             self.watched_at = now;
             let lanes: Vec<(Lane, Duration)> = self
