@@ -291,6 +291,11 @@ impl World {
             return self.broken("a question is open until it is closed", format!("{view:?}"));
         }
         let credentials = view.question.code == wellspring_core::interaction::Code::Credentials;
+        if self.calm && open {
+            // A request without a key may get lost on its way.
+            let again = Occurrence::Look(connection, interaction);
+            self.agenda.push(self.now + 2 * HOUR, again);
+        }
         let mood = if self.calm { 0 } else { self.dice.below(100) };
         match mood {
             0..55 => self.respond(

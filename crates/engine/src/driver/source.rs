@@ -202,13 +202,16 @@ impl<T> Driver<T> {
         let had = std::mem::replace(&mut standing.hold, hold);
         match (had, hold) {
             (None, None) => {}
-            (Some(_), None) => {
+            (Some(was), None) => {
                 standing.met = 0;
                 standing.free_since = now;
                 let gate = self.gate(lane);
                 gate.paused_until = None;
-                // What has gathered goes out by and by.
-                gate.breaker.ramp();
+                // What has gathered goes out by and by; a source that was down before may still be.
+                let is_down = matches!(gate.breaker.phase(), BreakerPhase::Open { .. });
+                if !(was.is_shut() && is_down) {
+                    gate.breaker.ramp();
+                }
                 self.pump(now, lane);
             }
             (Some(Hold::Probing(_)), Some(Hold::Probing(_))) => {}
