@@ -76,6 +76,7 @@ impl Intake for Checks {
             name: source.name.clone(),
             connector: source.connector.as_str(),
             connections: source.connections.clone(),
+            maintenance: Arc::clone(&source.maintenance),
         })
     }
 

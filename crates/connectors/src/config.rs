@@ -5,6 +5,7 @@ mod connections;
 mod fault;
 mod file;
 mod headers;
+mod maintenance;
 mod retry;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use wellspring_core::budget::Window;
+use wellspring_core::source::Announced;
 use wellspring_core::{CollectionPolicy, ErrorModel, Rule, RuleTable, SourceName};
 use wellspring_engine::{ConnectionDefaults, Source};
 use wellspring_outbound::{AddressPolicy, Target};
@@ -44,6 +46,10 @@ pub struct SourceConfig {
     pub budget: Arc<[Window]>,
     /// What its connections need; none where it only serves collections.
     pub connections: Option<ConnectionDefaults>,
+    /// Times of maintenance.
+    pub maintenance: Arc<[Announced]>,
+    /// How long a connection may be due and wait before the operator is told.
+    pub backlog_alert: Duration,
     /// The largest answer that is taken, in bytes.
     pub max_body: usize,
     /// What every call sends.
@@ -115,6 +121,14 @@ impl SourceConfig {
             file.budget.as_deref().unwrap_or_default(),
             &mut faults,
         );
+        let maintenance =
+            maintenance::maintenance(file.maintenance.as_deref().unwrap_or_default(), &mut faults);
+        let backlog_alert = faults.read_or(
+            "backlog_alert",
+            file.backlog_alert.as_ref(),
+            Source::DEFAULT_BACKLOG_ALERT,
+            |text| fault::duration(text, Some(MAX_BACKLOG_ALERT)),
+        );
         let max_body = faults.read_or(
             "max_body",
             file.max_body.as_ref(),
@@ -145,6 +159,8 @@ impl SourceConfig {
                 concurrency,
                 budget: budget.into(),
                 connections,
+                maintenance: maintenance.into(),
+                backlog_alert,
                 max_body,
                 headers,
                 rules,
@@ -237,6 +253,7 @@ fn rules(
 
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 const MAX_CONCURRENCY: u32 = 4096;
+const MAX_BACKLOG_ALERT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// How often a connection is fetched when nobody says.
 const DEFAULT_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
 const MAX_BODY: usize = 256 * 1024 * 1024;

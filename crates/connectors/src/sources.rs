@@ -51,6 +51,8 @@ impl Sources {
             concurrency: source.concurrency,
             budget: Arc::clone(&source.budget),
             connections: source.connections.clone(),
+            maintenance: Arc::clone(&source.maintenance),
+            backlog_alert: source.backlog_alert,
         }))
     }
 }

@@ -97,6 +97,39 @@ impl Breaker {
         }
     }
 
+    /// Shuts it whatever calls have shown: one probe at a time goes out, the first at `probe_at`.
+    pub const fn trip(&mut self, probe_at: Timestamp) {
+        let (failed_probes, probing) = match self.phase {
+            Phase::Open {
+                failed_probes,
+                probing,
+                ..
+            } => (failed_probes, probing),
+            Phase::Closed | Phase::Ramping { .. } => (0, false),
+        };
+        self.phase = Phase::Open {
+            probe_at,
+            failed_probes,
+            probing,
+        };
+    }
+
+    /// Opens the lane to one call at first, and to more with each success.
+    ///
+    /// What calls have shown still counts where it was closed.
+    pub const fn ramp(&mut self) {
+        match self.phase {
+            Phase::Closed => {}
+            Phase::Open { .. } => {
+                self.window = 0;
+                self.calls = 0;
+                self.failing_since = None;
+            }
+            Phase::Ramping { .. } => return,
+        }
+        self.phase = Phase::Ramping { limit: 1 };
+    }
+
     /// Notes how a call ended; changes what [`Self::limit`] and [`Self::next_probe`] say.
     pub fn ended(
         &mut self,
@@ -232,6 +265,25 @@ mod tests {
         }
         assert_eq!(limits, [1, 2, 4, 8]);
         assert_eq!(breaker.phase(), Phase::Closed);
+    }
+
+    #[test]
+    fn one_that_is_tripped_lets_one_probe_out_and_ramps_up_when_it_is_let_go() {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(0);
+        let mut breaker = Breaker::default();
+        breaker.trip(at(100));
+        assert_eq!((breaker.limit(at(99), 8), breaker.limit(at(100), 8)), (0, 1));
+        assert!(breaker.started());
+        breaker.trip(at(200));
+        assert_eq!(breaker.next_probe(), None, "one is out");
+        breaker.ended(at(101), CallResult::Down, true, 8, &mut rng);
+        assert!(breaker.next_probe().is_some());
+
+        breaker.ramp();
+        assert_eq!(breaker.limit(at(102), 8), 1);
+        breaker.ended(at(102), CallResult::Up, false, 8, &mut rng);
+        breaker.ramp();
+        assert_eq!(breaker.limit(at(102), 8), 2, "it is on its way");
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Access, AccountId, AnyId, ApiKeyId, CollectionId, CollectionStatus, ConnectionId,
-    ConnectionState, DocumentId, ErrorClass, Facts, InteractionId, SourceName, Stage, Timestamp,
+    Access, AccountId, AlertId, AlertState, AnyId, ApiKeyId, CollectionId, CollectionStatus,
+    ConnectionId, ConnectionState, DocumentId, ErrorClass, Facts, IncidentId, IncidentState,
+    InteractionId, SourceId, SourceName, SourceState, Stage, Timestamp,
 };
 
 /// What happened to a resource.
@@ -123,10 +124,20 @@ pub enum Cause {
     Patched,
     /// A document was uploaded by hand.
     DocumentUploaded,
+    /// Somebody has acted on an alert.
+    AlertAsked,
+    /// The operator has set something of a source.
+    SourcePatched,
+    /// Calls have shown how a source fares.
+    SourceMet,
+    /// The engine has seen who uses a source, or how work for it piles up.
+    SourceWatched,
+    /// An announced time of maintenance begins or ends.
+    WindowReached,
 }
 
 impl Cause {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 27] = [
         Self::CollectRequested,
         Self::Fetched,
         Self::FetchFailed,
@@ -149,6 +160,11 @@ impl Cause {
         Self::CredentialsReplaced,
         Self::Patched,
         Self::DocumentUploaded,
+        Self::AlertAsked,
+        Self::SourcePatched,
+        Self::SourceMet,
+        Self::SourceWatched,
+        Self::WindowReached,
     ];
 
     /// Returns the name used in the log.
@@ -176,6 +192,11 @@ impl Cause {
             Self::CredentialsReplaced => "CredentialsReplaced",
             Self::Patched => "Patched",
             Self::DocumentUploaded => "DocumentUploaded",
+            Self::AlertAsked => "AlertAsked",
+            Self::SourcePatched => "SourcePatched",
+            Self::SourceMet => "SourceMet",
+            Self::SourceWatched => "SourceWatched",
+            Self::WindowReached => "WindowReached",
         }
     }
 }
@@ -283,7 +304,7 @@ impl fmt::Display for Actor {
 }
 
 /// What a change is about; its path is made of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     /// A collection.
     Collection(CollectionId),
@@ -301,11 +322,23 @@ pub enum Subject {
     Interaction(AccountId, ConnectionId, InteractionId),
     /// A document of a connection.
     Document(AccountId, ConnectionId, DocumentId),
+    /// An alert.
+    Alert(AlertId),
+    /// An alert's property `state`.
+    AlertState(AlertId, AlertState),
+    /// A source.
+    Source(SourceName),
+    /// A source's property `state`.
+    SourceState(SourceName, SourceState),
+    /// An incident of a source.
+    Incident(SourceName, IncidentId),
+    /// An incident's property `state`.
+    IncidentState(SourceName, IncidentId, IncidentState),
 }
 
 impl Subject {
     /// Returns the aggregate's kind and ids as stored, and the number of the rest of the path.
-    pub fn to_parts(self) -> (Vec<u8>, u8) {
+    pub fn to_parts(&self) -> (Vec<u8>, u8) {
         match self {
             Self::Collection(id) => (key(KIND_COLLECTION, &[id.as_bytes()]), 0),
             Self::CollectionStatus(id, status) => {
@@ -338,12 +371,23 @@ impl Subject {
                 ),
                 0,
             ),
+            Self::Alert(id) => (key(KIND_ALERT, &[id.as_bytes()]), 0),
+            Self::AlertState(id, state) => (key(KIND_ALERT, &[id.as_bytes()]), state.code()),
+            Self::Source(name) => (named(KIND_SOURCE, None, name), 0),
+            Self::SourceState(name, state) => (named(KIND_SOURCE, None, name), state.code()),
+            Self::Incident(name, id) => (named(KIND_INCIDENT, Some(id), name), 0),
+            Self::IncidentState(name, id, state) => {
+                (named(KIND_INCIDENT, Some(id), name), state.code())
+            }
         }
     }
 
     /// Returns what [`Self::to_parts`] stands for; `None` if it is none of ours.
     pub fn from_parts(key: &[u8], property: u8) -> Option<Self> {
         let (kind, ids) = key.split_first()?;
+        if matches!(*kind, KIND_SOURCE | KIND_INCIDENT) {
+            return Self::of_source(*kind, ids, property);
+        }
         let (ids, rest) = ids.as_chunks::<16>();
         if !rest.is_empty() {
             return None;
@@ -378,8 +422,30 @@ impl Subject {
                 ConnectionId::from_bytes(*connection),
                 DocumentId::from_bytes(*id),
             )),
+            (KIND_ALERT, [id], 0) => Some(Self::Alert(AlertId::from_bytes(*id))),
+            (KIND_ALERT, [id], _) => Some(Self::AlertState(
+                AlertId::from_bytes(*id),
+                AlertState::from_code(property)?,
+            )),
             _ => None,
         }
+    }
+
+    fn of_source(kind: u8, rest: &[u8], property: u8) -> Option<Self> {
+        let name = |bytes| std::str::from_utf8(bytes).ok()?.parse::<SourceName>().ok();
+        if kind == KIND_SOURCE {
+            let name = name(rest)?;
+            return Some(match property {
+                0 => Self::Source(name),
+                _ => Self::SourceState(name, SourceState::from_code(property)?),
+            });
+        }
+        let (id, rest) = rest.split_first_chunk::<16>()?;
+        let (id, name) = (IncidentId::from_bytes(*id), name(rest)?);
+        Some(match property {
+            0 => Self::Incident(name, id),
+            _ => Self::IncidentState(name, id, IncidentState::from_code(property)?),
+        })
     }
 
     /// Returns the path that [`Self::to_parts`] stands for; `None` if it is none of ours.
@@ -387,8 +453,8 @@ impl Subject {
         Self::from_parts(key, property).map(|subject| subject.to_string())
     }
 
-    /// Returns the aggregate whose changes are delivered in order: the connection, collection or account.
-    pub const fn line(&self) -> AnyId {
+    /// Returns what changes are delivered in order of: the connection, collection, account, alert or source.
+    pub fn line(&self) -> AnyId {
         match self {
             Self::Collection(id) | Self::CollectionStatus(id, _) => *id.as_bytes(),
             Self::Account(id) => *id.as_bytes(),
@@ -397,13 +463,25 @@ impl Subject {
             | Self::ConnectionAccess(_, id, _)
             | Self::Interaction(_, id, _)
             | Self::Document(_, id, _) => *id.as_bytes(),
+            Self::Alert(id) | Self::AlertState(id, _) => *id.as_bytes(),
+            Self::Source(name)
+            | Self::SourceState(name, _)
+            | Self::Incident(name, _)
+            | Self::IncidentState(name, ..) => *SourceId::of(name).as_bytes(),
         }
     }
 
     /// Returns the account that it is part of, if any.
     pub const fn account(&self) -> Option<AccountId> {
         match self {
-            Self::Collection(_) | Self::CollectionStatus(..) => None,
+            Self::Collection(_)
+            | Self::CollectionStatus(..)
+            | Self::Alert(_)
+            | Self::AlertState(..)
+            | Self::Source(_)
+            | Self::SourceState(..)
+            | Self::Incident(..)
+            | Self::IncidentState(..) => None,
             Self::Account(account)
             | Self::Connection(account, _)
             | Self::ConnectionState(account, ..)
@@ -440,6 +518,24 @@ impl Subject {
             (Self::Document(..), Verb::Created) => "document.created",
             (Self::Document(..), Verb::Updated) => "document.updated",
             (Self::Document(..), Verb::Deleted) => "document.deleted",
+            (Self::Alert(_), Verb::Created) => "alert.created",
+            (Self::Alert(_), Verb::Updated) => "alert.updated",
+            (Self::Alert(_), Verb::Deleted) => "alert.deleted",
+            (Self::AlertState(..), Verb::Created | Verb::Updated | Verb::Deleted) => {
+                "alert.state.updated"
+            }
+            (Self::Source(_), Verb::Created) => "source.created",
+            (Self::Source(_), Verb::Updated) => "source.updated",
+            (Self::Source(_), Verb::Deleted) => "source.deleted",
+            (Self::SourceState(..), Verb::Created | Verb::Updated | Verb::Deleted) => {
+                "source.state.updated"
+            }
+            (Self::Incident(..), Verb::Created) => "incident.created",
+            (Self::Incident(..), Verb::Updated) => "incident.updated",
+            (Self::Incident(..), Verb::Deleted) => "incident.deleted",
+            (Self::IncidentState(..), Verb::Created | Verb::Updated | Verb::Deleted) => {
+                "incident.state.updated"
+            }
         }
     }
 }
@@ -468,6 +564,16 @@ impl fmt::Display for Subject {
                 f,
                 "/accounts/{account}/connections/{connection}/documents/{id}"
             ),
+            Self::Alert(id) => write!(f, "/alerts/{id}"),
+            Self::AlertState(id, state) => write!(f, "/alerts/{id}/state/{}", state.as_str()),
+            Self::Source(name) => write!(f, "/sources/{name}"),
+            Self::SourceState(name, state) => {
+                write!(f, "/sources/{name}/state/{}", state.as_str())
+            }
+            Self::Incident(name, id) => write!(f, "/sources/{name}/incidents/{id}"),
+            Self::IncidentState(name, id, state) => {
+                write!(f, "/sources/{name}/incidents/{id}/state/{}", state.as_str())
+            }
         }
     }
 }
@@ -478,6 +584,13 @@ fn key(kind: u8, ids: &[&AnyId]) -> Vec<u8> {
     for id in ids {
         key.extend_from_slice(*id);
     }
+    key
+}
+
+fn named(kind: u8, id: Option<&IncidentId>, name: &SourceName) -> Vec<u8> {
+    let mut key = vec![kind];
+    key.extend(id.into_iter().flat_map(|id| id.as_bytes()));
+    key.extend_from_slice(name.as_str().as_bytes());
     key
 }
 
@@ -549,6 +662,9 @@ const KIND_ACCOUNT: u8 = 2;
 const KIND_CONNECTION: u8 = 3;
 const KIND_INTERACTION: u8 = 4;
 const KIND_DOCUMENT: u8 = 5;
+const KIND_ALERT: u8 = 6;
+const KIND_SOURCE: u8 = 7;
+const KIND_INCIDENT: u8 = 8;
 /// Tells the property `access` from the property `state`.
 const ACCESS: u8 = 32;
 
@@ -561,6 +677,7 @@ mod tests {
         let id = CollectionId::from_bytes([7; 16]);
         let account = AccountId::from_bytes([1; 16]);
         let connection = ConnectionId::from_bytes([2; 16]);
+        let incident = IncidentId::from_bytes([6; 16]);
         for subject in [
             Subject::Collection(id),
             Subject::CollectionStatus(id, CollectionStatus::Delivered),
@@ -570,9 +687,15 @@ mod tests {
             Subject::ConnectionAccess(account, connection, Access::Revoked),
             Subject::Interaction(account, connection, InteractionId::from_bytes([3; 16])),
             Subject::Document(account, connection, DocumentId::from_bytes([4; 16])),
+            Subject::Alert(AlertId::from_bytes([5; 16])),
+            Subject::AlertState(AlertId::from_bytes([5; 16]), AlertState::Closed),
+            Subject::Source("gas".parse().unwrap()),
+            Subject::SourceState("gas".parse().unwrap(), SourceState::Disabled),
+            Subject::Incident("gas".parse().unwrap(), incident),
+            Subject::IncidentState("gas".parse().unwrap(), incident, IncidentState::Ended),
         ] {
             let (key, property) = subject.to_parts();
-            assert_eq!(Subject::from_parts(&key, property), Some(subject));
+            assert_eq!(Subject::from_parts(&key, property).as_ref(), Some(&subject));
             let path = Subject::path_of(&key, property).unwrap();
             assert_eq!(path, subject.to_string());
         }

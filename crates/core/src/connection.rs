@@ -10,9 +10,10 @@ use crate::interaction::{CredentialField, Question};
 use crate::schedule::{Schedule, SlowPlan};
 use crate::{
     AccountId, ActivityId, ConnectionId, Disposition, ErrorClass, FetchId, InteractionId, Lane,
-    RetryPolicy, SourceName, Stored, TenantId, Timestamp,
+    OpenAlert, RetryPolicy, SourceName, Stored, TenantId, Timestamp,
 };
 
+mod alerts;
 mod draft;
 mod fetch;
 mod input;
@@ -59,6 +60,9 @@ pub struct Connection {
     /// What is put back when a repair is abandoned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repair: Option<Box<BeforeRepair>>,
+    /// The alerts about it that are open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<OpenAlert>,
 }
 
 /// What the owner of a connection has set.
@@ -318,6 +322,7 @@ pub struct LastOutcome {
     /// How.
     pub kind: OutcomeKind,
     /// When.
+    #[serde(with = "crate::time::short")]
     pub at: Timestamp,
     /// What the source or the connector said, where something went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
+use crate::alert::AlertFacts;
 use crate::interaction::{Closed, Code};
+use crate::source::IncidentFacts;
 use crate::{ActivityId, Body, ErrorClass, FetchId, OutcomeKind, Reason, SourceName, Timestamp};
 
 /// The facts of a change: ids, states, counts and reasons, never fetched data.
@@ -19,6 +21,10 @@ pub enum Facts {
     Interaction(InteractionFacts),
     /// Of a document.
     Document(DocumentFacts),
+    /// Of an alert.
+    Alert(Box<AlertFacts>),
+    /// Of an incident of a source.
+    Incident(Box<IncidentFacts>),
     /// Of something that came to be for a source.
     Source {
         /// Which.

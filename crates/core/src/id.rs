@@ -10,6 +10,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::Timestamp;
+use crate::schedule::mixed;
 
 /// Why a text is not the id it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -164,6 +165,12 @@ id!(
     "inc_"
 );
 
+id!(
+    /// One source, by its name.
+    SourceId,
+    "src_"
+);
+
 /// The bytes of an id whose kind is known from elsewhere.
 pub type AnyId = [u8; 16];
 
@@ -193,8 +200,41 @@ sharded!(
     DocumentId,
     NotificationId,
     AlertId,
-    IncidentId
+    IncidentId,
+    SourceId
 );
+
+impl AlertId {
+    /// Makes the id of an alert that is opened at `now` in `shard`; the same seed makes the same id.
+    pub(crate) fn derived(now: Timestamp, shard: Shard, seed: u64) -> Self {
+        let mut random = [0; 10];
+        let halves = [mixed(seed), mixed(!seed)].map(u64::to_be_bytes);
+        for (to, from) in random.iter_mut().zip(halves.as_flattened()) {
+            *to = *from;
+        }
+        Self(in_shard(at(now, random), shard))
+    }
+}
+
+impl IncidentId {
+    /// Makes the id of an incident of a source that begins at `now`; the same seed makes the same id.
+    pub(crate) fn derived(now: Timestamp, source: &SourceId, seed: u64) -> Self {
+        let (upper, _) = source.uuid().as_u64_pair();
+        let id = AlertId::derived(now, source.shard(), mixed(upper) ^ seed);
+        Self(id.uuid())
+    }
+}
+
+impl SourceId {
+    /// Returns the id of the source of this name.
+    ///
+    /// All sources live in the first shard, which every store has: they step seldom.
+    pub fn of(name: &SourceName) -> Self {
+        let hash = fnv1a(name.as_str().as_bytes());
+        let id = Uuid::from_u64_pair(hash, mixed(hash));
+        Self(in_shard(id, Shard(0)))
+    }
+}
 
 /// One of the fixed parts into which aggregates and the log are split.
 ///
@@ -312,12 +352,20 @@ impl fmt::Debug for SourceName {
 fn mint(now: Timestamp, rng: &mut impl Rng) -> Uuid {
     let mut random = [0; 10];
     rng.fill_bytes(&mut random);
+    at(now, random)
+}
+
+fn at(now: Timestamp, random: [u8; 10]) -> Uuid {
     let millis = u64::try_from(now.as_millis()).unwrap_or(0);
     uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
 }
 
 fn mint_in(now: Timestamp, shard: Shard, rng: &mut impl Rng) -> Uuid {
-    let mut bytes = *mint(now, rng).as_bytes();
+    in_shard(mint(now, rng), shard)
+}
+
+fn in_shard(id: Uuid, shard: Shard) -> Uuid {
+    let mut bytes = *id.as_bytes();
     if let Some(last) = bytes.last_mut() {
         *last = (*last & !Shard::MASK) | (shard.0 & Shard::MASK);
     }

@@ -8,6 +8,7 @@
 )]
 
 pub mod account;
+pub mod alert;
 mod breaker;
 pub mod budget;
 mod change;
@@ -27,9 +28,11 @@ mod retry;
 mod rule;
 pub mod schedule;
 mod sealed;
+pub mod source;
 mod time;
 
 pub use account::Account;
+pub use alert::{Alert, AlertKind, AlertState, AlertWish, AlertWrite, OpenAlert};
 pub use breaker::{Breaker, CallResult, Phase};
 pub use change::{Actor, Body, Cause, Change, Event, Stored, Subject, Verb};
 pub use collection::{
@@ -47,7 +50,7 @@ pub use health::Health;
 pub use id::{
     AccountId, ActivityId, AlertId, AnyId, ApiKeyId, CollectionId, ConnectionId, DocumentId,
     FetchId, IdError, IncarnationId, IncidentId, InteractionId, Lane, NotificationId, Shard,
-    SourceName, SubscriptionId, TenantId,
+    SourceId, SourceName, SubscriptionId, TenantId,
 };
 pub use pattern::{Pattern, PatternError, PatternIndex};
 pub use retry::RetryPolicy;
@@ -56,4 +59,5 @@ pub use rule::{
     Unclassified,
 };
 pub use sealed::Sealed;
+pub use source::{Incident, IncidentKind, IncidentState, SourceState};
 pub use time::{Timestamp, retry_after};

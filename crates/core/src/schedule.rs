@@ -200,7 +200,7 @@ fn millis_below(seed: u64, bound: i64) -> i64 {
 /// Spreads seeds that differ little over all numbers: the last step of `SplitMix64`.
 ///
 /// Written out because due times must not move with the standard library's hash.
-const fn mixed(seed: u64) -> u64 {
+pub(crate) const fn mixed(seed: u64) -> u64 {
     let z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

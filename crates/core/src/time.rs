@@ -87,6 +87,36 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
+/// A moment in rows that have to stay short: its milliseconds, and read in either form.
+pub(crate) mod short {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Timestamp;
+
+    pub(crate) fn serialize<S: Serializer>(
+        at: &Timestamp,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        at.as_millis().serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Timestamp, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Millis(i64),
+            Text(Timestamp),
+        }
+
+        Ok(match Either::deserialize(deserializer)? {
+            Either::Millis(millis) => Timestamp::from_millis(millis),
+            Either::Text(at) => at,
+        })
+    }
+}
+
 /// Reads a `Retry-After` value: whole seconds or an HTTP date (RFC 9110, section 10.2.3).
 ///
 /// A moment in the past is `now`. Returns `None` for what is neither.

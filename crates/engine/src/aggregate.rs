@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use wellspring_core::{AccountId, AnyId, CollectionId, ConnectionId, Shard};
+use wellspring_core::{AccountId, AnyId, CollectionId, ConnectionId, Shard, SourceId};
 
 /// Names one thing that the driver steps; the kinds sort in this order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -14,6 +14,8 @@ pub enum Aggregate {
     Account(AccountId),
     /// A link of an account to a source.
     Connection(ConnectionId),
+    /// A source.
+    Source(SourceId),
 }
 
 impl Aggregate {
@@ -28,6 +30,7 @@ impl Aggregate {
             Self::Collection(id) => id.as_bytes(),
             Self::Account(id) => id.as_bytes(),
             Self::Connection(id) => id.as_bytes(),
+            Self::Source(id) => id.as_bytes(),
         }
     }
 }
@@ -38,6 +41,7 @@ impl fmt::Display for Aggregate {
             Self::Collection(id) => id.fmt(f),
             Self::Account(id) => id.fmt(f),
             Self::Connection(id) => id.fmt(f),
+            Self::Source(id) => id.fmt(f),
         }
     }
 }
@@ -57,6 +61,12 @@ impl From<CollectionId> for Aggregate {
 impl From<AccountId> for Aggregate {
     fn from(id: AccountId) -> Self {
         Self::Account(id)
+    }
+}
+
+impl From<SourceId> for Aggregate {
+    fn from(id: SourceId) -> Self {
+        Self::Source(id)
     }
 }
 

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use wellspring_core::connection::{self, Connection, FetchRecord, InteractionWrite, SecretWrite};
 use wellspring_core::{
-    Account, AccountId, Attempt, Change, Collection, CollectionId, CollectionStatus, ConnectionId,
-    Document, Error, IncarnationId, Kind, Shard, Stage, State, TenantId, Timestamp,
+    Account, AccountId, AlertWrite, Attempt, Change, Collection, CollectionId, CollectionStatus,
+    ConnectionId, Document, Error, IncarnationId, Incident, Kind, Shard, SourceId, Stage, State,
+    TenantId, Timestamp, source,
 };
 
 use crate::Aggregate;
@@ -41,6 +42,23 @@ pub enum Write {
     Account(AccountWrite),
     /// Of a connection.
     Connection(Box<ConnectionWrite>),
+    /// Of a source.
+    Source(Box<SourceWrite>),
+}
+
+/// One step of a source.
+#[derive(Debug, Clone)]
+pub struct SourceWrite {
+    /// Which source.
+    pub id: SourceId,
+    /// What it was: [`Before::New`] or [`Before::Live`].
+    pub before: Before,
+    /// What it is.
+    pub next: source::Source,
+    /// Incidents that began, changed or ended, in place of what was.
+    pub incidents: Vec<Incident>,
+    /// What becomes of alerts.
+    pub alerts: Vec<AlertWrite>,
 }
 
 /// One step of an account.
@@ -77,6 +95,8 @@ pub struct ConnectionWrite {
     pub records: Vec<(String, Record)>,
     /// Where streams go on, in place of what was.
     pub cursors: Vec<(String, String)>,
+    /// What becomes of alerts.
+    pub alerts: Vec<AlertWrite>,
 }
 
 /// One step of a collection.
@@ -247,6 +267,7 @@ impl Write {
             Self::Collection(write) => Aggregate::Collection(write.id),
             Self::Account(write) => Aggregate::Account(write.id),
             Self::Connection(write) => Aggregate::Connection(write.id),
+            Self::Source(write) => Aggregate::Source(write.id),
         }
     }
 
@@ -256,6 +277,7 @@ impl Write {
             Self::Collection(write) => write.before,
             Self::Account(write) => write.before,
             Self::Connection(write) => write.before,
+            Self::Source(write) => write.before,
         }
     }
 
@@ -265,6 +287,7 @@ impl Write {
             Self::Collection(write) => write.next.as_ref().map(|next| next.version),
             Self::Account(write) => write.next.as_ref().map(|next| next.version),
             Self::Connection(write) => write.next.as_ref().map(|next| next.version),
+            Self::Source(write) => Some(write.next.version),
         }
     }
 
@@ -272,7 +295,7 @@ impl Write {
     pub fn bytes(&self) -> usize {
         match self {
             Self::Collection(write) => write.payload.as_ref().map_or(0, Bytes::len),
-            Self::Account(_) => 0,
+            Self::Account(_) | Self::Source(_) => 0,
             Self::Connection(write) => write
                 .records
                 .iter()

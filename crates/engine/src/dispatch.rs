@@ -368,8 +368,8 @@ impl LogEntry {
 
 /// Returns the document that came to be with an entry.
 pub(crate) fn document_of(entry: &Entry) -> Option<DocumentId> {
-    match (entry.change.subject, entry.change.verb) {
-        (Subject::Document(_, _, id), Verb::Created) => Some(id),
+    match (&entry.change.subject, entry.change.verb) {
+        (Subject::Document(_, _, id), Verb::Created) => Some(*id),
         (
             Subject::Document(..)
             | Subject::Collection(_)
@@ -378,7 +378,13 @@ pub(crate) fn document_of(entry: &Entry) -> Option<DocumentId> {
             | Subject::Connection(..)
             | Subject::ConnectionState(..)
             | Subject::ConnectionAccess(..)
-            | Subject::Interaction(..),
+            | Subject::Interaction(..)
+            | Subject::Alert(_)
+            | Subject::AlertState(..)
+            | Subject::Source(_)
+            | Subject::SourceState(..)
+            | Subject::Incident(..)
+            | Subject::IncidentState(..),
             Verb::Created | Verb::Updated | Verb::Deleted,
         ) => None,
     }

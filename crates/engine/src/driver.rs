@@ -23,6 +23,7 @@ mod gate;
 mod lease;
 mod load;
 mod order;
+mod source;
 mod wheel;
 
 pub use dispatch::DispatchView;
@@ -171,6 +172,10 @@ pub struct Driver<T> {
     /// Accounts that are being erased, their connections first.
     erasures: BTreeMap<AccountId, account::Erasure>,
     untaken: Vec<i64>,
+    /// What is known of sources besides their files.
+    standings: BTreeMap<Lane, source::Standing>,
+    source_wakes: BTreeSet<(Timestamp, Lane)>,
+    watched_at: Timestamp,
     actions: Vec<Action<T>>,
     counters: Counters,
     dispatcher: Dispatcher<T>,
@@ -219,6 +224,9 @@ impl<T> Driver<T> {
             erasing: BTreeSet::new(),
             erasures: BTreeMap::new(),
             untaken: Vec::new(),
+            standings: BTreeMap::new(),
+            source_wakes: BTreeSet::new(),
+            watched_at: Timestamp::MIN,
             actions: Vec::new(),
             counters: Counters::default(),
             dispatcher: Dispatcher::new(incarnation, limits, !seed),
@@ -231,6 +239,10 @@ impl<T> Driver<T> {
         if self.dead {
             self.refuse_dead(event);
             return;
+        }
+        // What begins now begins before anything else goes out.
+        if self.source_wakes.first().is_some_and(|(at, _)| *at <= now) {
+            self.wake_sources(now);
         }
         match event {
             Event::Command(command) => self.command(now, command),
@@ -258,8 +270,10 @@ impl<T> Driver<T> {
             Event::Tenants(tenants) => self.tenants = tenants,
             Event::Sources(sources) => {
                 self.sources = sources;
+                self.tick_sources(now);
                 self.pump_all(now);
             }
+            Event::Kept(sources) => self.kept(now, sources),
             Event::Tick => self.tick(now),
         }
         self.pump_freed(now);
@@ -295,10 +309,11 @@ impl<T> Driver<T> {
             .values()
             .filter_map(|owned| owned.patience)
             .min();
+        let source = self.source_wakes.first().map(|(at, _)| *at);
         let dispatch = self.dispatcher.next_wakeup();
         let is_writable = self.retry.is_none() && self.committing.is_none() && !self.dead;
         let save = self.dispatcher.save_due().filter(|_| is_writable);
-        [retry, timer, gate, patience, dispatch, save]
+        [retry, timer, gate, patience, source, dispatch, save]
             .into_iter()
             .flatten()
             .min()
@@ -382,6 +397,7 @@ impl<T> Driver<T> {
         for lane in touched {
             self.pump(now, lane);
         }
+        self.watch_sources(now);
         self.dispatcher.tick(now);
     }
 }
@@ -401,6 +417,7 @@ enum Held {
         payload: Option<Bytes>,
     },
     Account(Account),
+    Source(Box<wellspring_core::source::Source>),
     Connection {
         connection: Box<Connection>,
         /// The attempt that is under way, also while a step is being written.
@@ -415,6 +432,7 @@ impl Held {
         match self {
             Self::Collection { collection, .. } => collection.version,
             Self::Account(account) => account.version,
+            Self::Source(source) => source.version,
             Self::Connection { connection, .. } => connection.version,
         }
     }
@@ -422,7 +440,7 @@ impl Held {
     const fn collection(&self) -> Option<&Collection> {
         match self {
             Self::Collection { collection, .. } => Some(collection),
-            Self::Account(_) | Self::Connection { .. } => None,
+            Self::Account(_) | Self::Connection { .. } | Self::Source(_) => None,
         }
     }
 }
@@ -488,6 +506,8 @@ struct Step<T> {
     tenant: TenantId,
     at: Timestamp,
     changes: Vec<wellspring_core::Change>,
+    /// Changes that are told to several tenants, each in its own log.
+    told: Vec<(TenantId, wellspring_core::Change)>,
     key: Option<KeyRow>,
     origin: Option<Origin<T>>,
 }

@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 use wellspring_core::{
-    AccountId, CollectionId, ConnectionId, DocumentId, ErrorClass, IncarnationId, Shard, Timestamp,
+    AccountId, CollectionId, ConnectionId, IncarnationId, Shard, SourceId, Timestamp, source,
 };
 
 use crate::driver::{
@@ -23,11 +23,11 @@ use crate::driver::{
 use crate::inbox::Inbox;
 use crate::meters::Meters;
 use crate::{
-    Aggregate, Backend, Blobs, Channel, Clock, Connector, EffectId, Ended, KnownDocuments, Report,
-    Reporter, RunOrder, RunResult, Session, SourceTable, StoreError, SubscriptionTable, Tasks,
-    TenantTable,
+    Aggregate, Backend, Blobs, Channel, Clock, Connector, SourceTable, StoreError,
+    SubscriptionTable, Tasks, TenantTable,
 };
 
+mod calls;
 mod view;
 
 pub use view::{Holding, Snapshot};
@@ -269,6 +269,7 @@ fn promised(
             Aggregate::Account(*id)
         }
         Request::Connection { id, .. } => Aggregate::Connection(*id),
+        Request::Source { name, .. } => Aggregate::Source(SourceId::of(name)),
         Request::Subscription { .. } => return None,
     };
     Some((made, request))
@@ -297,8 +298,9 @@ pub(crate) enum StoreEvent {
     Membership(IncarnationId, Result<crate::Membership, StoreError>),
     Leased(
         IncarnationId,
-        Result<(Vec<crate::Lease>, SubscriptionTable), StoreError>,
+        Result<(Vec<crate::Lease>, SubscriptionTable, Vec<source::Source>), StoreError>,
     ),
+    Kept(IncarnationId, Result<Vec<source::Source>, StoreError>),
     Page {
         incarnation: IncarnationId,
         shards: Vec<Shard>,
@@ -391,7 +393,7 @@ impl Shell {
             latency: metrics::histogram!("wellspring_collection_duration_seconds"),
             meters: Meters::new(),
             runs: BTreeMap::new(),
-            runs_swept_at: RUNS_SWEPT_FROM,
+            runs_swept_at: calls::RUNS_SWEPT_FROM,
             stopping: false,
             releasing: 0,
             acquiring: false,
@@ -525,16 +527,8 @@ impl Shell {
                         StoreEvent::Driver(incarnation, event)
                     }));
                 }
-                Action::Fetch(effect, order) => {
-                    let (connector, results) =
-                        (Arc::clone(&self.parts.connector), self.results.clone());
-                    let call = self.meters.fetch(&effect, &order.source);
-                    self.tasks.spawn("fetch", async move {
-                        let result = connector.fetch(order).await;
-                        call.fetched(&result);
-                        drop(results.send(Event::Fetched(effect, result)).await);
-                    });
-                }
+                Action::Fetch(effect, order) => self.fetch(effect, order),
+                Action::Post(request) => self.leave(*request),
                 Action::Run(effect, order) => self.run_attempt(effect, order),
                 Action::Abort(effect) => {
                     if let Some(run) = self.runs.remove(&effect.number) {
@@ -577,56 +571,6 @@ impl Shell {
                 Action::Fenced => self.begin_anew(),
             }
         }
-    }
-
-    fn deliver(&self, effect: EffectId, order: crate::DeliverOrder) {
-        let (channel, results) = (Arc::clone(&self.parts.channel), self.results.clone());
-        let (clock, latency, created_at) = (
-            Arc::clone(&self.parts.clock),
-            self.latency.clone(),
-            order.created_at,
-        );
-        let call = self.meters.deliver();
-        self.tasks.spawn("deliver", async move {
-            let result = channel.deliver(order).await;
-            call.delivered(&result);
-            if result == crate::DeliverResult::Delivered {
-                latency.record(clock.now().since(created_at).as_secs_f64());
-            }
-            drop(results.send(Event::Delivered(effect, result)).await);
-        });
-    }
-
-    fn run_attempt(&mut self, effect: EffectId, order: RunOrder) {
-        let call = self.meters.run(&effect, &order.source);
-        let reporter = Reports {
-            effect,
-            results: self.results.clone(),
-        };
-        let parts = &self.parts;
-        let session = Session::new(
-            order.clone(),
-            Arc::new(reporter),
-            Arc::new(Rows(Arc::clone(&parts.store))),
-            Arc::clone(&parts.blobs),
-            Arc::clone(&parts.clock),
-        );
-        let (connector, store) = (Arc::clone(&parts.connector), Arc::clone(&parts.store));
-        let results = self.results.clone();
-        let attempt = async move {
-            let result = match store.run_inputs(order.connection).await {
-                Ok(inputs) => connector.run(order, inputs, session).await,
-                Err(error) => database_away(&error),
-            };
-            call.ran(&result);
-            drop(results.send(Event::Ran(effect, result)).await);
-        };
-        let run = self.tasks.spawn_abortable("attempt", attempt);
-        if self.runs.len() >= self.runs_swept_at {
-            self.runs.retain(|_, run| !run.is_finished());
-            self.runs_swept_at = self.runs.len().saturating_mul(2).max(RUNS_SWEPT_FROM);
-        }
-        self.runs.insert(effect.number, run);
     }
 
     fn replace(&mut self, table: Table) {
@@ -728,62 +672,12 @@ impl Shell {
     }
 }
 
-/// Takes reports to the driver and waits until they are durable.
-struct Reports {
-    effect: EffectId,
-    results: mpsc::Sender<Event<Caller>>,
-}
-
-impl Reporter for Reports {
-    fn report(&self, report: Report) -> BoxFuture<'_, Result<(), Ended>> {
-        Box::pin(async move {
-            let (caller, answer) = oneshot::channel();
-            let event = Event::Reported(self.effect, report, caller);
-            self.results.send(event).await.map_err(|_closed| Ended)?;
-            match answer.await {
-                Ok(Answer::Done(_)) => Ok(()),
-                Ok(_) | Err(_) => Err(Ended),
-            }
-        })
-    }
-}
-
-/// Knows the documents that have rows.
-struct Rows(Arc<dyn Backend>);
-
-impl KnownDocuments for Rows {
-    fn known_document(
-        &self,
-        connection: ConnectionId,
-        source_id: Option<String>,
-        hash: Option<[u8; 32]>,
-    ) -> BoxFuture<'_, Result<Option<DocumentId>, StoreError>> {
-        self.0.known_document(connection, source_id, hash)
-    }
-}
-
-/// An attempt that could not read what it begins with; no source is to blame.
-fn database_away(error: &StoreError) -> RunResult {
-    tracing::warn!(%error, "Attempt could not read its credentials, trying again");
-    RunResult::Failed {
-        error: wellspring_core::Error {
-            class: ErrorClass::UnknownError,
-            code: "database_unavailable".to_owned(),
-            message: "the engine's own database did not answer".to_owned(),
-        },
-        retry_at: None,
-        action: wellspring_core::Action::Default,
-    }
-}
-
 fn new_incarnation(now: Timestamp) -> IncarnationId {
     IncarnationId::mint(now, &mut ChaCha8Rng::seed_from_u64(random_seed()))
 }
 
 /// Connections of an account that are deleted together.
 const CHILDREN: usize = 256;
-/// How many handles of attempts gather before those that have ended are let go.
-const RUNS_SWEPT_FROM: usize = 1_024;
 /// Results and commands that join one round at most.
 const DRAIN_CHUNK: usize = 512;
 /// How long calls in flight may go on after the first stop signal.

@@ -22,7 +22,7 @@ mod tasks;
 pub use aggregate::Aggregate;
 pub use batch::{
     AccountWrite, Batch, Before, CollectionWrite, ConnectionWrite, Entry, KeyRow, OutcomeChange,
-    Write,
+    SourceWrite, Write,
 };
 pub use clock::{Clock, SystemClock};
 pub use dispatch::{
@@ -47,8 +47,9 @@ pub use ports::notices::{
     Person,
 };
 pub use ports::queries::{
-    AttemptView, ChangeView, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError,
-    DeliveryFilter, DeliveryView, FetchScope, FetchView, InteractionView, Queries,
+    AlertFilter, AttemptView, ChangeView, ChangesPage, CollectionPage, CollectionView, Cursor,
+    CursorError, DeliveryFilter, DeliveryView, FetchScope, FetchView, IncidentFilter,
+    InteractionView, Queries,
 };
 pub use ports::store::{
     Backend, CommitError, InboxRow, Lease, Live, Loaded, LoadedCollection, Membership, Store,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use wellspring_core::{IncarnationId, Shard};
+use wellspring_core::{IncarnationId, Shard, source};
 
 use crate::driver::{Command, Event, Origin};
 use crate::engine::{Retried, Shell, StoreEvent};
@@ -38,6 +38,7 @@ impl Shell {
                 match outcome {
                     Ok(membership) => {
                         self.balance(&membership);
+                        self.read_sources();
                         let period = self.parts.store.renewal().unwrap_or(RETRY);
                         self.again(Retried::Renew, period);
                     }
@@ -50,7 +51,8 @@ impl Shell {
             }
             StoreEvent::Leased(incarnation, outcome) if incarnation == self.incarnation => {
                 match outcome {
-                    Ok((leases, table)) => {
+                    Ok((leases, table, sources)) => {
+                        self.handle(now, Event::Kept(sources));
                         let table = Arc::new(table);
                         let event = Event::Subscriptions {
                             table,
@@ -70,6 +72,13 @@ impl Shell {
                             self.acquiring = false;
                         }
                     }
+                }
+            }
+            StoreEvent::Kept(incarnation, outcome) if incarnation == self.incarnation => {
+                match outcome {
+                    Ok(sources) => self.handle(now, Event::Kept(sources)),
+                    // The next renewal reads them again.
+                    Err(error) => tracing::warn!(%error, "Sources could not be read"),
                 }
             }
             StoreEvent::Page {
@@ -138,6 +147,7 @@ impl Shell {
             | StoreEvent::Joined(..)
             | StoreEvent::Membership(..)
             | StoreEvent::Leased(..)
+            | StoreEvent::Kept(..)
             | StoreEvent::Page { .. }
             | StoreEvent::Inbox(..)
             | StoreEvent::Released(..)
@@ -211,6 +221,14 @@ impl Shell {
         }));
     }
 
+    /// Hears what other nodes have found out about sources.
+    fn read_sources(&mut self) {
+        let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
+        self.store_events.push(Box::pin(async move {
+            StoreEvent::Kept(incarnation, store.sources().await)
+        }));
+    }
+
     fn renew(&mut self) {
         let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
         self.store_events.push(Box::pin(async move {
@@ -246,19 +264,19 @@ impl Shell {
 }
 
 /// Takes shards, and then reads what subscriptions there are: whoever had the shards before may
-/// have caught up with one that is not known here yet.
+/// have caught up with one that is not known here yet. The same goes for what is kept of sources.
 async fn take_shards(
     store: &dyn Backend,
     incarnation: IncarnationId,
     shards: Vec<Shard>,
-) -> Result<(Vec<Lease>, SubscriptionTable), StoreError> {
+) -> Result<(Vec<Lease>, SubscriptionTable, Vec<source::Source>), StoreError> {
     let leases = store.acquire(incarnation, shards).await?;
     let rows = store.subscriptions().await?;
     let by_id = rows.into_iter().map(|row| (row.id, Arc::new(row)));
     let table = SubscriptionTable {
         by_id: by_id.collect(),
     };
-    Ok((leases, table))
+    Ok((leases, table, store.sources().await?))
 }
 
 /// Live aggregates read by one request of the scan.

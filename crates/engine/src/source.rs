@@ -8,6 +8,7 @@ use wellspring_core::budget::Window;
 use wellspring_core::connection;
 use wellspring_core::interaction::CredentialField;
 use wellspring_core::schedule::{Schedule, SlowPlan};
+use wellspring_core::source::Announced;
 use wellspring_core::{Ask, CollectionPolicy, Lane, RetryPolicy, SourceName, TenantId};
 
 /// What the driver needs of one source.
@@ -23,6 +24,10 @@ pub struct Source {
     pub budget: Arc<[Window]>,
     /// What its connections need; none where it only serves collections.
     pub connections: Option<ConnectionDefaults>,
+    /// Times of maintenance that its file announces.
+    pub maintenance: Arc<[Announced]>,
+    /// How long a connection may be due and wait for its turn before the operator is told.
+    pub backlog_alert: Duration,
 }
 
 /// What a source says about all connections to it.
@@ -57,6 +62,8 @@ pub struct TenantRules {
 impl Source {
     /// Calls in flight to a source that sets no number.
     pub const DEFAULT_CONCURRENCY: u32 = 32;
+    /// How long work may wait where a source sets no time.
+    pub const DEFAULT_BACKLOG_ALERT: Duration = Duration::from_secs(900);
 }
 
 /// All configured sources.

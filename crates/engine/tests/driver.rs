@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand_core::SeedableRng;
 use wellspring_core::{
-    Actor, CollectionId, CollectionPolicy, Error, ErrorClass, IncarnationId, Shard, State,
-    TenantId, Timestamp,
+    Actor, CollectionId, CollectionPolicy, Error, ErrorClass, IncarnationId, Shard, SourceId,
+    State, TenantId, Timestamp, source,
 };
 use wellspring_engine::{
     Action, Aggregate, Answer, Batch, Busy, Command, CommitError, DeliverOrder, DeliverResult,
@@ -352,6 +352,7 @@ struct Bench {
     replies: Vec<(u32, Answer)>,
     resolves: Vec<u64>,
     stored: BTreeMap<CollectionId, LoadedCollection>,
+    sources: BTreeMap<SourceId, source::Source>,
     fenced: bool,
 }
 
@@ -367,6 +368,8 @@ impl Bench {
             concurrency,
             budget: Arc::default(),
             connections: None,
+            maintenance: Arc::default(),
+            backlog_alert: Source::DEFAULT_BACKLOG_ALERT,
         });
         let incarnation = IncarnationId::mint(NOW, &mut rand_chacha::ChaCha8Rng::seed_from_u64(1));
         let driver = Driver::new(
@@ -385,8 +388,11 @@ impl Bench {
             replies: Vec::new(),
             resolves: Vec::new(),
             stored: BTreeMap::new(),
+            sources: used(),
             fenced: false,
         };
+        let kept = bench.sources.values().cloned().collect();
+        bench.give(Event::Kept(kept));
         bench.give(Event::Leased(vec![Lease {
             shard: Shard(0),
             epoch: 1,
@@ -420,6 +426,7 @@ impl Bench {
                 | Action::Run(..)
                 | Action::Abort(_)
                 | Action::Children(_)
+                | Action::Post(_)
                 | Action::Send(..)
                 | Action::Read(..) => panic!("nobody wants this: {action:?}"),
             }
@@ -429,14 +436,17 @@ impl Bench {
     /// Answers a read from what was committed last.
     fn load(&mut self, asked: Vec<Aggregate>) {
         let row = |id: &Aggregate| match id {
-            Aggregate::Collection(id) => self.stored.get(id).cloned(),
+            Aggregate::Collection(id) => {
+                let row = self.stored.get(id).cloned();
+                row.map(|row| Loaded::Collection(Box::new(row)))
+            }
+            Aggregate::Source(id) => {
+                let row = self.sources.get(id).cloned();
+                row.map(|row| Loaded::Source(Box::new(row)))
+            }
             Aggregate::Account(_) | Aggregate::Connection(_) => None,
         };
-        let rows = asked
-            .iter()
-            .filter_map(row)
-            .map(|row| Loaded::Collection(Box::new(row)))
-            .collect();
+        let rows = asked.iter().filter_map(row).collect();
         self.give(Event::Loaded { asked, rows });
     }
 
@@ -470,6 +480,9 @@ impl Bench {
     fn commit(&mut self) -> Arc<Batch> {
         let batch = self.commits.pop_front().expect("a commit is wanted");
         for write in &batch.writes {
+            if let Write::Source(write) = write {
+                self.sources.insert(write.id, write.next.clone());
+            }
             let Write::Collection(write) = write else {
                 continue;
             };
@@ -520,6 +533,16 @@ impl Bench {
             .max(self.driver.next_wakeup().expect("something is due"));
         self.give(Event::Tick);
     }
+}
+
+/// The sources, as those that the tenant uses already.
+fn used() -> BTreeMap<SourceId, source::Source> {
+    let sources = ["gas", "oil"].map(|name| source::Source {
+        version: 1,
+        tenants: [TENANT].into(),
+        ..source::Source::fresh(name.parse().unwrap())
+    });
+    sources.map(|source| (source.id(), source)).into()
 }
 
 fn down() -> Error {

@@ -235,6 +235,11 @@ impl Access {
         &self.vault
     }
 
+    /// Returns the tenant that runs the installation: the one that was there first.
+    pub fn operator(&self) -> Option<TenantId> {
+        self.read().tenants.keys().next().copied()
+    }
+
     /// Returns how many tenants there are.
     pub fn tenant_count(&self) -> usize {
         self.read().tenants.len()

@@ -1,6 +1,7 @@
 //! The endpoints, by noun.
 
 pub(crate) mod accounts;
+pub(crate) mod alerts;
 pub(crate) mod callback_secret;
 pub(crate) mod changes;
 pub(crate) mod collect;
@@ -8,6 +9,7 @@ pub(crate) mod connections;
 pub(crate) mod deliveries;
 pub(crate) mod documents;
 pub(crate) mod health;
+pub(crate) mod incidents;
 pub(crate) mod notifications;
 pub(crate) mod reliability;
 pub(crate) mod settings;

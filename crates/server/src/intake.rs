@@ -1,7 +1,10 @@
 //! What the API asks about sources and addresses before it accepts anything.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 use wellspring_core::SourceName;
+use wellspring_core::source::Announced;
 use wellspring_engine::ConnectionDefaults;
 
 /// A configured source, as much of it as clients need.
@@ -13,6 +16,8 @@ pub struct SourceInfo {
     pub connector: &'static str,
     /// What its connections need; none where it only serves collections.
     pub connections: Option<ConnectionDefaults>,
+    /// Times of maintenance that its file announces.
+    pub maintenance: Arc<[Announced]>,
 }
 
 /// Judges what requests name.

@@ -218,6 +218,7 @@ impl Shown {
                 breaker_open: yes(matches!(lane.breaker, Phase::Open { .. })),
                 paused: yes(lane.paused_until.is_some_and(|until| until > now)),
                 budget_left: budget_left(&lane.budget),
+                incident: yes(lane.incident.is_some()),
             }
             .set(lane.source.as_str());
             self.sources.insert(lane.source.as_str().to_owned());
@@ -254,6 +255,7 @@ struct SourceGauges {
     breaker_open: f64,
     paused: f64,
     budget_left: f64,
+    incident: f64,
 }
 
 impl SourceGauges {
@@ -265,6 +267,7 @@ impl SourceGauges {
         of("wellspring_source_breaker_open").set(self.breaker_open);
         of("wellspring_source_paused").set(self.paused);
         of("wellspring_source_budget_left_ratio").set(self.budget_left);
+        of("wellspring_source_incident_open").set(self.incident);
     }
 }
 
@@ -572,6 +575,11 @@ pub const METRICS: &[Metric] = &[
         "wellspring_source_budget_left_ratio",
         Unit::Count,
         "The part of a source's budget that is left, of the window that has least; 1 without a limit",
+    ),
+    gauge(
+        "wellspring_source_incident_open",
+        Unit::Count,
+        "1 while a source has an incident: maintenance, or an outage that any node has met",
     ),
     gauge(
         "wellspring_subscriptions",

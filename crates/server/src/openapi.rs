@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use crate::api::{
-    accounts, callback_secret, changes, collect, connections, deliveries, documents, notifications,
-    reliability, settings, sources, statistics, stream, subscriptions, tokens,
+    accounts, alerts, callback_secret, changes, collect, connections, deliveries, documents,
+    incidents, notifications, reliability, settings, sources, statistics, stream, subscriptions,
+    tokens,
 };
 use crate::body::bytes;
 use crate::problem::{MEDIA_TYPE, Problem, ProblemBody};
@@ -36,7 +37,9 @@ use crate::{connect, docs, health, metrics};
         accounts::erase::erase,
         sources::list,
         sources::show,
+        sources::patch::patch,
         sources::budgets::show,
+        incidents::list,
         connections::create::create,
         connections::list::list,
         connections::show,
@@ -73,6 +76,10 @@ use crate::{connect, docs, health, metrics};
         reliability::notifications::list,
         reliability::notifications::read,
         reliability::notifications::send_test,
+        alerts::list,
+        alerts::show,
+        alerts::acknowledge,
+        alerts::close,
         settings::show,
         settings::patch,
         callback_secret::show,
@@ -116,6 +123,7 @@ use crate::{connect, docs, health, metrics};
         (name = "documents", description = "Files from sources, or uploaded by hand"),
         (name = "notifications", description = "Messages to people, and how they want to be told"),
         (name = "reliability", description = "How reliably a person's connections work"),
+        (name = "alerts", description = "What the tenant or the operator must act on"),
         (name = "changes", description = "The ordered log of what happened"),
         (name = "settings", description = "What a tenant sets for itself"),
         (name = "subscriptions", description = "Changes pushed as webhooks, and what became of them"),

@@ -20,8 +20,9 @@ use crate::api::accounts::Naming;
 use crate::api::collect::Links;
 use crate::api::documents::upload::Uploads;
 use crate::api::{
-    accounts, callback_secret, changes, collect, connections, deliveries, documents, notifications,
-    reliability, settings, sources, statistics, stream, subscriptions, tokens,
+    accounts, alerts, callback_secret, changes, collect, connections, deliveries, documents,
+    incidents, notifications, reliability, settings, sources, statistics, stream, subscriptions,
+    tokens,
 };
 use crate::auth::Audience;
 use crate::metrics::{Exposition, Meter};
@@ -223,6 +224,8 @@ fn routes() -> Routes {
         .keyed(DELETE, "/v1/accounts/{account}", accounts::erase::erase)
         .for_pages(GET, "/v1/sources", sources::list)
         .for_pages(GET, "/v1/sources/{source}", sources::show)
+        .keyed(PATCH, "/v1/sources/{source}", sources::patch::patch)
+        .keyed(GET, "/v1/incidents", incidents::list)
         .keyed(GET, "/v1/sources/{source}/budgets", sources::budgets::show)
         .for_pages(POST, CONNECTIONS, connections::create::create)
         .for_clients(GET, CONNECTIONS, connections::list::list)
@@ -288,6 +291,10 @@ fn routes() -> Routes {
             "/api/reliability/notifications/send-test",
             reliability::notifications::send_test,
         )
+        .keyed(GET, "/v1/alerts", alerts::list)
+        .keyed(GET, "/v1/alerts/{alert}", alerts::show)
+        .keyed(POST, "/v1/alerts/{alert}/acknowledge", alerts::acknowledge)
+        .keyed(POST, "/v1/alerts/{alert}/close", alerts::close)
         .keyed(GET, "/v1/settings", settings::show)
         .keyed(PATCH, "/v1/settings", settings::patch)
         .keyed(GET, "/v1/callback-secret", callback_secret::show)

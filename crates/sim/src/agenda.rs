@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use wellspring_core::source::Source;
 use wellspring_core::{
     AccountId, ConnectionId, IncarnationId, InteractionId, Shard, SubscriptionId,
 };
 use wellspring_engine::{
-    Aggregate, Batch, DispatchQuery, Event, InboxRow, Lease, Live, Membership, RunInputs,
+    Aggregate, Batch, DispatchQuery, Event, InboxRow, Lease, Live, Membership, Request, RunInputs,
     StoreError, SubscriptionTable,
 };
 
@@ -42,11 +43,18 @@ pub(crate) enum Occurrence {
     Tell { node: usize, boot: u64, news: News },
 }
 
+/// Shards that were taken, and what was read after.
+pub(crate) type Taken = (Vec<Lease>, Arc<SubscriptionTable>, Vec<Source>);
+
 /// A request to the database.
 #[derive(Debug)]
 pub(crate) enum StoreOp {
     Join(IncarnationId),
     Renew(IncarnationId),
+    /// What is kept of sources.
+    Sources(IncarnationId),
+    /// What was seen of a source, for its owner.
+    Leave(Request),
     Acquire(IncarnationId, Vec<Shard>),
     Scan(IncarnationId, Vec<Shard>, Option<Aggregate>),
     Inbox(IncarnationId, Vec<Shard>),
@@ -69,10 +77,7 @@ pub(crate) enum News {
     Joined(IncarnationId),
     Membership(IncarnationId, Result<Membership, StoreError>),
     /// With the subscriptions as of after the leases were taken.
-    Leased(
-        IncarnationId,
-        Result<(Vec<Lease>, Arc<SubscriptionTable>), StoreError>,
-    ),
+    Leased(IncarnationId, Result<Taken, StoreError>),
     Page {
         incarnation: IncarnationId,
         shards: Vec<Shard>,

@@ -76,6 +76,7 @@ impl World {
         let down = provider.down;
         self.check_load(node, effect, concurrency, down);
         self.check_budget(&effect, &budget);
+        self.check_window(node, &effect);
         let boot = self.nodes[node].boot;
         self.tasks += 1;
         let attempt = Attempt {
@@ -431,6 +432,6 @@ impl World {
 pub(crate) const fn connection_of(effect: &EffectId) -> Option<ConnectionId> {
     match effect.id {
         Aggregate::Connection(id) => Some(id),
-        Aggregate::Collection(_) | Aggregate::Account(_) => None,
+        Aggregate::Collection(_) | Aggregate::Account(_) | Aggregate::Source(_) => None,
     }
 }

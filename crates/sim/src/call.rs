@@ -76,6 +76,7 @@ impl World {
         self.begin(node, effect, &policy, None);
         self.check_load(node, effect, concurrency, down);
         self.check_budget(&effect, &budget);
+        self.check_window(node, &effect);
         self.model.called(order.id, effect.version, past);
         self.answer_call(node, latency, || Event::Fetched(effect, result.clone()));
     }
@@ -177,6 +178,27 @@ impl World {
                 effect.id, effect.version, effect.started
             );
             self.broken("no call begins past its give-up time", seen);
+        }
+    }
+
+    /// Checks that nothing goes out while its source is announced to be worked on.
+    pub(crate) fn check_window(&mut self, node: usize, effect: &EffectId) {
+        let started = effect.started;
+        let Some(source) = self.sources.by_lane(effect.lane) else {
+            return;
+        };
+        // What had its slot before goes out a little later, when it is read and written.
+        let spans = source
+            .maintenance
+            .iter()
+            .filter_map(|one| one.span(started));
+        let broken = spans
+            .filter(|span| span.covers(started))
+            .any(|span| started.since(span.from) > std::time::Duration::from_secs(120));
+        // A clock that went back is where it was when nothing was announced.
+        if broken && self.nodes[node].troubled_at < self.now {
+            let seen = format!("{effect:?}");
+            self.broken("nothing goes out in announced maintenance", seen);
         }
     }
 
@@ -320,6 +342,7 @@ impl World {
             | Event::Read(..)
             | Event::Subscriptions { .. }
             | Event::Sources(_)
+            | Event::Kept(_)
             | Event::Tenants(_)
             | Event::Tick) => event,
         };

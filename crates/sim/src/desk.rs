@@ -1,6 +1,6 @@
 //! Between callers and drivers: what the server does with a request and its answer.
 
-use wellspring_core::{AccountId, CollectionId, ConnectionId, IncarnationId, Shard};
+use wellspring_core::{AccountId, CollectionId, ConnectionId, IncarnationId, Shard, SourceId};
 use wellspring_engine::{
     Aggregate, Answer, Batch, Before, Command, CommitError, Event, Origin, Queries, Request, Store,
     Wish, Write,
@@ -127,6 +127,7 @@ impl World {
                     || links.gone.contains(&id)
                     || self.promised.contains(&id)
             }
+            Aggregate::Source(id) => self.model.sources.contains_key(&id),
         };
         if !known && !self.model.posted.contains_key(&id) {
             return self.broken("what was answered is durable", format!("{id} is not there"));
@@ -197,6 +198,7 @@ impl World {
                     let known = self.model.links.by_id.get(&id);
                     known.is_some_and(|known| known.connection.tenant == tenant)
                 }
+                Aggregate::Source(_) => false,
             };
         if there && !self.is_going(id) {
             self.broken("what is there is found", format!("{id}"));
@@ -240,6 +242,7 @@ impl World {
                 Aggregate::Account(*id)
             }
             Request::Connection { id, .. } => Aggregate::Connection(*id),
+            Request::Source { name, .. } => Aggregate::Source(SourceId::of(name)),
             Request::Subscription { .. } => return,
         };
         let row = ask.key.map(|key| key.row(request.tenant(), id, at));
@@ -280,6 +283,7 @@ impl World {
             }
             Request::Resume { .. }
             | Request::PatchAccount { .. }
+            | Request::Source { .. }
             | Request::Subscription { .. } => return,
         }
         self.done(ask, id);
@@ -291,6 +295,7 @@ impl World {
             Aggregate::Collection(id) => self.model.rows.get(&id).map(|row| row.collection.tenant),
             Aggregate::Account(id) => links.accounts.get(&id).map(|one| one.tenant),
             Aggregate::Connection(id) => links.by_id.get(&id).map(|one| one.connection.tenant),
+            Aggregate::Source(_) => None,
         };
         owner.is_none_or(|owner| owner == tenant)
     }
@@ -299,7 +304,9 @@ impl World {
     pub(crate) fn answer_early(&mut self, batch: &Batch) {
         let collections = batch.writes.iter().filter_map(|write| match write {
             Write::Collection(write) if write.before == Before::New => Some(write),
-            Write::Collection(_) | Write::Account(_) | Write::Connection(_) => None,
+            Write::Collection(_) | Write::Account(_) | Write::Connection(_) | Write::Source(_) => {
+                None
+            }
         });
         for write in collections {
             let intent = write

@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use wellspring_core::connection::InteractionWrite;
 use wellspring_core::{IncarnationId, Shard};
-use wellspring_engine::{Batch, CommitError, Event, Store, Write};
+use wellspring_engine::{Batch, CommitError, Event, Queries, Store, Write};
 
 use crate::agenda::{News, Occurrence, StoreOp};
 use crate::clock::SECOND;
@@ -45,6 +45,18 @@ impl World {
             }
             StoreOp::Renew(incarnation) => {
                 News::Membership(incarnation, now(self.store.renew(incarnation)))
+            }
+            StoreOp::Sources(incarnation) => {
+                let sources = now(self.store.sources()).unwrap_or_default();
+                News::Driver(Some(incarnation), Event::Kept(sources))
+            }
+            StoreOp::Leave(request) => {
+                let shard = request.subject().map(|id| id.shard());
+                let left = now(self.store.post(shard.unwrap_or(Shard(0)), request, None));
+                if let Err(error) = left {
+                    self.broken("the store answers", error.to_string());
+                }
+                return;
             }
             StoreOp::Acquire(incarnation, shards) => self.acquire(incarnation, shards),
             StoreOp::Scan(incarnation, shards, after) => {
@@ -138,7 +150,8 @@ impl World {
         }
         self.unsettle();
         let table = self.subscription_table();
-        News::Leased(incarnation, leases.map(|leases| (leases, table)))
+        let sources = now(self.store.sources()).unwrap_or_default();
+        News::Leased(incarnation, leases.map(|leases| (leases, table, sources)))
     }
 
     fn released(&mut self, incarnation: IncarnationId, shards: Vec<Shard>) -> News {

@@ -34,6 +34,8 @@ pub(crate) struct Endpoint {
     /// When it last took something, and when it last said 410.
     took_at: i64,
     gone_at: i64,
+    /// When somebody last enabled it.
+    enabled_at: i64,
     /// What it has to be sent and has not taken.
     missing: BTreeMap<(Shard, u64), Missing>,
     /// The ids under which messages came.
@@ -68,7 +70,7 @@ impl Wants {
     fn matches(self, path: &str) -> bool {
         match self {
             Self::Everything => true,
-            Self::States => path.contains("/state/"),
+            Self::States => path.starts_with("/accounts/") && path.contains("/state/"),
             Self::Documents => path.contains("/documents/"),
         }
     }
@@ -104,6 +106,7 @@ impl Endpoint {
             slow,
             took_at: created_at.as_millis(),
             gone_at: 0,
+            enabled_at: 0,
             missing: BTreeMap::new(),
             ids: BTreeMap::new(),
             taken: 0,
@@ -342,13 +345,14 @@ impl World {
 
     /// The tenant has mended its endpoint and wants to be sent changes again.
     pub(crate) fn enable(&mut self, id: SubscriptionId) {
-        let table = self.subscription_table();
+        let (table, at) = (self.subscription_table(), self.now);
         let Some(row) = table.by_id.get(&id) else {
             return;
         };
         if let Some(endpoint) = self.endpoint(id) {
             endpoint.gone = Window::default();
             endpoint.down = Window::default();
+            endpoint.enabled_at = at;
         }
         let enabled = Subscription {
             disabled: None,
@@ -369,7 +373,9 @@ impl World {
             let windows = [endpoint.down, endpoint.gone, endpoint.throttling];
             let over = windows.iter().all(|window| window.until < calm - 2 * DAY);
             let well = endpoint.is_well() && over;
-            if !well || endpoint.took_at < calm - 12 * HOUR {
+            // One that was just enabled has yet to catch up.
+            let caught_up = endpoint.enabled_at < calm - 2 * HOUR;
+            if !well || !caught_up || endpoint.took_at < calm - 12 * HOUR {
                 return None;
             }
             let late = endpoint

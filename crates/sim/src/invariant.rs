@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use wellspring_core::budget;
+use wellspring_core::source::Hold;
 use wellspring_core::{Collection, CollectionId, Kind, Lane, Phase, Shard, State};
 use wellspring_engine::{Aggregate, Cursor, CursorError, Loaded, Queries, Request, Store};
 
@@ -43,7 +44,8 @@ impl World {
         }
         let full = state.driver.is_saturated();
         let idle = state.driver.lanes().into_iter().find(|lane| {
-            let paused = lane.paused_until.is_some_and(|until| until > now);
+            let paused = lane.paused_until.is_some_and(|until| until > now)
+                || lane.hold.is_some_and(Hold::is_shut);
             let source = self
                 .sources
                 .iter()
@@ -210,7 +212,7 @@ impl World {
             .into_iter()
             .filter_map(|row| match row {
                 Loaded::Collection(row) => Some((row.collection.id, row)),
-                Loaded::Account(_) | Loaded::Connection(_) => None,
+                Loaded::Account(_) | Loaded::Connection(_) | Loaded::Source(_) => None,
             })
             .collect();
         let differing = self.model.rows.iter().find_map(|(id, row)| {

@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use wellspring_core::{
-    Cause, Change, Collection, CollectionId, CollectionStatus, Error, IncarnationId, Kind, Shard,
-    State, Subject, TenantId, Timestamp, Verb,
+    Cause, Change, Collection, CollectionId, CollectionStatus, Error, Facts, IncarnationId, Kind,
+    Shard, SourceId, State, Subject, TenantId, Timestamp, Verb,
 };
 use wellspring_engine::{Aggregate, Batch, Before, CollectionWrite, DeliverOrder, Write};
 
 use crate::caller::intent_of;
 
 pub(crate) mod link;
+mod source;
 mod transition;
 
 pub(crate) use link::{Links, Rules};
@@ -56,6 +57,8 @@ pub(crate) struct Model {
     pub(crate) to_erase: BTreeSet<Aggregate>,
     /// Accounts and connections.
     pub(crate) links: Links,
+    /// What is kept of sources.
+    pub(crate) sources: source::Sources,
     pub(crate) log: BTreeMap<(Shard, u64), Said>,
     last_seq: BTreeMap<Shard, u64>,
     statuses: BTreeMap<CollectionId, CollectionStatus>,
@@ -105,8 +108,17 @@ impl Model {
             }
         }
         let mut said: BTreeMap<Aggregate, Vec<(Timestamp, &Change)>> = BTreeMap::new();
+        let mut heard: BTreeMap<SourceId, Vec<(Timestamp, TenantId, &Change)>> = BTreeMap::new();
         for entry in &batch.entries {
-            let about = aggregate_of(&entry.change.subject);
+            if let Some(source) = source_of(&entry.change) {
+                let heard = heard.entry(source).or_default();
+                heard.push((entry.at, entry.tenant, &entry.change));
+                continue;
+            }
+            let Some(about) = aggregate_of(&entry.change) else {
+                let path = entry.change.subject.to_string();
+                return Err(("every entry belongs to a step", path));
+            };
             said.entry(about)
                 .or_default()
                 .push((entry.at, &entry.change));
@@ -123,12 +135,19 @@ impl Model {
                     self.links.account(write, &changes)?;
                     self.settled(write.id.into(), write.next.is_none());
                 }
+                Write::Source(write) => {
+                    let heard = heard.remove(&write.id).unwrap_or_default();
+                    self.source(write, &heard)?;
+                }
                 Write::Connection(write) => {
                     let by = batch.incarnation;
                     self.links.connection(by, write, &said, rules)?;
                     self.settled(write.id.into(), write.next.is_none());
                 }
             }
+        }
+        if let Some(source) = heard.keys().next() {
+            return Err(("every entry belongs to a step", format!("{source}")));
         }
         if let Some(about) = said.keys().next() {
             return Err(("every entry belongs to a step", format!("{about}")));
@@ -138,7 +157,7 @@ impl Model {
                 entry.shard,
                 entry.seq,
                 entry.tenant,
-                entry.change.subject,
+                &entry.change.subject,
                 entry.change.verb,
             )?;
         }
@@ -243,7 +262,7 @@ impl Model {
         shard: Shard,
         seq: u64,
         tenant: TenantId,
-        subject: Subject,
+        subject: &Subject,
         verb: Verb,
     ) -> Result<(), Broken> {
         let last = self.last_seq.entry(shard).or_default();
@@ -260,12 +279,12 @@ impl Model {
             .insert((shard, seq), (tenant, format!("{} {path}", verb.as_str())));
         match subject {
             Subject::Collection(id) => {
-                self.statuses.remove(&id);
+                self.statuses.remove(id);
                 Ok(())
             }
             Subject::CollectionStatus(id, status) => {
-                let last = self.statuses.insert(id, status);
-                if may_follow(last, status) {
+                let last = self.statuses.insert(*id, *status);
+                if may_follow(last, *status) {
                     Ok(())
                 } else {
                     Err((
@@ -279,7 +298,13 @@ impl Model {
             | Subject::ConnectionState(..)
             | Subject::ConnectionAccess(..)
             | Subject::Interaction(..)
-            | Subject::Document(..) => Ok(()),
+            | Subject::Document(..)
+            | Subject::Alert(_)
+            | Subject::AlertState(..)
+            | Subject::Source(_)
+            | Subject::SourceState(..)
+            | Subject::Incident(..)
+            | Subject::IncidentState(..) => Ok(()),
         }
     }
 
@@ -369,9 +394,27 @@ impl Row {
     }
 }
 
+/// Returns the source that a change is about, one of its alerts included.
+fn source_of(change: &Change) -> Option<SourceId> {
+    match (&change.subject, &change.body) {
+        (
+            Subject::Source(name)
+            | Subject::SourceState(name, _)
+            | Subject::Incident(name, _)
+            | Subject::IncidentState(name, ..),
+            _,
+        ) => Some(SourceId::of(name)),
+        (Subject::Alert(_) | Subject::AlertState(..), Facts::Alert(facts)) => {
+            let of_source = facts.connection_id.is_none();
+            of_source.then(|| SourceId::of(&facts.source))
+        }
+        (_, _) => None,
+    }
+}
+
 /// Returns what steps with a change.
-const fn aggregate_of(subject: &Subject) -> Aggregate {
-    match subject {
+const fn aggregate_of(change: &Change) -> Option<Aggregate> {
+    Some(match &change.subject {
         Subject::Collection(id) | Subject::CollectionStatus(id, _) => Aggregate::Collection(*id),
         Subject::Account(id) => Aggregate::Account(*id),
         Subject::Connection(_, id)
@@ -379,7 +422,25 @@ const fn aggregate_of(subject: &Subject) -> Aggregate {
         | Subject::ConnectionAccess(_, id, _)
         | Subject::Interaction(_, id, _)
         | Subject::Document(_, id, _) => Aggregate::Connection(*id),
-    }
+        Subject::Alert(_) | Subject::AlertState(..) => match &change.body {
+            Facts::Alert(facts) => match facts.connection_id {
+                Some(id) => Aggregate::Connection(id),
+                None => return None,
+            },
+            Facts::Collection(_)
+            | Facts::State(_)
+            | Facts::Access(_)
+            | Facts::Interaction(_)
+            | Facts::Document(_)
+            | Facts::Incident(_)
+            | Facts::Source { .. }
+            | Facts::Nothing {} => return None,
+        },
+        Subject::Source(_)
+        | Subject::SourceState(..)
+        | Subject::Incident(..)
+        | Subject::IncidentState(..) => return None,
+    })
 }
 
 fn may_follow(last: Option<CollectionStatus>, next: CollectionStatus) -> bool {

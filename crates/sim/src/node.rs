@@ -220,6 +220,7 @@ impl World {
             Action::Reply(caller, _) => *caller,
             Action::Commit(_)
             | Action::Resolve(_)
+            | Action::Post(_)
             | Action::Load(_)
             | Action::Fetch(..)
             | Action::Deliver(..)
@@ -252,6 +253,12 @@ impl World {
                 }
                 Action::Resolve(number) => {
                     self.ask_store(node, StoreOp::Resolve(incarnation, number));
+                }
+                // Where leases do not end there is no other node.
+                Action::Post(request) => {
+                    if self.leased {
+                        self.ask_store(node, StoreOp::Leave(*request));
+                    }
                 }
                 Action::Load(asked) => self.ask_store(node, StoreOp::Load(incarnation, asked)),
                 Action::Fetch(effect, order) => self.fetch(node, effect, &order),

@@ -291,6 +291,11 @@ impl World {
             return self.broken("a question is open until it is closed", format!("{view:?}"));
         }
         let credentials = view.question.code == wellspring_core::interaction::Code::Credentials;
+        if self.calm && open {
+            // A request without a key may get lost on its way.
+            let again = Occurrence::Look(connection, interaction);
+            self.agenda.push(self.now + 2 * HOUR, again);
+        }
         let mood = if self.calm { 0 } else { self.dice.below(100) };
         match mood {
             0..55 => self.respond(
@@ -377,7 +382,7 @@ impl World {
                 let link = self.model.links.by_id.get(&connection);
                 link.map(|link| link.connection.account)
             }
-            Aggregate::Collection(_) => None,
+            Aggregate::Collection(_) | Aggregate::Source(_) => None,
         };
         let erasing = account.is_some_and(|account| {
             let known = self.model.links.accounts.get(&account);
@@ -397,7 +402,8 @@ impl World {
                     | Wish::CancelQuestion(_)
                     | Wish::Credentials { .. }
                     | Wish::Patch(_)
-                    | Wish::Upload(_) => false,
+                    | Wish::Upload(_)
+                    | Wish::Alert(..) => false,
                 };
                 ends && Aggregate::Connection(*other) == id
             }
@@ -406,6 +412,7 @@ impl World {
             | Request::CreateAccount { .. }
             | Request::PatchAccount { .. }
             | Request::Connect { .. }
+            | Request::Source { .. }
             | Request::Subscription { .. } => false,
         };
         erasing

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use wellspring_core::budget;
 use wellspring_core::interaction::CredentialField;
 use wellspring_core::schedule::{Schedule, SlowPlan};
+use wellspring_core::source::{Announced, Recurring, When};
 use wellspring_core::{
     CollectionId, CollectionPolicy, Error, ErrorClass, RetryPolicy, SourceName, Timestamp,
 };
@@ -66,6 +67,7 @@ impl Provider {
         sources
             .into_iter()
             .filter_map(|(name, policy, connected)| {
+                let maintenance = maintenance(name);
                 let name: SourceName = name.parse().ok()?;
                 let concurrency = u32::try_from(dice.between(1, 8)).unwrap_or(1);
                 Some(Self {
@@ -75,6 +77,8 @@ impl Provider {
                         concurrency,
                         budget: windows(dice),
                         connections: connected.then(defaults),
+                        maintenance,
+                        backlog_alert: Source::DEFAULT_BACKLOG_ALERT,
                     },
                     down: Window::default(),
                     throttling: Window::default(),
@@ -202,6 +206,20 @@ const FAILURES: [(ErrorClass, &str); 8] = [
 ];
 
 /// What a source takes: as much as comes, or so many calls a minute, or an hour and a day as well.
+/// Returns when a source announces that it is worked on.
+fn maintenance(name: &str) -> Arc<[Announced]> {
+    let every = match name {
+        "gas" => Recurring::new("Wed,Sun 22:00-00:30", Some("Europe/Berlin")),
+        "telephone" => Recurring::new("daily 03:00-04:00", None),
+        _ => return Arc::default(),
+    };
+    let windows = every.into_iter().map(|every| Announced {
+        when: When::Every(every),
+        reason: None,
+    });
+    windows.collect()
+}
+
 fn windows(dice: &mut Dice) -> Arc<[budget::Window]> {
     let limited = dice.permille(500);
     let mut windows = Vec::new();

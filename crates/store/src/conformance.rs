@@ -22,6 +22,7 @@ use wellspring_engine::{
 
 pub mod account;
 pub mod admin;
+pub mod alert;
 pub mod blobs;
 pub mod commit;
 pub mod connection;
@@ -30,6 +31,7 @@ pub mod document;
 pub mod lease;
 pub mod log;
 pub mod notices;
+pub mod source;
 pub mod statistics;
 pub mod steps;
 pub mod sweep;
@@ -64,6 +66,10 @@ macro_rules! conformance {
             a_stale_account_writes_nothing,
             an_erased_account_leaves_nothing,
         ]);
+        $crate::conformance!($harness, alert: [
+            alerts_read_back_and_are_listed,
+            alerts_end_with_what_they_are_about,
+        ]);
         $crate::conformance!($harness, connection: [
             the_life_of_a_connection_reads_back,
             connections_and_their_fetches_are_listed,
@@ -95,6 +101,11 @@ macro_rules! conformance {
             a_cursor_from_elsewhere_is_refused,
             lists_page_through_what_there_is,
             who_begins_at_the_start_never_expires,
+        ]);
+        $crate::conformance!($harness, source: [
+            the_life_of_a_source_reads_back,
+            incidents_are_listed_and_kept_for_two_years,
+            a_source_alerts_each_tenant_in_its_own_log,
         ]);
         $crate::conformance!($harness, statistics: [
             fetches_that_ended_are_added_up,
@@ -374,6 +385,8 @@ impl Node {
 pub fn collection(loaded: &Loaded) -> &LoadedCollection {
     match loaded {
         Loaded::Collection(loaded) => loaded,
-        Loaded::Account(_) | Loaded::Connection(_) => panic!("{} is no collection", loaded.id()),
+        Loaded::Account(_) | Loaded::Connection(_) | Loaded::Source(_) => {
+            panic!("{} is no collection", loaded.id())
+        }
     }
 }

@@ -36,6 +36,8 @@ pub(crate) fn stored(facts: &Facts) -> Result<String, serde_json::Error> {
         | Facts::Access(_)
         | Facts::Interaction(_)
         | Facts::Document(_)
+        | Facts::Alert(_)
+        | Facts::Incident(_)
         | Facts::Source { .. } => Ok(format!("{PLAIN}{}", serde_json::to_string(facts)?)),
         Facts::Nothing {} => Ok(String::new()),
     }

@@ -7,10 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, ready};
 use wellspring_core::connection::{self, Connection, FetchRecord, Slot};
+use wellspring_core::source::Source;
 use wellspring_core::{
-    Account, AccountId, ApiKeyId, Attempt, CollectionId, ConnectionId, Document, DocumentId,
-    FetchId, IncarnationId, InteractionId, Sealed, Shard, SourceName, SubscriptionId, TenantId,
-    Timestamp,
+    Account, AccountId, Alert, AlertId, ApiKeyId, Attempt, CollectionId, ConnectionId, Document,
+    DocumentId, FetchId, IncarnationId, Incident, IncidentId, InteractionId, Sealed, Shard,
+    SourceId, SourceName, SubscriptionId, TenantId, Timestamp,
 };
 use wellspring_engine::{
     Aggregate, Batch, Clock, CommitError, DeliveryAttempt, DeliveryRow, DispatchState, Entry,
@@ -22,6 +23,7 @@ use wellspring_engine::{
 use crate::row::{Cold, Hot, TallyPlace, TallySums};
 
 mod account;
+mod alert;
 mod commit;
 mod directory;
 mod dispatch;
@@ -68,6 +70,9 @@ pub struct Image {
     pub(crate) delivery_attempts: BTreeMap<(SubscriptionId, Shard, u64, u16), DeliveryAttempt>,
     pub(crate) tokens: BTreeMap<[u8; 32], TokenRecord>,
     pub(crate) told: notices::NoticeTables,
+    pub(crate) alerts: BTreeMap<AlertId, Alert>,
+    pub(crate) sources: BTreeMap<SourceId, Source>,
+    pub(crate) incidents: BTreeMap<IncidentId, Incident>,
 }
 
 #[derive(Debug)]

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use wellspring_core::{AccountId, AnyId, CollectionId, ConnectionId, Error, Timestamp};
+use wellspring_core::{AccountId, AnyId, CollectionId, ConnectionId, Error, SourceId, Timestamp};
 use wellspring_engine::{Aggregate, InboxRow, StoreError};
 
 mod account;
+mod alert;
 mod collection;
 mod connection;
 mod delivery;
@@ -15,9 +16,11 @@ mod fetch;
 mod interaction;
 mod log;
 mod notice;
+mod source;
 mod tally;
 
 pub(crate) use account::{account, erasing_columns};
+pub(crate) use alert::{AlertRow, KEEP_ALERTS, alert};
 pub(crate) use collection::{
     AttemptRow, Cold, Finished, Hot, NOTIFYING, attempt_view, shortest_of_a_collection,
     stored_error,
@@ -33,6 +36,7 @@ pub(crate) use fetch::{fetch, fetch_attempt, fetch_body};
 pub(crate) use interaction::{KEEP_INTERACTIONS, closed, question, question_text};
 pub(crate) use log::{LogRow, document_of};
 pub(crate) use notice::{body, body_text, channel_code, kind_code};
+pub(crate) use source::{IncidentRow, KEEP_INCIDENTS, incident, source, source_body};
 pub(crate) use tally::{KEEP_STATISTICS, TallyPlace, TallySums, tally, tally_columns};
 
 /// Rebuilds a command from the inbox.
@@ -54,6 +58,7 @@ pub(crate) const fn aggregate_parts(aggregate: Aggregate) -> (u8, AnyId) {
         Aggregate::Collection(id) => (COLLECTION, *id.as_bytes()),
         Aggregate::Account(id) => (ACCOUNT, *id.as_bytes()),
         Aggregate::Connection(id) => (CONNECTION, *id.as_bytes()),
+        Aggregate::Source(id) => (SOURCE, *id.as_bytes()),
     }
 }
 
@@ -63,6 +68,7 @@ pub(crate) const fn aggregate(kind: u8, id: AnyId) -> Option<Aggregate> {
         COLLECTION => Some(Aggregate::Collection(CollectionId::from_bytes(id))),
         ACCOUNT => Some(Aggregate::Account(AccountId::from_bytes(id))),
         CONNECTION => Some(Aggregate::Connection(ConnectionId::from_bytes(id))),
+        SOURCE => Some(Aggregate::Source(SourceId::from_bytes(id))),
         _ => None,
     }
 }
@@ -112,3 +118,4 @@ fn inconsistent(table: &'static str, column: &'static str, row: &impl ToString) 
 const COLLECTION: u8 = 1;
 const ACCOUNT: u8 = 2;
 const CONNECTION: u8 = 3;
+const SOURCE: u8 = 4;

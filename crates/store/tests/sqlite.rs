@@ -186,7 +186,9 @@ async fn a_full_disk_loses_nothing_and_takes_more_once_there_is_room() {
     }
     let refused_id = match refused.0.writes[0].id() {
         Aggregate::Collection(id) => id,
-        other @ (Aggregate::Account(_) | Aggregate::Connection(_)) => panic!("{other}"),
+        other @ (Aggregate::Account(_) | Aggregate::Connection(_) | Aggregate::Source(_)) => {
+            panic!("{other}")
+        }
     };
     drop(node);
     drop(store);

@@ -355,6 +355,7 @@ impl<'s> Writer<'s> {
             waits: 0,
             last_success_at: None,
             repair: None,
+            alerts: Vec::new(),
         };
         Write::Connection(Box::new(ConnectionWrite {
             id,
@@ -367,6 +368,7 @@ impl<'s> Writer<'s> {
             documents: Vec::new(),
             records: Vec::new(),
             cursors: Vec::new(),
+            alerts: Vec::new(),
         }))
     }
 

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_saphyr::{MessageFormatter, Options, Spanned, UserMessageFormatter};
 use wellspring_core::Rule;
+use wellspring_core::source::Written;
 
 use super::ConfigError;
 
@@ -21,6 +22,8 @@ pub(super) struct File {
     pub(super) concurrency: Option<Spanned<String>>,
     pub(super) per_minute: Option<Spanned<String>>,
     pub(super) budget: Option<Vec<WindowFile>>,
+    pub(super) maintenance: Option<Vec<Spanned<Written>>>,
+    pub(super) backlog_alert: Option<Spanned<String>>,
     pub(super) max_body: Option<Spanned<String>>,
     pub(super) headers: Option<BTreeMap<String, Spanned<String>>>,
     pub(super) errors: Option<Spanned<String>>,

@@ -196,6 +196,22 @@ fn what_a_file_may_not_say_is_refused_with_key_and_line() {
             "line 6: `budget.per` has two windows of the same length",
         ),
         (
+            "maintenance:\n  - { every: \"Sun 02:00-05:00\" }\n  - { every: Sonntag }",
+            "line 6: `maintenance` every: `Sonntag` is not like `Sun 02:00-05:00`, `Mon,Thu 22:30-01:00` or `daily 03:00-03:30`",
+        ),
+        (
+            "maintenance:\n  - { every: \"Sun 02:00-05:00\", zone: Mars }",
+            "line 5: `maintenance` zone: `Mars` is not a time zone such as `Europe/Berlin`",
+        ),
+        (
+            "maintenance:\n  - { from: 2026-12-01T02:00:00Z, to: 2026-12-01T01:00:00Z }",
+            "line 5: `maintenance` to: is not later than `from`, or later by more than 31 days",
+        ),
+        (
+            "backlog_alert: soon",
+            "line 4: `backlog_alert` must be a duration such as 250ms, 10s, 15m or 72h",
+        ),
+        (
             "schedule: { every: 24h }",
             "line 4: `schedule` is not a key of http_json, which has no connections",
         ),
@@ -228,6 +244,28 @@ fn what_a_file_may_not_say_is_refused_with_key_and_line() {
     ] {
         assert_eq!(errors(&format!("{MINIMAL}{more}\n")), [expected], "{more}");
     }
+}
+
+#[test]
+fn maintenance_is_announced_once_or_on_days_of_the_week() {
+    let source = SourceConfig::from_yaml(&format!(
+        "{BANK}backlog_alert: 30m\nmaintenance:\n  - {{ from: 2026-12-01T02:00:00Z, to: 2026-12-01T04:00:00Z, reason: New servers }}\n  - {{ every: \"Sun 02:00-05:00\", zone: Europe/Berlin }}\n"
+    ))
+    .unwrap();
+
+    let table = crate::Sources::new([source]).table();
+    let source = table.iter().next().unwrap();
+    assert_eq!(source.backlog_alert, Duration::from_secs(1_800));
+    let now = "2026-11-28T12:00:00Z".parse().unwrap();
+    let spans = source.maintenance.iter().map(|window| {
+        let span = window.span(now).unwrap();
+        (span.from.to_string(), window.reason.as_deref())
+    });
+    let wanted = [
+        ("2026-12-01T02:00:00.000Z".to_owned(), Some("New servers")),
+        ("2026-11-29T01:00:00.000Z".to_owned(), None),
+    ];
+    assert_eq!(spans.collect::<Vec<_>>(), wanted);
 }
 
 #[test]

@@ -11,14 +11,14 @@ use super::{
 use crate::interaction::{Closed, Code, Question};
 use crate::schedule::{SlowPlan, phase_seed};
 use crate::{
-    AccessFacts, Actor, Cause, Change, Document, Error, Facts, FetchId, InteractionFacts,
-    InteractionId, Sealed, StateFacts, Subject, Timestamp, Verb,
+    AccessFacts, Actor, AlertWrite, Cause, Change, Document, Error, Facts, FetchId,
+    InteractionFacts, InteractionId, Sealed, StateFacts, Subject, Timestamp, Verb,
 };
 
 /// A step that is being made.
 pub(super) struct Draft<'a> {
     pub(super) next: Connection,
-    now: Timestamp,
+    pub(super) now: Timestamp,
     actor: Actor,
     cause: Cause,
     policy: &'a Policy,
@@ -30,6 +30,8 @@ pub(super) struct Draft<'a> {
     interactions: Vec<InteractionWrite>,
     pub(super) secrets: Vec<SecretWrite>,
     documents: Vec<Document>,
+    pub(super) access_was: Access,
+    pub(super) alerts: Vec<AlertWrite>,
 }
 
 impl<'a> Draft<'a> {
@@ -40,6 +42,7 @@ impl<'a> Draft<'a> {
         cause: Cause,
         policy: &'a Policy,
     ) -> Self {
+        let access_was = connection.access;
         let next = Connection {
             version: connection.version.saturating_add(1),
             ..connection
@@ -58,10 +61,13 @@ impl<'a> Draft<'a> {
             interactions: Vec::new(),
             secrets: Vec::new(),
             documents: Vec::new(),
+            access_was,
+            alerts: Vec::new(),
         }
     }
 
-    pub(super) fn finish(self) -> Step {
+    pub(super) fn finish(mut self) -> Step {
+        self.judge_alerts();
         Step {
             next: (!self.gone).then_some(self.next),
             changes: self.changes,
@@ -70,6 +76,7 @@ impl<'a> Draft<'a> {
             interactions: self.interactions,
             secrets: self.secrets,
             documents: self.documents,
+            alerts: self.alerts,
         }
     }
 
@@ -487,6 +494,7 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn delete(&mut self) {
+        self.close_alerts();
         let subject = Subject::Connection(self.next.account, self.next.id);
         let source = self.next.source.clone();
         self.say(Verb::Deleted, subject, Facts::Source { source });

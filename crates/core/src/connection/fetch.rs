@@ -15,6 +15,7 @@ pub struct Fetch {
     /// What began it.
     pub trigger: Trigger,
     /// When it began.
+    #[serde(with = "crate::time::short")]
     pub started_at: Timestamp,
     /// Whether a person waits for it.
     pub present: bool,

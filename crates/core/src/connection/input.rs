@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::OnQuestionExpired;
 use crate::interaction::Question;
 use crate::schedule::{Schedule, SlowPlan};
-use crate::{Actor, Document, Error, FetchId, InteractionId, Sealed, Timestamp};
+use crate::{
+    Actor, AlertId, AlertWish, Document, Error, FetchId, InteractionId, Sealed, Timestamp,
+};
 
 /// What happened to a connection.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,6 +100,8 @@ pub enum Input {
     Patched(Patch, Actor),
     /// All of it is to go.
     DeleteAsked(Actor),
+    /// Somebody has acted on an alert about it.
+    AlertAsked(AlertId, AlertWish, Actor),
 }
 
 /// How new credentials came.
@@ -167,6 +171,7 @@ impl Input {
             Self::CredentialsReplaced { .. } => "CredentialsReplaced",
             Self::Patched(..) => "Patched",
             Self::DeleteAsked(_) => "DeleteAsked",
+            Self::AlertAsked(..) => "AlertAsked",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Attempt, Connection, FetchRecord};
 use crate::interaction::{Closed, Question};
-use crate::{Change, Document, InteractionId, Sealed, Timestamp};
+use crate::{AlertWrite, Change, Document, InteractionId, Sealed, Timestamp};
 
 /// What a transition wants written.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +21,8 @@ pub struct Step {
     pub secrets: Vec<SecretWrite>,
     /// The documents that came in; their bytes are durable already.
     pub documents: Vec<Document>,
+    /// What becomes of alerts.
+    pub alerts: Vec<AlertWrite>,
 }
 
 /// What becomes of an interaction.

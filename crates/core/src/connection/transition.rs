@@ -54,6 +54,7 @@ impl Connection {
             waits: 0,
             last_success_at: None,
             repair: None,
+            alerts: Vec::new(),
         };
         let subject = Subject::Connection(connection.account, connection.id);
         let source = connection.source.clone();
@@ -179,6 +180,9 @@ impl Connection {
             } => Ok(self.credentials_replaced(now, credentials, from, actor, policy)),
             Input::Patched(patch, actor) => Ok(self.patched(now, patch, actor, policy)),
             Input::DeleteAsked(actor) => Ok(self.deleted(now, actor, policy)),
+            Input::AlertAsked(alert, wish, actor) => self
+                .alert_asked(now, alert, wish, actor, policy)
+                .ok_or(rejected),
         }
     }
 

@@ -34,6 +34,7 @@ fn well() -> Connection {
         waits: 0,
         last_success_at: Some(NOW.before(HOUR)),
         repair: None,
+        alerts: Vec::new(),
     }
 }
 

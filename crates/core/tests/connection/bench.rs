@@ -267,6 +267,7 @@ pub(crate) fn said(step: &Step) -> Vec<String> {
                     "conn" => "{c}",
                     "int" => "{i}",
                     "doc" => "{d}",
+                    "alert" => "{alert}",
                     _ => segment,
                 },
             )
@@ -280,7 +281,8 @@ pub(crate) fn last_segments(step: &Step, property: &str) -> Vec<String> {
     let paths = step.changes.iter().map(|change| change.subject.to_string());
     let values = paths.filter_map(|path| {
         let (before, last) = path.rsplit_once('/')?;
-        before.ends_with(property).then(|| last.to_owned())
+        let is_its_own = before.starts_with("/accounts/") && before.ends_with(property);
+        is_its_own.then(|| last.to_owned())
     });
     values.collect()
 }
@@ -303,6 +305,7 @@ pub(crate) fn facts(step: &Step, state: &str) -> serde_json::Value {
                 .subject
                 .to_string()
                 .ends_with(&format!("/state/{state}"))
+                && matches!(change.body, Facts::State(_))
         })
         .unwrap();
     assert!(matches!(change.body, Facts::State(_)));

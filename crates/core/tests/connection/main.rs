@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
+mod alerts;
 mod bench;
 mod consequences;
 
@@ -9,7 +10,8 @@ use std::time::Duration;
 
 use wellspring_core::connection::{
     Action, Ask, Config, Connection, CredentialsFrom, FetchStatus, Input, InteractionWrite,
-    OnQuestionExpired, OutcomeKind, Patch, Policy, Reason, SecretWrite, Slot, State, Wakeup,
+    LastOutcome, OnQuestionExpired, OutcomeKind, Patch, Policy, Reason, SecretWrite, Slot, State,
+    Wakeup,
 };
 use wellspring_core::interaction::{Closed, Code, Part};
 use wellspring_core::schedule::{Schedule, SlowPlan};
@@ -639,4 +641,8 @@ fn rows_read_back_whatever_the_state() {
         );
     }
     assert!(matches!(bench.connection.state, State::Manual { .. }));
+    // Rows of earlier versions have times in words.
+    let written = r#"{"kind":"success","at":"2026-11-18T11:06:40.120Z"}"#;
+    let outcome: LastOutcome = serde_json::from_str(written).unwrap();
+    assert_eq!(outcome.at, Timestamp::from_millis(1_795_000_000_120));
 }

@@ -36,7 +36,7 @@ impl<T> Driver<T> {
                     self.account_settled(&account);
                 }
             }
-            Some(row @ Loaded::Collection(_)) => self.reschedule(now, row),
+            Some(row @ (Loaded::Collection(_) | Loaded::Source(_))) => self.reschedule(now, row),
             None => {}
         }
     }
@@ -164,6 +164,7 @@ impl<T> Driver<T> {
             | Request::Erase { .. }
             | Request::CreateAccount { .. }
             | Request::Connection { .. }
+            | Request::Source { .. }
             | Request::Subscription { .. } => Some(account),
         }
     }
@@ -199,6 +200,7 @@ impl<T> Driver<T> {
             tenant,
             at: now,
             changes: step.change.into_iter().collect(),
+            told: Vec::new(),
             key,
             origin,
         });

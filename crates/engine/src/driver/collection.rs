@@ -136,7 +136,9 @@ impl<T> Driver<T> {
                     id: collection.id,
                     tenant: collection.tenant,
                 };
+                let tenant = collection.tenant;
                 self.called(now, lane);
+                self.used(now, lane, tenant);
                 self.actions.push(Action::Fetch(effect, order));
             }
             State::Delivering { kind, since, .. } => {
@@ -179,6 +181,7 @@ impl<T> Driver<T> {
                 {
                     self.pause(now, effect.lane, until);
                 }
+                self.met(now, effect.lane, &error, retry_at);
                 let call = verdict(error.class);
                 (
                     Input::FetchFailed {
@@ -308,6 +311,7 @@ impl<T> Driver<T> {
                     tenant,
                     at: now,
                     changes: step.change.into_iter().collect(),
+                    told: Vec::new(),
                     key: None,
                     origin: None,
                 });

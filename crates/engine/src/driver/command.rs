@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use wellspring_core::{
-    AccountId, Collection, CollectionId, CollectionStep, Input, Shard, TenantId, Timestamp,
+    AccountId, Collection, CollectionId, CollectionStep, Input, Shard, TenantId, Timestamp, source,
 };
 
 use super::{
@@ -76,13 +76,15 @@ impl<T> Driver<T> {
                 }
             }
             Origin::Erasure(account) => self.child_gone(account),
+            // It is seen again.
+            Origin::Fact => {}
         }
     }
 
     /// What wrote itself into the inbox was promised; callers are told to come back.
     fn refusal(&self, command: &Command<T>) -> Option<Busy> {
         match command.origin {
-            Origin::Inbox(_) | Origin::Erasure(_) => return None,
+            Origin::Inbox(_) | Origin::Erasure(_) | Origin::Fact => return None,
             Origin::Caller(_) => {}
         }
         if !self.ready {
@@ -167,7 +169,7 @@ impl<T> Driver<T> {
         row: Option<Loaded>,
         waiting: Vec<Waiting<T>>,
     ) {
-        let mut row = row.map(held_of);
+        let mut row = row.map(held_of).or_else(|| fresh_source(&waiting));
         for one in waiting {
             let command = match one {
                 Waiting::Command(command) => command,
@@ -225,6 +227,9 @@ impl<T> Driver<T> {
                     flight,
                     slot,
                 }),
+            Held::Source(source) => self
+                .apply_to_source(now, source, before, command)
+                .map(Held::Source),
         }
     }
 
@@ -247,6 +252,7 @@ impl<T> Driver<T> {
             | Request::EraseAccount { .. }
             | Request::Connect { .. }
             | Request::Connection { .. }
+            | Request::Source { .. }
             | Request::Subscription { .. } => return Some(collection),
         };
         if tenant != command.request.tenant() {
@@ -277,12 +283,15 @@ impl<T> Driver<T> {
     /// Answers a command that changes nothing; one from the inbox still has to leave it durably.
     pub(super) fn settle(&mut self, now: Timestamp, command: Command<T>, answer: Answer) {
         match command.origin {
-            Origin::Caller(_) | Origin::Erasure(_) => self.answer(command.origin, answer),
+            Origin::Caller(_) | Origin::Erasure(_) | Origin::Fact => {
+                self.answer(command.origin, answer);
+            }
             Origin::Inbox(_) => self.pending.push_back(Step {
                 write: None,
                 tenant: command.request.tenant(),
                 at: now,
                 changes: Vec::new(),
+                told: Vec::new(),
                 key: None,
                 origin: Some(command.origin),
             }),
@@ -326,6 +335,7 @@ impl<T> Driver<T> {
             tenant,
             at: now,
             changes: step.change.into_iter().collect(),
+            told: Vec::new(),
             key,
             origin,
         });
@@ -378,5 +388,30 @@ fn held_of(row: Loaded) -> (Held, Before) {
             };
             (held, before)
         }
+        Loaded::Source(source) => {
+            let before = Before::Live(source.version);
+            (Held::Source(source), before)
+        }
     }
+}
+
+/// Returns the source that commands wait for, of which nothing was kept so far.
+fn fresh_source<T>(waiting: &[Waiting<T>]) -> Option<(Held, Before)> {
+    let name = waiting.iter().find_map(|one| match one {
+        Waiting::Command(command) => match &command.request {
+            Request::Source { name, .. } => Some(name.clone()),
+            Request::Collect { .. }
+            | Request::Resume { .. }
+            | Request::Erase { .. }
+            | Request::CreateAccount { .. }
+            | Request::PatchAccount { .. }
+            | Request::EraseAccount { .. }
+            | Request::Connect { .. }
+            | Request::Connection { .. }
+            | Request::Subscription { .. } => None,
+        },
+        Waiting::Ran(..) | Waiting::Reported(..) => None,
+    })?;
+    let source = source::Source::fresh(name);
+    Some((Held::Source(Box::new(source)), Before::New))
 }

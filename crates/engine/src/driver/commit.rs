@@ -88,6 +88,17 @@ impl<T> Driver<T> {
                     batch.entries.push(entry);
                     *seq += 1;
                 }
+                for (tenant, change) in &step.told {
+                    let entry = Entry {
+                        shard,
+                        seq: *seq,
+                        at: step.at,
+                        tenant: *tenant,
+                        change: change.clone(),
+                    };
+                    batch.entries.push(entry);
+                    *seq += 1;
+                }
                 batch.writes.push(write.clone());
             }
             batch.keys.extend(step.key.clone());
@@ -227,6 +238,7 @@ impl<T> Driver<T> {
                 flight,
                 slot,
             } => self.connection_settled(now, connection, flight, slot),
+            Held::Source(source) => self.source_settled(now, *source),
         }
     }
 
@@ -289,7 +301,10 @@ impl<T> Driver<T> {
                 self.forget(now, step.write.as_ref(), step.key.as_ref());
                 self.answer(origin, Answer::Busy(Busy::Database));
             }
-            origin @ (Some(Origin::Caller(_) | Origin::Inbox(_) | Origin::Erasure(_)) | None) => {
+            origin @ (Some(
+                Origin::Caller(_) | Origin::Inbox(_) | Origin::Erasure(_) | Origin::Fact,
+            )
+            | None) => {
                 self.pending.push_back(Step { origin, ..step });
             }
         }

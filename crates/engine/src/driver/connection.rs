@@ -130,7 +130,9 @@ impl<T> Driver<T> {
             lag: now.since(slot.due),
         };
         self.counters.attempts += 1;
+        let tenant = connection.tenant;
         self.called(now, slot.lane);
+        self.used(now, slot.lane, tenant);
         self.flights.insert(effect.number);
         let held = Held::Connection {
             connection,
@@ -165,6 +167,7 @@ impl<T> Driver<T> {
                 action,
             } => {
                 self.counters.attempts_failed += 1;
+                self.met(now, effect.lane, &error, retry_at);
                 let call = verdict(error.class);
                 let input = Input::FetchFailed {
                     started,
@@ -375,6 +378,7 @@ impl<T> Driver<T> {
             Wish::Patch(patch) => Input::Patched(*patch, actor),
             Wish::Upload(document) => Input::Uploaded(document, actor),
             Wish::Delete => Input::DeleteAsked(actor),
+            Wish::Alert(alert, wish) => Input::AlertAsked(alert, wish, actor),
         };
         let policy = self.connection_policy(&connection.source, connection.tenant);
         let (id, tenant, fetch) = (
@@ -467,6 +471,7 @@ impl<T> Driver<T> {
             interactions: step.interactions,
             secrets: step.secrets,
             documents: step.documents,
+            alerts: step.alerts,
             records: told.records,
             cursors: told.cursors,
         };
@@ -475,6 +480,7 @@ impl<T> Driver<T> {
             tenant,
             at: now,
             changes: step.changes,
+            told: Vec::new(),
             key,
             origin: origin.or(told.origin),
         });
@@ -511,7 +517,7 @@ impl<T> Driver<T> {
     fn take_connection(&mut self, id: Aggregate) -> Option<Box<Connection>> {
         match self.residents.remove(&id)?.held {
             Held::Connection { connection, .. } => Some(connection),
-            Held::Collection { .. } | Held::Account(_) => None,
+            Held::Collection { .. } | Held::Account(_) | Held::Source(_) => None,
         }
     }
 

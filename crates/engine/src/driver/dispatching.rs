@@ -37,6 +37,7 @@ impl<T> Driver<T> {
                     tenant: command.request.tenant(),
                     at: now,
                     changes: Vec::new(),
+                    told: Vec::new(),
                     key: None,
                     origin: Some(command.origin),
                 }),
@@ -66,7 +67,7 @@ impl<T> Driver<T> {
     pub(super) fn dispatched(&mut self, origin: Option<Origin<T>>) {
         match origin {
             Some(origin @ Origin::Caller(_)) => self.answer(origin, Answer::Dispatched),
-            Some(Origin::Inbox(_) | Origin::Erasure(_)) | None => {}
+            Some(Origin::Inbox(_) | Origin::Erasure(_) | Origin::Fact) | None => {}
         }
     }
 

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use wellspring_core::budget::{Decision, Ledger, Standing, Window};
-use wellspring_core::{Breaker, CallResult, Lane, Phase as BreakerPhase, SourceName, Timestamp};
+use wellspring_core::source::Hold;
+use wellspring_core::{
+    Breaker, CallResult, Incident, Lane, Phase as BreakerPhase, SourceName, Timestamp,
+};
 
 use super::{Driver, LoadFor, Phase};
 use crate::Aggregate;
@@ -45,6 +48,10 @@ pub struct LaneView {
     pub next_allowed_at: Option<Timestamp>,
     /// How the windows of its budget stand.
     pub budget: Vec<Standing>,
+    /// What keeps scheduled calls back.
+    pub hold: Option<Hold>,
+    /// The incident that goes on.
+    pub incident: Option<Incident>,
 }
 
 impl<T> Driver<T> {
@@ -72,6 +79,8 @@ impl<T> Driver<T> {
                 paused_until,
                 next_allowed_at: paused_until.max(released),
                 budget,
+                hold: self.hold_of(Lane::source(&source.name)),
+                incident: self.incident_of(Lane::source(&source.name)),
             }
         };
         self.sources.iter().map(view).collect()
@@ -96,6 +105,9 @@ impl<T> Driver<T> {
         let full = self.concurrency(lane);
         if self.is_saturated() {
             self.starved.insert(lane);
+            return false;
+        }
+        if self.is_shut(lane) {
             return false;
         }
         let budget = self.budget(lane);
@@ -188,6 +200,7 @@ impl<T> Driver<T> {
         let gate = self.gates.entry(lane).or_default();
         gate.in_flight = gate.in_flight.saturating_sub(1);
         gate.breaker.ended(now, result, probe, full, &mut self.rng);
+        self.watch_call(now, lane, probe, result);
     }
 
     /// Keeps the lane still until `until`.

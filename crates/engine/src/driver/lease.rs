@@ -91,6 +91,7 @@ impl<T> Driver<T> {
             }
             self.ready = true;
             self.open_shards = self.minting_shards();
+            self.tick_sources(now);
         }
         for lane in touched {
             self.pump(now, lane);
@@ -235,6 +236,7 @@ impl<T> Driver<T> {
             | Event::Ran(..)
             | Event::Children(..)
             | Event::Sources(_)
+            | Event::Kept(_)
             | Event::Sent(..)
             | Event::Read(..)
             | Event::Subscriptions { .. }

@@ -106,6 +106,8 @@ impl<T> Driver<T> {
             Loaded::Connection(connection) => {
                 self.connection_settled(now, connection, None, None);
             }
+            // Its times are known without it.
+            Loaded::Source(_) => {}
         }
     }
 

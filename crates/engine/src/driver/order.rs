@@ -6,8 +6,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use wellspring_core::connection::{self, Config, CredentialsFrom, Patch};
 use wellspring_core::{
-    AccountId, Actor, CollectionId, ConnectionId, Document, IncarnationId, InteractionId, Kind,
-    Lane, Rejected, Sealed, Shard, SourceName, SubscriptionId, TenantId, Timestamp,
+    AccountId, Actor, AlertId, AlertWish, CollectionId, ConnectionId, Document, IncarnationId,
+    InteractionId, Kind, Lane, Rejected, Sealed, Shard, SourceId, SourceName, SubscriptionId,
+    TenantId, Timestamp, source,
 };
 
 use crate::dispatch::{
@@ -111,6 +112,15 @@ pub enum Request {
         /// By what authority.
         actor: Actor,
     },
+    /// Something of a source, or what calls have shown of it.
+    Source {
+        /// Which.
+        name: SourceName,
+        /// Who asks; none in particular for what calls have shown.
+        tenant: TenantId,
+        /// What.
+        input: Box<source::Input>,
+    },
     /// Something of a subscription in one shard.
     Subscription {
         /// In which shard; any one for a test.
@@ -155,6 +165,8 @@ pub enum Wish {
     Upload(Box<Document>),
     /// All of it gone.
     Delete,
+    /// Something done about an alert.
+    Alert(AlertId, AlertWish),
 }
 
 /// An idempotency key as a request brings it.
@@ -186,6 +198,8 @@ pub enum Origin<T> {
     Inbox(i64),
     /// The erasure of an account, which waits for its connections to go.
     Erasure(AccountId),
+    /// The driver itself, which has seen something of a source.
+    Fact,
 }
 
 /// What a caller hears.
@@ -338,13 +352,15 @@ pub enum Event<T> {
     },
     /// The configured sources changed.
     Sources(Arc<SourceTable>),
+    /// What is kept of sources was read.
+    Kept(Vec<source::Source>),
     /// What tenants have set changed.
     Tenants(Arc<TenantTable>),
     /// Time passed.
     Tick,
 }
 
-/// What is to be done; each but `Reply`, `Abort`, `Fenced` and `Release` is answered by an event.
+/// What is to be done; each but `Post`, `Reply`, `Abort`, `Fenced` and `Release` is answered by an event.
 #[derive(Debug)]
 pub enum Action<T> {
     /// Make this durable.
@@ -367,6 +383,8 @@ pub enum Action<T> {
     Send(SendId, SendOrder),
     /// Read something for the dispatcher, under this number.
     Read(u64, DispatchQuery),
+    /// Leave this to the owner of its shard; if that fails it is told again later.
+    Post(Box<Request>),
     /// Tell a caller.
     Reply(T, Answer),
     /// Give these shards up: nothing of them is under way.
@@ -377,7 +395,7 @@ pub enum Action<T> {
 
 impl Request {
     /// Returns what has to be in memory for it: for a new connection, its account.
-    pub const fn subject(&self) -> Option<Aggregate> {
+    pub fn subject(&self) -> Option<Aggregate> {
         match self {
             Self::Collect { id: Some(id), .. }
             | Self::Resume { id, .. }
@@ -387,6 +405,7 @@ impl Request {
             | Self::EraseAccount { id, .. } => Some(Aggregate::Account(*id)),
             Self::Connect { account, .. } => Some(Aggregate::Account(*account)),
             Self::Connection { id, .. } => Some(Aggregate::Connection(*id)),
+            Self::Source { name, .. } => Some(Aggregate::Source(SourceId::of(name))),
             Self::Collect { id: None, .. }
             | Self::CreateAccount { id: None, .. }
             | Self::Subscription { .. } => None,
@@ -404,6 +423,7 @@ impl Request {
             | Self::EraseAccount { tenant, .. }
             | Self::Connect { tenant, .. }
             | Self::Connection { tenant, .. }
+            | Self::Source { tenant, .. }
             | Self::Subscription { tenant, .. } => *tenant,
         }
     }
@@ -417,6 +437,7 @@ impl Request {
             | Self::PatchAccount { .. }
             | Self::EraseAccount { .. }
             | Self::Connection { .. }
+            | Self::Source { .. }
             | Self::Subscription { .. } => false,
         }
     }

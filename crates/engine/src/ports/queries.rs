@@ -12,9 +12,10 @@ use wellspring_core::connection::{self, FetchRecord};
 use wellspring_core::interaction::{Closed, Question};
 use wellspring_core::reliability::{Day, FetchTally};
 use wellspring_core::{
-    Account, AccountId, CollectionId, CollectionStatus, Connection, ConnectionId, Document,
-    DocumentId, Error as Failure, FetchId, InteractionId, Shard, SourceName, Stage, SubscriptionId,
-    TenantId, Timestamp, Verb,
+    Account, AccountId, Alert, AlertId, AlertKind, CollectionId, CollectionStatus, Connection,
+    ConnectionId, Document, DocumentId, Error as Failure, FetchId, Incident, IncidentId,
+    IncidentKind, InteractionId, Shard, SourceName, Stage, SubscriptionId, TenantId, Timestamp,
+    Verb, source,
 };
 
 use crate::dispatch::{DeliveryAttempt, DeliveryRow, DeliveryStatus, LogEntry};
@@ -102,6 +103,30 @@ pub struct DeliveryFilter {
     pub status: Option<DeliveryStatus>,
     /// Those of changes written before this moment, or at it with a lesser (shard, place).
     pub before: Option<(Timestamp, Shard, u64)>,
+}
+
+/// Which alerts are listed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AlertFilter {
+    /// Those that are open, acknowledged ones included, or those that are closed.
+    pub open: Option<bool>,
+    /// Those of this kind.
+    pub kind: Option<AlertKind>,
+    /// Those that concern this source.
+    pub source: Option<SourceName>,
+    /// Those about this connection.
+    pub connection: Option<ConnectionId>,
+}
+
+/// Which incidents are listed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IncidentFilter {
+    /// Those of this source.
+    pub source: Option<SourceName>,
+    /// Those of this kind.
+    pub kind: Option<IncidentKind>,
+    /// Those that go on, or those that have ended.
+    pub open: Option<bool>,
 }
 
 /// One page of a list; `next` goes on after it.
@@ -397,6 +422,33 @@ pub trait Queries: Send + Sync {
         &self,
         ids: Vec<DocumentId>,
     ) -> BoxFuture<'_, Result<Vec<DocumentId>, StoreError>>;
+
+    /// Returns alerts of the tenant, newest first, older than `before`; see [`AlertFilter`].
+    fn alerts(
+        &self,
+        tenant: TenantId,
+        filter: AlertFilter,
+        before: Option<AlertId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Alert>, StoreError>>;
+
+    /// Returns one alert of the tenant.
+    fn alert(
+        &self,
+        tenant: TenantId,
+        id: AlertId,
+    ) -> BoxFuture<'_, Result<Option<Alert>, StoreError>>;
+
+    /// Returns what is kept of sources beside their files.
+    fn sources(&self) -> BoxFuture<'_, Result<Vec<source::Source>, StoreError>>;
+
+    /// Returns incidents of sources, newest first, older than `before`; see [`IncidentFilter`].
+    fn incidents(
+        &self,
+        filter: IncidentFilter,
+        before: Option<IncidentId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>>;
 
     /// Returns deliveries of the tenant, newest change first; see [`DeliveryFilter`].
     fn deliveries(

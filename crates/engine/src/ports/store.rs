@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use thiserror::Error;
 use wellspring_core::{
     Account, AccountId, Collection, Connection, ConnectionId, DocumentId, IncarnationId, Lane,
-    Shard, SubscriptionId, TenantId, Timestamp,
+    Shard, SubscriptionId, TenantId, Timestamp, source,
 };
 
 use crate::dispatch::{DispatchState, LogSlice, SubscriptionState};
@@ -103,6 +103,8 @@ pub enum Loaded {
     Account(Account),
     /// A connection.
     Connection(Box<Connection>),
+    /// A source.
+    Source(Box<source::Source>),
 }
 
 /// A collection, read to be stepped or acted for.
@@ -118,11 +120,12 @@ pub struct LoadedCollection {
 
 impl Loaded {
     /// Returns which aggregate it is.
-    pub const fn id(&self) -> Aggregate {
+    pub fn id(&self) -> Aggregate {
         match self {
             Self::Collection(loaded) => Aggregate::Collection(loaded.collection.id),
             Self::Account(account) => Aggregate::Account(account.id),
             Self::Connection(connection) => Aggregate::Connection(connection.id),
+            Self::Source(source) => Aggregate::Source(source.id()),
         }
     }
 }

@@ -131,7 +131,9 @@ impl Bench {
             Action::Load(asked) => {
                 let account = |id: &Aggregate| match id {
                     Aggregate::Account(id) => self.model.accounts.get(id).cloned(),
-                    Aggregate::Collection(_) | Aggregate::Connection(_) => None,
+                    Aggregate::Collection(_) | Aggregate::Connection(_) | Aggregate::Source(_) => {
+                        None
+                    }
                 };
                 let rows = asked.iter().filter_map(account).map(Loaded::Account);
                 let rows = rows.collect();
@@ -145,6 +147,7 @@ impl Bench {
             | Action::Run(..)
             | Action::Abort(_)
             | Action::Children(_)
+            | Action::Post(_)
             | Action::Fenced => panic!("nobody wants this: {action:?}"),
         }
         None

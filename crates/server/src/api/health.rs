@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 use wellspring_core::health::{HealthReport, SourceIncident};
-use wellspring_core::{Connection, Phase};
+use wellspring_core::{Connection, IncidentKind, Phase};
 use wellspring_engine::LaneView;
 
 use crate::router::App;
@@ -44,13 +44,7 @@ impl<'a> Judge<'a> {
     /// Returns how a connection fares at present.
     pub(crate) fn report(&self, connection: &Connection) -> HealthReport {
         let lane = self.lane(connection);
-        let incident = lane.and_then(|lane| match lane.breaker {
-            Phase::Open { .. } => Some(SourceIncident {
-                maintenance: false,
-                until: None,
-            }),
-            Phase::Closed | Phase::Ramping { .. } => None,
-        });
+        let incident = lane.and_then(incident);
         HealthReport::of(connection, self.app.clock.now(), incident)
     }
 
@@ -58,6 +52,23 @@ impl<'a> Judge<'a> {
     pub(crate) fn lane(&self, connection: &Connection) -> Option<&LaneView> {
         let mut lanes = self.lanes.iter();
         lanes.find(|lane| lane.source == connection.source)
+    }
+}
+
+/// Returns what keeps a source from its work: its incident, or what this node alone has met.
+fn incident(lane: &LaneView) -> Option<SourceIncident> {
+    if let Some(incident) = &lane.incident {
+        return Some(SourceIncident {
+            maintenance: incident.kind == IncidentKind::Maintenance,
+            until: incident.expected_end,
+        });
+    }
+    match lane.breaker {
+        Phase::Open { .. } => Some(SourceIncident {
+            maintenance: false,
+            until: None,
+        }),
+        Phase::Closed | Phase::Ramping { .. } => None,
     }
 }
 

@@ -8,18 +8,21 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 use wellspring_core::interaction::CredentialField;
-use wellspring_core::{Phase, SourceName};
-use wellspring_engine::LaneView;
+use wellspring_core::source::{Announced, Forecast, Source, Written, forecast};
+use wellspring_core::{IncidentKind, Phase, SourceName, SourceState, Timestamp};
+use wellspring_engine::{IncidentFilter, LaneView};
 
+use crate::api::incidents::IncidentBody;
 use crate::body::json;
 use crate::list::List;
 use crate::path::Place;
 use crate::problem::Problem;
 use crate::query::Parameters;
-use crate::router::App;
+use crate::router::{App, within};
 use crate::{Caller, SourceInfo};
 
 pub(crate) mod budgets;
+pub(crate) mod patch;
 
 /// A configured source.
 #[derive(Debug, Serialize, ToSchema)]
@@ -33,10 +36,53 @@ pub(crate) struct SourceBody {
     /// What it wants to log in.
     #[schema(value_type = Vec<FieldBody>)]
     credential_fields: Arc<[CredentialField]>,
-    /// Whether anything is fetched from it.
+    /// Whether anything is fetched from it; an operator may switch it off.
     enabled: bool,
+    /// The incident that goes on: nothing is fetched in announced maintenance, and what waits spends no retries.
+    incident: Option<IncidentBody>,
+    /// When it is announced to be worked on.
+    maintenance: Vec<WindowBody>,
+    /// Hours in which maintenance has come back, by its incidents; nothing is skipped because of it. Not in lists, and for API keys alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forecast: Option<Vec<ForecastBody>>,
     /// How it fares at present, as this node sees it; for API keys alone.
     lane: Option<LaneBody>,
+}
+
+/// A time of maintenance that was announced.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WindowBody {
+    /// When it begins, or when it began if it goes on.
+    from: String,
+    /// When it is over.
+    to: String,
+    /// On which days and at which hours it is, if it comes back.
+    every: Option<String>,
+    /// By the clock of which time zone.
+    zone: Option<String>,
+    /// Why.
+    reason: Option<String>,
+    /// By whom: the `configuration` or the `operator`.
+    announced_by: &'static str,
+}
+
+/// A stretch of hours in which maintenance has come back.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ForecastBody {
+    /// The day of the week, such as `sunday`; `null` for every day.
+    weekday: Option<&'static str>,
+    /// The first hour, 0 to 23, in UTC.
+    from_hour: u8,
+    /// The hour before which it ends, 1 to 24.
+    to_hour: u8,
+    /// When it is expected next.
+    next_at: String,
+    /// In how many weeks it was seen, or days where it is of every day.
+    seen: u32,
+    /// Of how many since it was seen first.
+    of: u32,
+    /// The incidents that say so, newest first.
+    evidence: Vec<String>,
 }
 
 /// One of the login data that a source wants.
@@ -89,7 +135,11 @@ pub(crate) async fn list(
         .filter_map(|name| app.intake.source(&name))
         .collect();
     let lanes = lanes(&app, &caller);
-    let bodies = sources.iter().map(|source| body(source, &lanes));
+    let kept = within(app.backend.sources()).await?;
+    let now = app.clock.now();
+    let bodies = sources
+        .iter()
+        .map(|source| body(source, &lanes, &kept, now));
     List::response(bodies.collect(), None)
 }
 
@@ -110,11 +160,29 @@ pub(crate) async fn show(
 ) -> Result<Response, Problem> {
     let (mut parts, _body) = request.into_parts();
     let name: SourceName = Place::of(&mut parts).await.id(0)?;
-    let source = app.intake.source(&name);
-    let source = source.filter(|_| is_shown(&caller, &name));
+    json(StatusCode::OK, &whole(&app, &caller, &name).await?)
+}
+
+/// Returns all that the caller may know of a source.
+async fn whole(app: &App, caller: &Caller, name: &SourceName) -> Result<SourceBody, Problem> {
+    let source = app.intake.source(name);
+    let source = source.filter(|_| is_shown(caller, name));
     let source = source.ok_or_else(Problem::nothing)?;
-    let lanes = lanes(&app, &caller);
-    json(StatusCode::OK, &body(&source, &lanes))
+    let lanes = lanes(app, caller);
+    let kept = within(app.backend.sources()).await?;
+    let now = app.clock.now();
+    let mut body = body(&source, &lanes, &kept, now);
+    if caller.is_tenant() {
+        let filter = IncidentFilter {
+            source: Some(name.clone()),
+            kind: Some(IncidentKind::Maintenance),
+            open: None,
+        };
+        let incidents = within(app.backend.incidents(filter, None, LEARNT_FROM)).await?;
+        let forecasts = forecast(&incidents, now);
+        body.forecast = Some(forecasts.iter().map(ForecastBody::new).collect());
+    }
+    Ok(body)
 }
 
 /// Returns whether the caller has to do with the source: a page that connects one has with no other.
@@ -132,8 +200,16 @@ fn lanes(app: &App, caller: &Caller) -> Vec<LaneView> {
     }
 }
 
-fn body(source: &SourceInfo, lanes: &[LaneView]) -> SourceBody {
+fn body(source: &SourceInfo, lanes: &[LaneView], kept: &[Source], now: Timestamp) -> SourceBody {
     let lane = lanes.iter().find(|lane| lane.source == source.name);
+    let kept = kept.iter().find(|kept| kept.name == source.name);
+    let asked = kept.map_or(&[][..], |kept| &kept.windows);
+    let announced = source
+        .maintenance
+        .iter()
+        .map(|window| (window, "configuration"));
+    let announced = announced.chain(asked.iter().map(|window| (window, "operator")));
+    let incident = kept.and_then(|kept| kept.incident.as_ref());
     let fields = source.connections.as_ref();
     SourceBody {
         name: source.name.to_string(),
@@ -143,7 +219,12 @@ fn body(source: &SourceInfo, lanes: &[LaneView]) -> SourceBody {
             || Arc::from([]),
             |defaults| Arc::clone(&defaults.credential_fields),
         ),
-        enabled: true,
+        enabled: kept.is_none_or(|kept| kept.state() == SourceState::Enabled),
+        incident: incident.map(IncidentBody::new),
+        maintenance: announced
+            .filter_map(|(window, by)| WindowBody::new(window, by, now))
+            .collect(),
+        forecast: None,
         lane: lane.map(LaneBody::new),
     }
 }
@@ -165,3 +246,46 @@ impl LaneBody {
         }
     }
 }
+
+impl WindowBody {
+    /// Returns nothing for what is over.
+    fn new(window: &Announced, announced_by: &'static str, now: Timestamp) -> Option<Self> {
+        let span = window.span(now)?;
+        let written = Written::from(window.clone());
+        Some(Self {
+            from: span.from.to_string(),
+            to: span.to.to_string(),
+            every: written.every,
+            zone: written.zone,
+            reason: written.reason,
+            announced_by,
+        })
+    }
+}
+
+impl ForecastBody {
+    fn new(forecast: &Forecast) -> Self {
+        let weekday = forecast.weekday.map(usize::from);
+        Self {
+            weekday: weekday.and_then(|day| WEEKDAYS.get(day).copied()),
+            from_hour: forecast.from_hour,
+            to_hour: forecast.to_hour,
+            next_at: forecast.next.to_string(),
+            seen: forecast.seen,
+            of: forecast.of,
+            evidence: forecast.evidence.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+const WEEKDAYS: [&str; 7] = [
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
+    "sunday",
+];
+/// How many of the latest incidents forecasts are made of.
+const LEARNT_FROM: usize = 200;

@@ -86,6 +86,8 @@ impl Lab {
                 Arc::default()
             },
             connections: (name == "bank").then(bank),
+            maintenance: Arc::default(),
+            backlog_alert: Source::DEFAULT_BACKLOG_ALERT,
         });
         let script = Arc::new(Script::new(vault));
         let blobs = Arc::new(MemoryBlobs::default());
@@ -407,6 +409,7 @@ impl Intake for Pretend {
             name: name.clone(),
             connector: "pretend",
             connections: (name.as_str() == "bank").then(bank),
+            maintenance: Arc::default(),
         })
     }
 }

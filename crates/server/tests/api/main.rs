@@ -3,6 +3,7 @@
 
 mod access;
 mod accounts;
+mod alerts;
 mod changes;
 mod collect;
 mod connections;
@@ -18,6 +19,7 @@ mod reliability;
 mod script;
 mod serving;
 mod settings;
+mod sources;
 mod switched;
 mod tenants;
 mod unavailable;

@@ -88,6 +88,7 @@ fn no_body_makes_the_server_fail() {
                     "/collect/col_00000000000070008000000000000000/retry",
                 ),
                 (Method::POST, "/v1/accounts"),
+                (Method::PATCH, "/v1/sources/bank"),
                 (Method::PATCH, account),
                 (Method::POST, &connections),
                 (Method::PATCH, connection),

@@ -10,18 +10,19 @@ use tokio::sync::watch;
 use wellspring_core::connection::FetchRecord;
 use wellspring_core::notification::{Channel, Issue};
 use wellspring_core::reliability::{Day, FetchTally};
+use wellspring_core::source::Source;
 use wellspring_core::{
-    Account, AccountId, CollectionId, CollectionStatus, Connection, ConnectionId, Document,
-    DocumentId, FetchId, IncarnationId, InteractionId, NotificationId, Shard, SubscriptionId,
-    TenantId, Timestamp,
+    Account, AccountId, Alert, AlertId, CollectionId, CollectionStatus, Connection, ConnectionId,
+    Document, DocumentId, FetchId, IncarnationId, Incident, IncidentId, InteractionId,
+    NotificationId, Shard, SubscriptionId, TenantId, Timestamp,
 };
 use wellspring_engine::{
-    Aggregate, Batch, ChangesPage, Clock, CollectionPage, CollectionView, CommitError, Cursor,
-    CursorError, DeliveryFilter, DeliveryRow, DeliveryView, Directory, DispatchState, FetchScope,
-    FetchView, InboxRow, InteractionView, KeyRecord, KeyRow, Lease, Live, Loaded, LogEntry,
-    LogSlice, Membership, Notice, NoticeBatch, Notices, Notification, NotificationFilter, Person,
-    Queries, Request, RunInputs, Store, StoreError, Subscription, SubscriptionState, Sweep, Swept,
-    Tenant, TokenRecord,
+    Aggregate, AlertFilter, Batch, ChangesPage, Clock, CollectionPage, CollectionView, CommitError,
+    Cursor, CursorError, DeliveryFilter, DeliveryRow, DeliveryView, Directory, DispatchState,
+    FetchScope, FetchView, InboxRow, IncidentFilter, InteractionView, KeyRecord, KeyRow, Lease,
+    Live, Loaded, LogEntry, LogSlice, Membership, Notice, NoticeBatch, Notices, Notification,
+    NotificationFilter, Person, Queries, Request, RunInputs, Store, StoreError, Subscription,
+    SubscriptionState, Sweep, Swept, Tenant, TokenRecord,
 };
 use wellspring_store::MemoryStore;
 
@@ -147,6 +148,10 @@ impl Queries for Switched {
         document(tenant: TenantId, id: DocumentId) -> Option<Document>, StoreError;
         known_document(connection: ConnectionId, source_id: Option<String>, hash: Option<[u8; 32]>) -> Option<DocumentId>, StoreError;
         existing_documents(ids: Vec<DocumentId>) -> Vec<DocumentId>, StoreError;
+        alerts(tenant: TenantId, filter: AlertFilter, before: Option<AlertId>, limit: usize) -> Vec<Alert>, StoreError;
+        alert(tenant: TenantId, id: AlertId) -> Option<Alert>, StoreError;
+        sources() -> Vec<Source>, StoreError;
+        incidents(filter: IncidentFilter, before: Option<IncidentId>, limit: usize) -> Vec<Incident>, StoreError;
         deliveries(tenant: TenantId, filter: DeliveryFilter, limit: usize) -> Vec<DeliveryRow>, StoreError;
         delivery(tenant: TenantId, subscription: SubscriptionId, place: (Shard, u64)) -> Option<DeliveryView>, StoreError;
         entry(tenant: TenantId, place: (Shard, u64)) -> Option<LogEntry>, StoreError;

@@ -65,6 +65,8 @@ impl Lab {
             concurrency: Source::DEFAULT_CONCURRENCY,
             budget: Arc::default(),
             connections: defaults(name),
+            maintenance: Arc::default(),
+            backlog_alert: Source::DEFAULT_BACKLOG_ALERT,
         });
         let engine = EngineParts {
             store: Arc::clone(&backend),
@@ -373,6 +375,7 @@ impl Intake for Pretend {
             name: name.clone(),
             connector: "pretend",
             connections: defaults(name.as_str()),
+            maintenance: Arc::default(),
         })
     }
 }

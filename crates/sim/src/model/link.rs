@@ -16,6 +16,7 @@ use wellspring_engine::{
 
 use super::Broken;
 
+mod alerts;
 mod said;
 mod timing;
 mod transition;
@@ -224,7 +225,8 @@ impl Links {
             said::deleted(&before, write, said)?;
             return Ok(("deleted", None));
         };
-        let (row, expected) = transition::step(self, incarnation, &before, write, said, rules)?;
+        let (row, mut expected) = transition::step(self, incarnation, &before, write, said, rules)?;
+        expected.connection.alerts = alerts::after(&before.connection, next, write, said);
         if *next != expected.connection {
             return Err(format!("row {row}: expected {:?}", expected.connection));
         }

@@ -32,6 +32,7 @@ impl World {
             News::Membership(incarnation, outcome) if incarnation == current => match outcome {
                 Ok(membership) => {
                     self.balance(node, &membership);
+                    self.ask_store(node, StoreOp::Sources(current));
                     let period = self.store.renewal().unwrap_or(Duration::from_millis(500));
                     let period = i64::try_from(period.as_millis()).unwrap_or(RETRY);
                     self.again(node, Again::Renew, period);
@@ -43,7 +44,8 @@ impl World {
                 Err(error) => self.broken("the store answers", error.to_string()),
             },
             News::Leased(incarnation, outcome) if incarnation == current => match outcome {
-                Ok((leases, table)) => {
+                Ok((leases, table, sources)) => {
+                    self.give(node, now, Event::Kept(sources));
                     let event = Event::Subscriptions { table, whole: true };
                     self.give(node, now, event);
                     let shards: Vec<Shard> = leases.iter().map(|lease| lease.shard).collect();

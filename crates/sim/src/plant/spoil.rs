@@ -113,7 +113,7 @@ fn parent_first(batch: &Arc<Batch>) -> Arc<Batch> {
     for place in 1..spoilt.entries.len() {
         let gone = matches!(
             (
-                spoilt.entries[place].change.subject,
+                &spoilt.entries[place].change.subject,
                 spoilt.entries[place].change.verb
             ),
             (Subject::Connection(..), Verb::Deleted)

@@ -92,6 +92,7 @@ impl World {
             Aggregate::Collection(id) => self.model.rows.contains_key(&id),
             Aggregate::Account(id) => links.accounts.contains_key(&id),
             Aggregate::Connection(id) => links.by_id.contains_key(&id),
+            Aggregate::Source(id) => self.model.sources.contains_key(&id),
         }
     }
 

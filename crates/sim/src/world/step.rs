@@ -217,7 +217,8 @@ impl World {
                     self.nodes[node].offset = offset;
                     let incarnation = self.nodes[node].incarnation;
                     self.starts.retain(|(of, _), _| *of != incarnation);
-                    self.nodes[node].troubled_at = self.now + by.abs();
+                    let troubled_at = &mut self.nodes[node].troubled_at;
+                    *troubled_at = (self.now + by.abs()).max(*troubled_at);
                     self.turn_if_awake(node);
                 }
             }

@@ -285,6 +285,8 @@ fn token(account: &Account) -> TokenRecord {
 fn account(loaded: &Loaded) -> &Account {
     match loaded {
         Loaded::Account(account) => account,
-        Loaded::Collection(_) | Loaded::Connection(_) => panic!("{} is no account", loaded.id()),
+        Loaded::Collection(_) | Loaded::Connection(_) | Loaded::Source(_) => {
+            panic!("{} is no account", loaded.id())
+        }
     }
 }

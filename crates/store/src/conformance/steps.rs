@@ -81,6 +81,7 @@ impl Node {
             documents: step.documents,
             records: Vec::new(),
             cursors: Vec::new(),
+            alerts: step.alerts,
         };
         let write = Write::Connection(Box::new(write));
         self.batch_of(now, tenant, write, step.changes)

@@ -33,6 +33,8 @@ impl Image {
         }
         self.tokens.retain(|_, token| token.account != id);
         self.told.erase(id);
+        self.alerts
+            .retain(|_, alert| alert.connection.is_none_or(|(of, _)| of != id));
     }
 
     pub(super) fn apply_connection(&mut self, write: &ConnectionWrite) {
@@ -40,6 +42,7 @@ impl Image {
         for document in &write.documents {
             self.documents.insert(document.id, document.clone());
         }
+        self.apply_alerts(&write.alerts);
         let Some(next) = &write.next else {
             self.delete_connection(id);
             return;

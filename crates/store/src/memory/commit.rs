@@ -14,6 +14,7 @@ pub(super) fn commit(image: &mut Image, batch: &Batch) -> Result<(), CommitError
             Write::Collection(write) => apply_collection(image, write),
             Write::Account(write) => image.apply_account(write),
             Write::Connection(write) => image.apply_connection(write),
+            Write::Source(write) => image.apply_source(write),
         }
     }
     for entry in &batch.entries {
@@ -80,6 +81,10 @@ fn holds(image: &Image, id: Aggregate, before: Before) -> bool {
         }
         Aggregate::Connection(id) => {
             let version = image.connections.get(&id).map(|kept| kept.version);
+            return is_at(version, before);
+        }
+        Aggregate::Source(id) => {
+            let version = image.sources.get(&id).map(|kept| kept.version);
             return is_at(version, before);
         }
     };

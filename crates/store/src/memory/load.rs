@@ -48,6 +48,10 @@ impl Image {
                 let connection = self.connections.get(&id).cloned();
                 connection.map(|connection| Loaded::Connection(Box::new(connection)))
             }
+            Aggregate::Source(id) => {
+                let source = self.sources.get(&id).cloned();
+                source.map(|source| Loaded::Source(Box::new(source)))
+            }
         })
     }
 

@@ -7,14 +7,16 @@ use futures_util::future::{BoxFuture, ready};
 use serde_json::value::to_raw_value;
 use wellspring_core::connection::{Connection, FetchRecord};
 use wellspring_core::reliability::{Day, FetchTally};
+use wellspring_core::source::Source;
 use wellspring_core::{
-    Account, AccountId, CollectionId, CollectionStatus, ConnectionId, Document, DocumentId,
-    FetchId, InteractionId, Outcome, Shard, SubscriptionId, TenantId,
+    Account, AccountId, Alert, AlertId, CollectionId, CollectionStatus, ConnectionId, Document,
+    DocumentId, FetchId, Incident, IncidentId, InteractionId, Outcome, Shard, SubscriptionId,
+    TenantId,
 };
 use wellspring_engine::{
-    AttemptView, ChangeView, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError,
-    DeliveryFilter, DeliveryRow, DeliveryView, Entry, FetchScope, FetchView, InteractionView,
-    KeyRow, LogEntry, Queries, StoreError,
+    AlertFilter, AttemptView, ChangeView, ChangesPage, CollectionPage, CollectionView, Cursor,
+    CursorError, DeliveryFilter, DeliveryRow, DeliveryView, Entry, FetchScope, FetchView,
+    IncidentFilter, InteractionView, KeyRow, LogEntry, Queries, StoreError,
 };
 
 use super::dispatch::log_entry;
@@ -247,6 +249,41 @@ impl Queries for MemoryStore {
         let image = self.image();
         let known = |id: &DocumentId| image.documents.contains_key(id);
         Box::pin(ready(Ok(ids.into_iter().filter(known).collect())))
+    }
+
+    fn alerts(
+        &self,
+        tenant: TenantId,
+        filter: AlertFilter,
+        before: Option<AlertId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Alert>, StoreError>> {
+        let rows = self.image().listed_alerts(tenant, &filter, before, limit);
+        Box::pin(ready(Ok(rows)))
+    }
+
+    fn alert(
+        &self,
+        tenant: TenantId,
+        id: AlertId,
+    ) -> BoxFuture<'_, Result<Option<Alert>, StoreError>> {
+        let alert = self.image().alerts.get(&id).cloned();
+        Box::pin(ready(Ok(alert.filter(|alert| alert.tenant == tenant))))
+    }
+
+    fn sources(&self) -> BoxFuture<'_, Result<Vec<Source>, StoreError>> {
+        let sources = self.image().sources.values().cloned().collect();
+        Box::pin(ready(Ok(sources)))
+    }
+
+    fn incidents(
+        &self,
+        filter: IncidentFilter,
+        before: Option<IncidentId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>> {
+        let rows = self.image().listed_incidents(&filter, before, limit);
+        Box::pin(ready(Ok(rows)))
     }
 
     fn deliveries(

@@ -8,7 +8,7 @@ use wellspring_engine::{Settings, Sweep, Swept};
 
 use super::Image;
 use super::dispatch::is_open;
-use crate::row::{KEEP_INTERACTIONS, KEEP_STATISTICS, KEEP_TOKENS};
+use crate::row::{KEEP_ALERTS, KEEP_INCIDENTS, KEEP_INTERACTIONS, KEEP_STATISTICS, KEEP_TOKENS};
 
 pub(super) fn sweep(image: &mut Image, sweep: &Sweep) -> Swept {
     let mut removed = 0_usize;
@@ -65,6 +65,18 @@ pub(super) fn sweep(image: &mut Image, sweep: &Sweep) -> Swept {
     let first = Day::of(sweep.now.before(KEEP_STATISTICS)).0;
     image.tallies.retain(|(_, (day, _, _)), _| *day >= first);
     removed += before - image.tallies.len();
+    let before = image.alerts.len();
+    image
+        .alerts
+        .retain(|_, alert| alert.closed_at.is_none_or(|at| !older(at, KEEP_ALERTS)));
+    removed += before - image.alerts.len();
+    let before = image.incidents.len();
+    image.incidents.retain(|_, incident| {
+        incident
+            .ended_at
+            .is_none_or(|at| !older(at, KEEP_INCIDENTS))
+    });
+    removed += before - image.incidents.len();
     let before = image.tokens.len();
     image
         .tokens

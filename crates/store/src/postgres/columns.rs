@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 use uuid::Uuid;
+use wellspring_core::source::Source;
 use wellspring_core::{
-    Account, AccountId, CollectionId, Connection, ConnectionId, Document, DocumentId,
-    InteractionId, Lane, Shard, Stage, Stored, TenantId, Timestamp,
+    Account, AccountId, Alert, CollectionId, Connection, ConnectionId, Document, DocumentId,
+    Incident, InteractionId, Lane, Shard, SourceId, Stage, Stored, TenantId, Timestamp,
 };
 use wellspring_engine::{InteractionView, StoreError};
 
@@ -47,6 +48,15 @@ macro_rules! document_columns {
     };
 }
 pub(super) use document_columns;
+
+/// The columns of an alert, for [`alert`].
+macro_rules! alert_columns {
+    () => {
+        "id, tenant, kind, source, account, connection, code, opened_at, last_at, count, \
+         acknowledged_at, closed_at"
+    };
+}
+pub(super) use alert_columns;
 
 /// The columns of an interaction, for [`interaction`].
 macro_rules! interaction_columns {
@@ -240,6 +250,49 @@ pub(super) fn document(row: &Row) -> Result<Document, StoreError> {
     let known_by = (fields.get("source_id")?, fields.digest("hash")?);
     let id = DocumentId::from_bytes(fields.uuid("id")?);
     row::document(id, owners, known_by, fields.get("body")?)
+}
+
+/// Reads an alert.
+pub(super) fn alert(row: &Row) -> Result<Alert, StoreError> {
+    let fields = Fields::new("alerts", row);
+    row::alert(row::AlertRow {
+        id: fields.uuid("id")?,
+        tenant: fields.uuid("tenant")?,
+        kind: fields.code("kind")?,
+        source: fields.get("source")?,
+        account: fields.uuid_opt("account")?,
+        connection: fields.uuid_opt("connection")?,
+        code: fields.get("code")?,
+        opened_at: fields.get("opened_at")?,
+        last_at: fields.get("last_at")?,
+        count: fields.version("count")?,
+        acknowledged_at: fields.get("acknowledged_at")?,
+        closed_at: fields.get("closed_at")?,
+    })
+}
+
+/// Reads a source.
+pub(super) fn source(row: &Row) -> Result<Source, StoreError> {
+    let fields = Fields::new("sources", row);
+    row::source(
+        SourceId::from_bytes(fields.uuid("id")?),
+        fields.get("body")?,
+    )
+}
+
+/// Reads an incident.
+pub(super) fn incident(row: &Row) -> Result<Incident, StoreError> {
+    let fields = Fields::new("incidents", row);
+    row::incident(row::IncidentRow {
+        id: fields.uuid("id")?,
+        source: fields.get("source")?,
+        kind: fields.code("kind")?,
+        detected_by: fields.code("detected_by")?,
+        started_at: fields.get("started_at")?,
+        expected_end: fields.get("expected_end")?,
+        ended_at: fields.get("ended_at")?,
+        reason: fields.get("reason")?,
+    })
 }
 
 /// Reads an interaction.

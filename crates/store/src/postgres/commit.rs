@@ -178,11 +178,12 @@ async fn stale(session: &Session, writes: &[Write]) -> Result<CommitError, Commi
                LEFT JOIN hot h ON h.id = u.id AND u.kind = 1 \
                LEFT JOIN accounts a ON a.id = u.id AND u.kind = 2 \
                LEFT JOIN connections l ON l.id = u.id AND u.kind = 3 \
+               LEFT JOIN sources s ON s.id = u.id AND u.kind = 4 \
                WHERE CASE WHEN u.kind = 1 THEN CASE u.stage \
                WHEN 0 THEN c.id IS NOT NULL OR h.id IS NOT NULL \
                WHEN 1 THEN c.id IS NULL OR h.version IS DISTINCT FROM u.version \
                ELSE h.id IS NOT NULL OR c.version IS DISTINCT FROM u.version END \
-               ELSE coalesce(a.version, l.version, 0) <> u.version END \
+               ELSE coalesce(a.version, l.version, s.version, 0) <> u.version END \
                ORDER BY u.place LIMIT 1";
     let params: [Param<'_>; 4] = [&ids, &kinds, &stages, &versions];
     let row = session.query_opt(sql, &params).await;

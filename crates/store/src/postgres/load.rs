@@ -33,6 +33,8 @@ pub(super) async fn scan(
         Some(Aggregate::Collection(id)) => (Some(id.uuid()), Uuid::nil(), Uuid::nil()),
         Some(Aggregate::Account(id)) => (None, id.uuid(), Uuid::nil()),
         Some(Aggregate::Connection(id)) => (None, Uuid::max(), id.uuid()),
+        // Sources are read as a whole.
+        Some(Aggregate::Source(_)) => return Ok(found),
     };
     let mut scan = Scan {
         session,
@@ -125,11 +127,13 @@ impl Scan<'_> {
 /// Reads aggregates, those of one kind as of one moment.
 pub(super) async fn load(session: &Session, ids: &[Aggregate]) -> Result<Vec<Loaded>, StoreError> {
     let (mut collections, mut accounts, mut connections) = (Vec::new(), Vec::new(), Vec::new());
+    let mut sources = Vec::new();
     for id in ids {
         match id {
             Aggregate::Collection(id) => collections.push(id.uuid()),
             Aggregate::Account(id) => accounts.push(id.uuid()),
             Aggregate::Connection(id) => connections.push(id.uuid()),
+            Aggregate::Source(id) => sources.push(id.uuid()),
         }
     }
     let mut found = Vec::with_capacity(ids.len());
@@ -170,6 +174,12 @@ pub(super) async fn load(session: &Session, ids: &[Aggregate]) -> Result<Vec<Loa
         for row in session.query(sql, &[&connections]).await? {
             let connection = columns::connection(&row)?;
             found.push(Loaded::Connection(Box::new(connection)));
+        }
+    }
+    if !sources.is_empty() {
+        let sql = "SELECT id, body FROM sources WHERE id = ANY($1)";
+        for row in session.query(sql, &[&sources]).await? {
+            found.push(Loaded::Source(Box::new(columns::source(&row)?)));
         }
     }
     Ok(found)

@@ -3,13 +3,16 @@
 use futures_util::future::BoxFuture;
 use wellspring_core::connection::FetchRecord;
 use wellspring_core::reliability::{Day, FetchTally};
+use wellspring_core::source::Source;
 use wellspring_core::{
-    Account, AccountId, CollectionId, CollectionStatus, Connection, ConnectionId, Document,
-    DocumentId, FetchId, InteractionId, Shard, SubscriptionId, TenantId,
+    Account, AccountId, Alert, AlertId, CollectionId, CollectionStatus, Connection, ConnectionId,
+    Document, DocumentId, FetchId, Incident, IncidentId, InteractionId, Shard, SubscriptionId,
+    TenantId,
 };
 use wellspring_engine::{
-    ChangesPage, CollectionPage, CollectionView, Cursor, CursorError, DeliveryFilter, DeliveryRow,
-    DeliveryView, FetchScope, FetchView, InteractionView, KeyRow, LogEntry, Queries, StoreError,
+    AlertFilter, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError, DeliveryFilter,
+    DeliveryRow, DeliveryView, FetchScope, FetchView, IncidentFilter, InteractionView, KeyRow,
+    LogEntry, Queries, StoreError,
 };
 
 use super::columns::Fields;
@@ -17,9 +20,11 @@ use super::{PostgresStore, log};
 use crate::row::aggregate;
 
 mod account;
+mod alert;
 mod collection;
 mod delivery;
 mod document;
+mod source;
 mod statistics;
 
 impl Queries for PostgresStore {
@@ -256,6 +261,57 @@ impl Queries for PostgresStore {
             let existing = document::existing(&session, &ids).await?;
             session.keep();
             Ok(existing)
+        })
+    }
+
+    fn alerts(
+        &self,
+        tenant: TenantId,
+        filter: AlertFilter,
+        before: Option<AlertId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Alert>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let page = alert::alerts(&session, tenant, &filter, before, limit).await?;
+            session.keep();
+            Ok(page)
+        })
+    }
+
+    fn alert(
+        &self,
+        tenant: TenantId,
+        id: AlertId,
+    ) -> BoxFuture<'_, Result<Option<Alert>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let alert = alert::alert(&session, tenant, id).await?;
+            session.keep();
+            Ok(alert)
+        })
+    }
+
+    fn sources(&self) -> BoxFuture<'_, Result<Vec<Source>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let sources = source::sources(&session).await?;
+            session.keep();
+            Ok(sources)
+        })
+    }
+
+    fn incidents(
+        &self,
+        filter: IncidentFilter,
+        before: Option<IncidentId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let page = source::incidents(&session, &filter, before, limit).await?;
+            session.keep();
+            Ok(page)
         })
     }
 

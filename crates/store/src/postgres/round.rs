@@ -7,11 +7,13 @@ use wellspring_engine::{Aggregate, CommitError, Write};
 use super::session::Param;
 
 mod account;
+mod alert;
 mod collection;
 mod connection;
 mod fetch;
 mod item;
 mod secret;
+mod source;
 
 /// One statement, and how many rows it must change.
 pub(super) struct Call<'a> {
@@ -42,6 +44,7 @@ pub(super) struct Round<'a> {
     collections: collection::Collections<'a>,
     connections: connection::Connections<'a>,
     accounts: account::Accounts<'a>,
+    sources: source::Sources<'a>,
 }
 
 /// Sorts steps into rounds: a later step of the same aggregate belongs to a later round, and an
@@ -72,6 +75,7 @@ impl<'a> Round<'a> {
             Write::Collection(write) => self.collections.push(write),
             Write::Account(write) => self.accounts.push(write),
             Write::Connection(write) => self.connections.push(write),
+            Write::Source(write) => self.sources.push(write),
         }
     }
 
@@ -80,6 +84,7 @@ impl<'a> Round<'a> {
         self.collections.calls(calls);
         self.connections.calls(calls);
         self.accounts.calls(calls);
+        self.sources.calls(calls);
     }
 }
 

@@ -13,7 +13,9 @@ use wellspring_engine::{Settings, StoreError, Sweep, Swept};
 use super::columns::Fields;
 use super::queries::count;
 use super::session::{Param, Session};
-use crate::row::{KEEP_INTERACTIONS, KEEP_TOKENS, shortest_of_a_collection};
+use crate::row::{
+    KEEP_ALERTS, KEEP_INCIDENTS, KEEP_INTERACTIONS, KEEP_TOKENS, shortest_of_a_collection,
+};
 
 mod delivery;
 mod fetch;
@@ -65,6 +67,8 @@ pub(super) async fn sweep(
             ending(session, sweep, INTERACTIONS, KEEP_INTERACTIONS).await?,
             ending(session, sweep, TOKENS, KEEP_TOKENS).await?,
             fetch::statistics(session, sweep).await?,
+            ending(session, sweep, ALERTS, KEEP_ALERTS).await?,
+            ending(session, sweep, INCIDENTS, KEEP_INCIDENTS).await?,
         ];
         for (removed, ended) in bites {
             swept.removed += removed;
@@ -279,6 +283,10 @@ const INTERACTIONS: &str = "DELETE FROM interactions WHERE id IN (SELECT id FROM
                             WHERE closed_at < $1 ORDER BY closed_at LIMIT $2)";
 const TOKENS: &str = "DELETE FROM tokens WHERE hash IN (SELECT hash FROM tokens \
                       WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
+const ALERTS: &str = "DELETE FROM alerts WHERE id IN (SELECT id FROM alerts \
+                      WHERE closed_at < $1 ORDER BY closed_at LIMIT $2)";
+const INCIDENTS: &str = "DELETE FROM incidents WHERE id IN (SELECT id FROM incidents \
+                         WHERE ended_at < $1 ORDER BY ended_at LIMIT $2)";
 /// Rows read at once where those of a shard may turn out to be young.
 const CHUNK: usize = 100;
 /// "Wssw".

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use wellspring_core::connection::{
     Access, BeforeRepair, Config, Connection, LastOutcome, State, Wakeup,
 };
-use wellspring_core::{AccountId, ConnectionId, Lane, Stored, TenantId, Timestamp};
+use wellspring_core::{AccountId, ConnectionId, Lane, OpenAlert, Stored, TenantId, Timestamp};
 use wellspring_engine::{Aggregate, Live, StoreError};
 
 use super::{inconsistent, text};
@@ -56,6 +56,8 @@ struct BodyRef<'a> {
     success: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     repair: Option<&'a BeforeRepair>,
+    #[serde(rename = "al", skip_serializing_if = "<[OpenAlert]>::is_empty")]
+    alerts: &'a [OpenAlert],
 }
 
 #[derive(Deserialize)]
@@ -76,6 +78,8 @@ struct Body {
     success: Option<i64>,
     #[serde(default)]
     repair: Option<Box<BeforeRepair>>,
+    #[serde(default, rename = "al")]
+    alerts: Vec<OpenAlert>,
 }
 
 fn body(connection: &Connection) -> Result<String, serde_json::Error> {
@@ -94,6 +98,7 @@ fn body(connection: &Connection) -> Result<String, serde_json::Error> {
         waits,
         last_success_at,
         repair,
+        alerts,
     } = connection;
     text(&BodyRef {
         created_at: created_at.as_millis(),
@@ -105,6 +110,7 @@ fn body(connection: &Connection) -> Result<String, serde_json::Error> {
         waits: *waits,
         success: last_success_at.map(Timestamp::as_millis),
         repair: repair.as_deref(),
+        alerts,
     })
 }
 
@@ -132,6 +138,7 @@ pub(crate) fn connection(
         waits: body.waits,
         last_success_at: body.success.map(Timestamp::from_millis),
         repair: body.repair,
+        alerts: body.alerts,
     })
 }
 
@@ -166,8 +173,8 @@ mod tests {
     use wellspring_core::connection::{Fetch, Next, Trigger};
     use wellspring_core::schedule::Schedule;
     use wellspring_core::{
-        ConnectionState, Error, ErrorClass, FetchId, InteractionId, OnQuestionExpired, OutcomeKind,
-        Reason,
+        AlertKind, ConnectionState, Error, ErrorClass, FetchId, InteractionId, OnQuestionExpired,
+        OutcomeKind, Reason,
     };
 
     use super::*;
@@ -261,6 +268,12 @@ mod tests {
                     waits: if repair.is_some() { 0 } else { 2 },
                     last_success_at: repair.is_some().then_some(due),
                     repair: repair.map(Box::new),
+                    alerts: vec![OpenAlert {
+                        kind: AlertKind::Deauthorised,
+                        version: 41,
+                        opened_at: due,
+                        acknowledged: true,
+                    }],
                 };
                 let row = ConnectionRow::of(&full).unwrap();
                 // SQLite keeps a row of up to about a thousand bytes in its page, and gives a

@@ -106,6 +106,12 @@ pub(crate) const fn document_of(subject: &Subject) -> Option<DocumentId> {
         | Subject::Connection(..)
         | Subject::ConnectionState(..)
         | Subject::ConnectionAccess(..)
-        | Subject::Interaction(..) => None,
+        | Subject::Interaction(..)
+        | Subject::Alert(_)
+        | Subject::AlertState(..)
+        | Subject::Source(_)
+        | Subject::SourceState(..)
+        | Subject::Incident(..)
+        | Subject::IncidentState(..) => None,
     }
 }

@@ -6,9 +6,11 @@ use wellspring_engine::{Batch, CommitError, Entry, KeyRow, Write};
 
 use crate::row::{LogRow, aggregate_parts};
 
+mod alert;
 mod collection;
 mod connection;
 mod dispatch;
+mod source;
 
 /// Commits the batch; after `Ok` it is synced to disk.
 pub(super) fn commit(connection: &mut Connection, batch: &Batch) -> Result<(), CommitError> {
@@ -34,6 +36,7 @@ fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), CommitError
             Write::Collection(step) => collection::apply(transaction, step),
             Write::Account(step) => connection::apply_account(transaction, step),
             Write::Connection(step) => connection::apply(transaction, step),
+            Write::Source(step) => source::apply(transaction, step),
         };
         match applied {
             Ok(true) => {}

@@ -4,24 +4,28 @@ use futures_util::future::BoxFuture;
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 use wellspring_core::connection::FetchRecord;
 use wellspring_core::reliability::{Day, FetchTally};
+use wellspring_core::source::Source;
 use wellspring_core::{
-    Account, AccountId, CollectionId, CollectionStatus, ConnectionId, Document, DocumentId,
-    FetchId, InteractionId, Lane, Shard, SubscriptionId, TenantId, Timestamp,
+    Account, AccountId, Alert, AlertId, CollectionId, CollectionStatus, ConnectionId, Document,
+    DocumentId, FetchId, Incident, IncidentId, InteractionId, Lane, Shard, SubscriptionId,
+    TenantId, Timestamp,
 };
 use wellspring_engine::{
-    Aggregate, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError, DeliveryFilter,
-    DeliveryRow, DeliveryView, FetchScope, FetchView, InboxRow, InteractionView, KeyRow, Live,
-    Loaded, LogEntry, Queries, StoreError,
+    Aggregate, AlertFilter, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError,
+    DeliveryFilter, DeliveryRow, DeliveryView, FetchScope, FetchView, InboxRow, IncidentFilter,
+    InteractionView, KeyRow, Live, Loaded, LogEntry, Queries, StoreError,
 };
 
 use super::{SqliteStore, unavailable};
 use crate::row::{aggregate, aggregate_parts, live_account, live_connection};
 
+mod alert;
 mod collection;
 mod connection;
 mod delivery;
 mod document;
 mod log;
+mod source;
 mod statistics;
 
 pub(super) use connection::{children, run_inputs};
@@ -209,6 +213,39 @@ impl Queries for SqliteStore {
         Box::pin(self.read(move |connection| document::existing(connection, ids)))
     }
 
+    fn alerts(
+        &self,
+        tenant: TenantId,
+        filter: AlertFilter,
+        before: Option<AlertId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Alert>, StoreError>> {
+        Box::pin(
+            self.read(move |connection| alert::alerts(connection, tenant, &filter, before, limit)),
+        )
+    }
+
+    fn alert(
+        &self,
+        tenant: TenantId,
+        id: AlertId,
+    ) -> BoxFuture<'_, Result<Option<Alert>, StoreError>> {
+        Box::pin(self.read(move |connection| alert::load(connection, tenant, id)))
+    }
+
+    fn sources(&self) -> BoxFuture<'_, Result<Vec<Source>, StoreError>> {
+        Box::pin(self.read(source::sources))
+    }
+
+    fn incidents(
+        &self,
+        filter: IncidentFilter,
+        before: Option<IncidentId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>> {
+        Box::pin(self.read(move |connection| source::incidents(connection, &filter, before, limit)))
+    }
+
     fn deliveries(
         &self,
         tenant: TenantId,
@@ -319,6 +356,9 @@ pub(super) fn load(connection: &Connection, ids: &[Aggregate]) -> Result<Vec<Loa
             }
             Aggregate::Connection(id) => connection::load(&transaction, *id)?
                 .map(|found| Loaded::Connection(Box::new(found))),
+            Aggregate::Source(id) => {
+                source::load(&transaction, *id)?.map(|found| Loaded::Source(Box::new(found)))
+            }
         });
     }
     Ok(loaded)

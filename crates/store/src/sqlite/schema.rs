@@ -38,12 +38,13 @@ impl Default for SqliteOptions {
     }
 }
 
-pub(super) const NEWEST: u32 = 3;
+pub(super) const NEWEST: u32 = 4;
 
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../migrations/sqlite/0001_collections.sql"),
     include_str!("../../migrations/sqlite/0002_notifications.sql"),
     include_str!("../../migrations/sqlite/0003_fetch_statistics.sql"),
+    include_str!("../../migrations/sqlite/0004_sources.sql"),
 ];
 
 /// "Wspr": tells our files from other programs'.

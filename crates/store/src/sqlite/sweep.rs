@@ -23,7 +23,7 @@ pub(super) struct Position {
     fetches: [u8; 16],
     deliveries: ([u8; 16], i64),
     /// Which tables the present round has gone through.
-    ended: [bool; 8],
+    ended: [bool; 10],
 }
 
 pub(super) fn sweep(
@@ -47,6 +47,8 @@ pub(super) fn sweep(
             deliveries::deliveries,
             connections::tokens,
             connections::statistics,
+            connections::alerts,
+            connections::incidents,
         ];
         for (place, bite) in bites.into_iter().enumerate() {
             // A table that has been gone through waits for the others.

@@ -1,5 +1,6 @@
 //! An endpoint that fails: its cursor stops, and it is probed until it is back.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,12 @@ impl<T> Dispatcher<T> {
         let since = outlet.suspect.take().unwrap_or(now);
         let mut oldest: Option<Probe> = None;
         for (shard, track) in &outlet.tracks {
+            // By the clock a later one of a line may look older, where the clock went back.
+            let mut lines = BTreeSet::new();
             for (seq, item) in &track.items {
+                if !lines.insert(item.line) {
+                    continue;
+                }
                 let Some(row) = &item.row else { continue };
                 let place = (row.created_at, *shard, *seq);
                 let best = oldest

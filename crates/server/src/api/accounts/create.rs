@@ -90,7 +90,9 @@ async fn again(app: &App, caller: &Caller, id: Aggregate) -> Result<Response, Pr
             let account = account.ok_or_else(Problem::nothing)?;
             created(app, account).map(replayed)
         }
-        Aggregate::Collection(_) | Aggregate::Connection(_) => Err(Refusal::Reused.into()),
+        Aggregate::Collection(_) | Aggregate::Connection(_) | Aggregate::Source(_) => {
+            Err(Refusal::Reused.into())
+        }
     }
 }
 

@@ -109,7 +109,9 @@ fn answer(app: &App, id: Aggregate, replayed: bool) -> Result<Response, CreateEr
             let status = CollectionStatus::Requested;
             Ok(accepted(app, id, status, replayed))
         }
-        Aggregate::Account(_) | Aggregate::Connection(_) => Err(CreateError::Key(Refusal::Reused)),
+        Aggregate::Account(_) | Aggregate::Connection(_) | Aggregate::Source(_) => {
+            Err(CreateError::Key(Refusal::Reused))
+        }
     }
 }
 

@@ -104,6 +104,7 @@ pub(crate) async fn create(
                 waits: 0,
                 last_success_at: None,
                 repair: None,
+                alerts: Vec::new(),
             });
             created(&app, made).await
         }
@@ -119,7 +120,9 @@ async fn again(app: &App, account: &Account, id: Aggregate) -> Result<Response, 
             let made = made.ok_or_else(Problem::nothing)?;
             created(app, made).await.map(replayed)
         }
-        Aggregate::Collection(_) | Aggregate::Account(_) => Err(Refusal::Reused.into()),
+        Aggregate::Collection(_) | Aggregate::Account(_) | Aggregate::Source(_) => {
+            Err(Refusal::Reused.into())
+        }
     }
 }
 

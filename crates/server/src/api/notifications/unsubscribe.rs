@@ -74,7 +74,9 @@ async fn present(app: &App, id: wellspring_core::AccountId) -> Result<Account, P
     let found = within(app.backend.load(vec![id.into()])).await?;
     let account = found.into_iter().find_map(|loaded| match loaded {
         wellspring_engine::Loaded::Account(account) => Some(account),
-        wellspring_engine::Loaded::Collection(_) | wellspring_engine::Loaded::Connection(_) => None,
+        wellspring_engine::Loaded::Collection(_)
+        | wellspring_engine::Loaded::Connection(_)
+        | wellspring_engine::Loaded::Source(_) => None,
     });
     let account = account.filter(|account| account.erasing.is_none());
     account.ok_or_else(Problem::nothing)

@@ -3,8 +3,8 @@
 use wellspring_core::connection::{Connection, InteractionWrite, OutcomeKind};
 use wellspring_core::interaction::Closed;
 use wellspring_core::{
-    Access, Change, ConnectionId, ConnectionState, Facts, InteractionId, Reason, StateFacts,
-    Subject, Timestamp, Verb,
+    Access, AlertId, AlertKind, AlertState, AlertWrite, Change, ConnectionId, ConnectionState,
+    Facts, InteractionId, Reason, StateFacts, Subject, Timestamp, Verb,
 };
 use wellspring_engine::ConnectionWrite;
 
@@ -18,6 +18,7 @@ struct Heard<'a> {
     opened: Vec<InteractionId>,
     closed: Vec<(InteractionId, Closed)>,
     documents: usize,
+    alerts: Vec<(AlertId, Option<AlertState>)>,
     created: bool,
     updated: bool,
     deleted: bool,
@@ -41,6 +42,11 @@ pub(super) fn deleted(
 ) -> Result<(), String> {
     let heard = hear(write.id, said)?;
     require(heard.deleted, "its going was not said")?;
+    alerts_said(&heard, write)?;
+    require(
+        heard.alerts.len() == before.connection.alerts.len(),
+        "an alert outlived its connection",
+    )?;
     let open: Vec<InteractionId> = before.connection.open_interaction().into_iter().collect();
     let closed: Vec<InteractionId> = heard.closed.iter().map(|(id, _)| *id).collect();
     require(open == closed, "its question's going was not said before")
@@ -81,6 +87,14 @@ pub(super) fn step(
         heard.documents == write.documents.len(),
         "documents were said wrongly",
     )?;
+    alerts_said(&heard, write)?;
+    let mut kinds: Vec<AlertKind> = next.alerts.iter().map(|alert| alert.kind).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    require(
+        kinds.len() == next.alerts.len(),
+        "an issue has two open alerts",
+    )?;
     let legacy = rules.tenants.by_id.get(&next.tenant);
     let legacy = legacy.is_some_and(|rules| rules.legacy_waiting);
     let shown = if legacy && next.state() == ConnectionState::Retrying {
@@ -106,6 +120,18 @@ pub(super) fn step(
     Ok(())
 }
 
+/// Checks that each alert is told when it is opened, acknowledged and closed, and not otherwise.
+fn alerts_said(heard: &Heard<'_>, write: &ConnectionWrite) -> Result<(), String> {
+    let told = write.alerts.iter().filter_map(|write| match write {
+        AlertWrite::Open(alert) => Some((alert.id, None)),
+        AlertWrite::Again(..) => None,
+        AlertWrite::Acknowledge(id, _) => Some((*id, Some(AlertState::Acknowledged))),
+        AlertWrite::Close(id, _) => Some((*id, Some(AlertState::Closed))),
+    });
+    let told: Vec<_> = told.collect();
+    require(heard.alerts == told, "an alert was said wrongly")
+}
+
 /// Checks that the last state said is the connection's, with all that goes with it.
 fn state_said(heard: &Heard<'_>, next: &Connection, shown: ConnectionState) -> Result<(), String> {
     let (state, facts) = heard.states.last().ok_or("its state was not said")?;
@@ -127,32 +153,38 @@ fn hear<'a>(id: ConnectionId, said: &[(Timestamp, &'a Change)]) -> Result<Heard<
     let mut heard = Heard::default();
     for (_, change) in said {
         require(!heard.deleted, "something was said of it after it went")?;
-        match (change.subject, change.verb, &change.body) {
-            (Subject::Connection(_, of), verb, _) if of == id => match verb {
+        match (&change.subject, change.verb, &change.body) {
+            (Subject::Connection(_, of), verb, _) if *of == id => match verb {
                 Verb::Created => heard.created = true,
                 Verb::Updated => heard.updated = true,
                 Verb::Deleted => heard.deleted = true,
             },
             (Subject::ConnectionState(_, of, state), Verb::Updated, Facts::State(facts))
-                if of == id =>
+                if *of == id =>
             {
-                heard.states.push((state, facts.as_ref()));
+                heard.states.push((*state, facts.as_ref()));
             }
-            (Subject::ConnectionAccess(_, of, access), Verb::Updated, _) if of == id => {
-                heard.accesses.push(access);
+            (Subject::ConnectionAccess(_, of, access), Verb::Updated, _) if *of == id => {
+                heard.accesses.push(*access);
             }
             (Subject::Interaction(_, of, interaction), verb, Facts::Interaction(facts))
-                if of == id =>
+                if *of == id =>
             {
                 match (verb, facts.reason) {
-                    (Verb::Created, None) => heard.opened.push(interaction),
-                    (Verb::Deleted, Some(reason)) => heard.closed.push((interaction, reason)),
+                    (Verb::Created, None) => heard.opened.push(*interaction),
+                    (Verb::Deleted, Some(reason)) => heard.closed.push((*interaction, reason)),
                     (Verb::Created | Verb::Updated | Verb::Deleted, _) => {
                         return Err("a question was said wrongly".to_owned());
                     }
                 }
             }
-            (Subject::Document(_, of, _), Verb::Created, _) if of == id => heard.documents += 1,
+            (Subject::Document(_, of, _), Verb::Created, _) if *of == id => heard.documents += 1,
+            (Subject::Alert(alert), Verb::Created, Facts::Alert(_)) => {
+                heard.alerts.push((*alert, None));
+            }
+            (Subject::AlertState(alert, state), Verb::Updated, Facts::Alert(_)) => {
+                heard.alerts.push((*alert, Some(*state)));
+            }
             (_, _, _) => return Err(format!("{} was said", change.subject)),
         }
     }

@@ -4,6 +4,7 @@ use uuid::Uuid;
 use wellspring_core::Connection;
 use wellspring_engine::{Before, CommitError, ConnectionWrite};
 
+use super::alert::Alerts;
 use super::fetch::{Fetches, Interactions};
 use super::item::{Cursors, Documents, Records};
 use super::secret::Secrets;
@@ -23,6 +24,7 @@ pub(super) struct Connections<'a> {
     documents: Documents<'a>,
     records: Records<'a>,
     cursors: Cursors<'a>,
+    alerts: Alerts<'a>,
 }
 
 #[derive(Default)]
@@ -44,6 +46,7 @@ impl<'a> Connections<'a> {
     pub(super) fn push(&mut self, write: &'a ConnectionWrite) -> Result<(), CommitError> {
         let id = write.id.uuid();
         self.documents.push(&write.documents)?;
+        self.alerts.push(&write.alerts);
         let next = match (write.before, &write.next) {
             (Before::New, Some(next)) => {
                 self.made.push(0, next)?;
@@ -80,6 +83,7 @@ impl<'a> Connections<'a> {
         self.documents.calls(calls);
         self.records.calls(calls);
         self.cursors.calls(calls);
+        self.alerts.calls(calls);
         self.delete(calls);
     }
 

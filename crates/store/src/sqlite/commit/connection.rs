@@ -6,7 +6,7 @@ use wellspring_core::reliability::FetchTally;
 use wellspring_core::{Account, AccountId, Connection, ConnectionId, Stored, Timestamp};
 use wellspring_engine::{AccountWrite, Before, ConnectionWrite};
 
-use super::no_text;
+use super::{alert, no_text};
 use crate::row::{
     ConnectionRow, document_body, erasing_columns, error_text, fetch_body, millis, question_text,
     tally_columns,
@@ -89,6 +89,7 @@ fn erase_account(
         "DELETE FROM notices WHERE account = ?1",
         "DELETE FROM notifications WHERE account = ?1",
         "DELETE FROM notification_issues WHERE account = ?1",
+        "DELETE FROM alerts WHERE account = ?1",
     ] {
         transaction.prepare_cached(sql)?.execute([id.as_bytes()])?;
     }
@@ -110,6 +111,7 @@ pub(super) fn apply(
         return Ok(false);
     }
     documents(transaction, step)?;
+    alert::apply(transaction, &step.alerts)?;
     if let Some(next) = &step.next {
         fetch(transaction, step, next)?;
         interactions(transaction, step)?;

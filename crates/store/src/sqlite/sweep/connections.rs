@@ -5,7 +5,7 @@ use wellspring_core::reliability::Day;
 use wellspring_engine::Sweep;
 
 use super::{Position, is_young, older, settings};
-use crate::row::{KEEP_INTERACTIONS, KEEP_STATISTICS, KEEP_TOKENS};
+use crate::row::{KEEP_ALERTS, KEEP_INCIDENTS, KEEP_INTERACTIONS, KEEP_STATISTICS, KEEP_TOKENS};
 
 pub(super) fn fetches(
     transaction: &Transaction<'_>,
@@ -84,5 +84,33 @@ pub(super) fn statistics(
     let removed = transaction
         .prepare_cached(sql)?
         .execute(params![first, sweep.rows])?;
+    Ok((removed, removed < sweep.rows))
+}
+
+pub(super) fn alerts(
+    transaction: &Transaction<'_>,
+    sweep: &Sweep,
+    _: &mut Position,
+) -> rusqlite::Result<(usize, bool)> {
+    let sql = "DELETE FROM alerts WHERE id IN \
+               (SELECT id FROM alerts WHERE closed_at < ?1 LIMIT ?2)";
+    let before = sweep.now.before(KEEP_ALERTS).as_millis();
+    let removed = transaction
+        .prepare_cached(sql)?
+        .execute(params![before, sweep.rows])?;
+    Ok((removed, removed < sweep.rows))
+}
+
+pub(super) fn incidents(
+    transaction: &Transaction<'_>,
+    sweep: &Sweep,
+    _: &mut Position,
+) -> rusqlite::Result<(usize, bool)> {
+    let sql = "DELETE FROM incidents WHERE id IN \
+               (SELECT id FROM incidents WHERE ended_at < ?1 LIMIT ?2)";
+    let before = sweep.now.before(KEEP_INCIDENTS).as_millis();
+    let removed = transaction
+        .prepare_cached(sql)?
+        .execute(params![before, sweep.rows])?;
     Ok((removed, removed < sweep.rows))
 }

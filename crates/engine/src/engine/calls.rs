@@ -1,0 +1,143 @@
+//! Calls to the outside: each a task of its own, whose end is the driver's next input.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
+use wellspring_core::{ConnectionId, DocumentId, Error, ErrorClass, Shard};
+
+use super::{Caller, Shell};
+use crate::driver::{Answer, Event};
+use crate::{
+    Backend, EffectId, Ended, FetchOrder, KnownDocuments, Report, Reporter, Request, RunOrder,
+    RunResult, Session, StoreError,
+};
+
+impl Shell {
+    pub(super) fn fetch(&mut self, effect: EffectId, order: FetchOrder) {
+        let (connector, results) = (Arc::clone(&self.parts.connector), self.results.clone());
+        let call = self.meters.fetch(&effect, &order.source);
+        self.tasks.spawn("fetch", async move {
+            let result = connector.fetch(order).await;
+            call.fetched(&result);
+            drop(results.send(Event::Fetched(effect, result)).await);
+        });
+    }
+
+    /// Leaves what was seen of a source to its owner; what gets lost is seen again.
+    pub(super) fn leave(&self, request: Request) {
+        let Some(id) = request.subject() else { return };
+        // Where leases do not end there is no other node.
+        if self.parts.store.renewal().is_none() {
+            return;
+        }
+        let store = Arc::clone(&self.parts.store);
+        let shard: Shard = id.shard();
+        self.tasks.spawn("leave", async move {
+            if let Err(error) = store.post(shard, request, None).await {
+                tracing::warn!(%error, "What was seen of a source could not be left for its owner");
+            }
+        });
+    }
+
+    pub(super) fn deliver(&self, effect: EffectId, order: crate::DeliverOrder) {
+        let (channel, results) = (Arc::clone(&self.parts.channel), self.results.clone());
+        let (clock, latency, created_at) = (
+            Arc::clone(&self.parts.clock),
+            self.latency.clone(),
+            order.created_at,
+        );
+        let call = self.meters.deliver();
+        self.tasks.spawn("deliver", async move {
+            let result = channel.deliver(order).await;
+            call.delivered(&result);
+            if result == crate::DeliverResult::Delivered {
+                latency.record(clock.now().since(created_at).as_secs_f64());
+            }
+            drop(results.send(Event::Delivered(effect, result)).await);
+        });
+    }
+
+    pub(super) fn run_attempt(&mut self, effect: EffectId, order: RunOrder) {
+        let call = self.meters.run(&effect, &order.source);
+        let reporter = Reports {
+            effect,
+            results: self.results.clone(),
+        };
+        let parts = &self.parts;
+        let session = Session::new(
+            order.clone(),
+            Arc::new(reporter),
+            Arc::new(Rows(Arc::clone(&parts.store))),
+            Arc::clone(&parts.blobs),
+            Arc::clone(&parts.clock),
+        );
+        let (connector, store) = (Arc::clone(&parts.connector), Arc::clone(&parts.store));
+        let results = self.results.clone();
+        let attempt = async move {
+            let result = match store.run_inputs(order.connection).await {
+                Ok(inputs) => connector.run(order, inputs, session).await,
+                Err(error) => database_away(&error),
+            };
+            call.ran(&result);
+            drop(results.send(Event::Ran(effect, result)).await);
+        };
+        let run = self.tasks.spawn_abortable("attempt", attempt);
+        if self.runs.len() >= self.runs_swept_at {
+            self.runs.retain(|_, run| !run.is_finished());
+            self.runs_swept_at = self.runs.len().saturating_mul(2).max(RUNS_SWEPT_FROM);
+        }
+        self.runs.insert(effect.number, run);
+    }
+}
+
+/// Takes reports to the driver and waits until they are durable.
+struct Reports {
+    effect: EffectId,
+    results: mpsc::Sender<Event<Caller>>,
+}
+
+impl Reporter for Reports {
+    fn report(&self, report: Report) -> BoxFuture<'_, Result<(), Ended>> {
+        Box::pin(async move {
+            let (caller, answer) = oneshot::channel();
+            let event = Event::Reported(self.effect, report, caller);
+            self.results.send(event).await.map_err(|_closed| Ended)?;
+            match answer.await {
+                Ok(Answer::Done(_)) => Ok(()),
+                Ok(_) | Err(_) => Err(Ended),
+            }
+        })
+    }
+}
+
+/// Knows the documents that have rows.
+struct Rows(Arc<dyn Backend>);
+
+impl KnownDocuments for Rows {
+    fn known_document(
+        &self,
+        connection: ConnectionId,
+        source_id: Option<String>,
+        hash: Option<[u8; 32]>,
+    ) -> BoxFuture<'_, Result<Option<DocumentId>, StoreError>> {
+        self.0.known_document(connection, source_id, hash)
+    }
+}
+
+/// An attempt that could not read what it begins with; no source is to blame.
+fn database_away(error: &StoreError) -> RunResult {
+    tracing::warn!(%error, "Attempt could not read its credentials, trying again");
+    RunResult::Failed {
+        error: Error {
+            class: ErrorClass::UnknownError,
+            code: "database_unavailable".to_owned(),
+            message: "the engine's own database did not answer".to_owned(),
+        },
+        retry_at: None,
+        action: wellspring_core::Action::Default,
+    }
+}
+
+/// How many handles of attempts gather before those that have ended are let go.
+pub(super) const RUNS_SWEPT_FROM: usize = 1_024;

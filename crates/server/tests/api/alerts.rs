@@ -1,0 +1,124 @@
+//! What has to be acted on, from its opening to its end.
+
+use http::Method;
+use wellspring_core::ErrorClass;
+
+use crate::lab::{Lab, eventually, request};
+use crate::script::Act;
+
+#[tokio::test]
+async fn an_alert_is_listed_acknowledged_and_closed_by_what_mends_it() {
+    let lab = Lab::new().await;
+    let acts = vec![Act::Fail(ErrorClass::InternalError)];
+    let connection = lab.connect(acts).await;
+    lab.comes_to(&connection, "waiting").await;
+    let id = connection.rsplit('/').next().unwrap();
+
+    let list = lab.get("/v1/alerts").await.json();
+    let alert = &list["data"][0];
+    assert_eq!(list["data"].as_array().unwrap().len(), 1, "{list}");
+    assert_eq!(
+        (&alert["kind"], &alert["audience"], &alert["state"]),
+        (
+            &"connector_crashed".into(),
+            &"operator".into(),
+            &"open".into()
+        )
+    );
+    assert_eq!(
+        (&alert["connection_id"], &alert["code"]),
+        (&id.into(), &"as_told".into())
+    );
+    let path = format!("/v1/alerts/{}", alert["id"].as_str().unwrap());
+    assert_eq!(lab.get(&path).await.json(), *alert);
+
+    let acknowledge = format!("{path}/acknowledge");
+    let known = lab.post_with_key(&acknowledge, "", "known-1").await;
+    assert_eq!(
+        (known.status.as_u16(), &known.json()["state"]),
+        (200, &"acknowledged".into())
+    );
+    let again = lab.post_with_key(&acknowledge, "", "known-1").await;
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    assert_eq!(again.json(), known.json());
+    lab.post(&acknowledge, r#"{"why": "x"}"#)
+        .await
+        .problem(422, "validation_failed");
+
+    lab.post(&format!("{connection}/fetch"), "").await;
+    eventually(async || lab.get(&path).await.json()["state"] == "closed").await;
+    let close = format!("{path}/close");
+    lab.post(&close, "").await.problem(409, "alert_closed");
+    lab.post(&acknowledge, "")
+        .await
+        .problem(409, "alert_closed");
+    let open = lab.get("/v1/alerts?state=open").await.json();
+    assert_eq!(open["data"], serde_json::json!([]));
+
+    let changes = lab.get("/v1/changes?pattern=*%20/alerts/**").await.json();
+    let said: Vec<String> = changes["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|change| {
+            let path = change["path"].as_str().unwrap();
+            let (verb, cause) = (&change["verb"], &change["cause"]);
+            format!("{verb} {} {cause}", path.rsplit('/').next().unwrap())
+        })
+        .collect();
+    let id = alert["id"].as_str().unwrap();
+    assert_eq!(
+        said,
+        [
+            format!(r#""CREATED" {id} "FetchFailed""#),
+            r#""UPDATED" acknowledged "AlertAsked""#.to_owned(),
+            r#""UPDATED" closed "Fetched""#.to_owned(),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn an_alert_that_is_put_aside_comes_anew_and_is_nobody_elses() {
+    let lab = Lab::new().await;
+    lab.access.create_tenant("two", None).await.unwrap();
+    let (_, other) = lab.access.create_key("two", None).await.unwrap();
+    let connection = lab
+        .connect(vec![Act::Fail(ErrorClass::InternalError)])
+        .await;
+    lab.comes_to(&connection, "waiting").await;
+    let alerts = async |query: &str| {
+        let list = lab.get(&format!("/v1/alerts{query}")).await.json();
+        list["data"].as_array().unwrap().clone()
+    };
+    let first = alerts("").await[0]["id"].as_str().unwrap().to_owned();
+    let path = format!("/v1/alerts/{first}");
+
+    for (method, path) in [
+        (Method::GET, path.clone()),
+        (Method::POST, format!("{path}/acknowledge")),
+        (Method::POST, format!("{path}/close")),
+    ] {
+        let reply = lab.send(request(&other, method, &path, "")).await;
+        reply.problem(404, "not_found");
+    }
+    let theirs = lab
+        .send(request(&other, Method::GET, "/v1/alerts", ""))
+        .await;
+    assert_eq!(theirs.json()["data"], serde_json::json!([]));
+
+    let closed = lab.post(&format!("{path}/close"), "").await;
+    assert_eq!(
+        (closed.status.as_u16(), &closed.json()["state"]),
+        (200, &"closed".into())
+    );
+    lab.script.next(vec![Act::Fail(ErrorClass::InternalError)]);
+    lab.post(&format!("{connection}/fetch"), "").await;
+    eventually(async || alerts("?state=open").await.len() == 1).await;
+    assert_eq!(alerts("?kind=connector_crashed&source=bank").await.len(), 2);
+    assert_eq!(alerts("?kind=throttled").await.len(), 0);
+    let problem = lab
+        .get("/v1/alerts?kind=x&state=y&source=Z&connection=1")
+        .await;
+    let problem = problem.problem(400, "invalid_parameter");
+    assert_eq!(problem["errors"].as_array().unwrap().len(), 4);
+}
