@@ -1,7 +1,7 @@
 //! After safety, liveness: the faults stop, and everything has to come to rest.
 
 use wellspring_core::connection::{Connection, Reason, State};
-use wellspring_engine::{Aggregate, Driver, Store};
+use wellspring_engine::{Aggregate, Driver, InboxRow, Store};
 
 use super::World;
 use crate::agenda::Occurrence;
@@ -84,6 +84,11 @@ impl World {
                 .values()
                 .all(|link| rests(&link.connection))
             && !self.model.rows.values().any(crate::model::Row::is_live)
+            && self.inbox().is_empty()
+    }
+
+    fn inbox(&self) -> Vec<InboxRow> {
+        now(self.store.inbox(self.store.shards(), 1)).unwrap_or_default()
     }
 
     fn is_kept(&self, id: Aggregate) -> bool {
@@ -110,8 +115,7 @@ impl World {
             let seen = format!("{id} stays in the inbox");
             return self.broken("what was promised is done", seen);
         }
-        let left = now(self.store.inbox(self.store.shards(), 1)).unwrap_or_default();
-        if let Some(row) = left.first() {
+        if let Some(row) = self.inbox().first() {
             let seen = format!("{row:?}");
             return self.broken("what was promised is done", seen);
         }
