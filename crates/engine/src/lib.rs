@@ -64,4 +64,4 @@ pub use source::{ConnectionDefaults, Source, SourceTable, TenantRules, TenantTab
 pub use subscription::{
     Disabled, DisabledReason, Subscription, SubscriptionKind, SubscriptionTable,
 };
-pub use tasks::Tasks;
+pub use tasks::{Tasks, is_contained};

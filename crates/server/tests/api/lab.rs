@@ -76,7 +76,7 @@ impl Lab {
         access.create_tenant("one", None).await.unwrap();
         let (_, key) = access.create_key("one", None).await.unwrap();
         let tasks = Tasks::default();
-        let sources = ["bank", "broken", "gas", "stuck"].map(|name| Source {
+        let sources = ["bank", "broken", "gas", "rotten", "stuck"].map(|name| Source {
             name: name.parse().unwrap(),
             policy: CollectionPolicy::default(),
             concurrency: Source::DEFAULT_CONCURRENCY,
@@ -346,6 +346,7 @@ impl Connector for Connectors {
         match order.source.as_str() {
             "gas" => Box::pin(ready(FetchResult::Fetched(Bytes::from_static(b"[1]")))),
             "stuck" => Box::pin(pending()),
+            "rotten" => panic!("on purpose"),
             _ => Box::pin(ready(FetchResult::Failed {
                 error: error("http_400"),
                 retry_at: None,
@@ -401,7 +402,9 @@ impl Intake for Pretend {
     }
 
     fn source_names(&self) -> Vec<String> {
-        ["bank", "broken", "gas", "stuck"].map(str::to_owned).into()
+        ["bank", "broken", "gas", "rotten", "stuck"]
+            .map(str::to_owned)
+            .into()
     }
 
     fn source(&self, name: &SourceName) -> Option<SourceInfo> {

@@ -27,6 +27,8 @@ pub(crate) enum Act {
     Finish,
     /// It says nothing more.
     Hang,
+    /// What talks to it panics.
+    Panic,
 }
 
 /// What the bank does next, and what it was given so far.
@@ -112,6 +114,7 @@ impl Script {
                     };
                 }
                 Some(Act::Hang) => pending().await,
+                Some(Act::Panic) => panic!("on purpose"),
                 Some(Act::Finish) | None => return RunResult::Finished { partial: None },
             }
         }
