@@ -56,7 +56,7 @@ pub use pattern::{Pattern, PatternError, PatternIndex};
 pub use retry::RetryPolicy;
 pub use rule::{
     Action, Classified, ErrorModel, Failure, Matcher, Rule, RuleError, RuleTable, StatusRange,
-    Unclassified,
+    Unclassified, Until,
 };
 pub use sealed::Sealed;
 pub use source::{Incident, IncidentKind, IncidentState, SourceState};

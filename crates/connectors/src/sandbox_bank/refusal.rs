@@ -6,17 +6,26 @@ use wellspring_core::{Action, ErrorClass};
 use wellspring_outbound::Response;
 
 use crate::http::Http;
-use crate::{Failed, Said, Told};
+use crate::{Failed, Said, Told, Words};
 
 /// Classifies a refusal; what the bank writes in it is shown to nobody.
 pub(super) fn refusal(http: &Http, operation: &str, response: &Response) -> Failed {
-    let body = serde_json::from_slice::<Body>(&response.body).unwrap_or_default();
+    let words = words(&response.body);
     let said = Said {
-        error_type: body.error.kind.as_deref(),
-        error_code: body.error.code.as_deref(),
-        told: body.error.code.as_deref().and_then(told),
+        error_type: words.error_type.as_deref(),
+        error_code: words.error_code.as_deref(),
+        told: words.error_code.as_deref().and_then(told),
     };
     http.refused(operation, response, &said)
+}
+
+/// Reads what a refusal of the bank calls itself.
+pub(super) fn words(body: &[u8]) -> Words {
+    let body = serde_json::from_slice::<Body>(body).unwrap_or_default();
+    Words {
+        error_type: body.error.kind,
+        error_code: body.error.code,
+    }
 }
 
 /// Returns whether the bank does not know the session any more.
