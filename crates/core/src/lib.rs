@@ -50,7 +50,7 @@ pub use health::Health;
 pub use id::{
     AccountId, ActivityId, AlertId, AnyId, ApiKeyId, CollectionId, ConnectionId, DocumentId,
     FetchId, IdError, IncarnationId, IncidentId, InteractionId, Lane, NotificationId, Shard,
-    SourceId, SourceName, SubscriptionId, TenantId,
+    SourceId, SourceName, SubscriptionId, TenantId, UnclassifiedId,
 };
 pub use pattern::{Pattern, PatternError, PatternIndex};
 pub use retry::RetryPolicy;

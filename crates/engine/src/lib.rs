@@ -18,6 +18,7 @@ mod session;
 mod source;
 mod subscription;
 mod tasks;
+mod unclassified;
 
 pub use aggregate::Aggregate;
 pub use batch::{
@@ -65,3 +66,4 @@ pub use subscription::{
     Disabled, DisabledReason, Subscription, SubscriptionKind, SubscriptionTable,
 };
 pub use tasks::{Tasks, is_contained};
+pub use unclassified::{MOST_UNCLASSIFIED, UnclassifiedView, UnclassifiedWrite};

@@ -24,6 +24,7 @@ impl Shell {
             let result = fetched.unwrap_or_else(|Panicked| FetchResult::Failed {
                 error: crashed(&source),
                 retry_at: None,
+                unclassified: None,
             });
             call.fetched(&result);
             drop(results.send(Event::Fetched(effect, result)).await);
@@ -89,6 +90,7 @@ impl Shell {
                         error: crashed(&source),
                         retry_at: None,
                         action: wellspring_core::Action::Default,
+                        unclassified: None,
                     })
                 }
                 Err(error) => database_away(&error),
@@ -150,6 +152,7 @@ fn database_away(error: &StoreError) -> RunResult {
         },
         retry_at: None,
         action: wellspring_core::Action::Default,
+        unclassified: None,
     }
 }
 

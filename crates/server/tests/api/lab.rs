@@ -14,7 +14,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tower::ServiceExt;
 use wellspring_core::budget::Window;
-use wellspring_core::{CollectionPolicy, Error, ErrorClass, SourceName, Timestamp};
+use wellspring_core::{CollectionPolicy, Error, ErrorClass, SourceName, Timestamp, Unclassified};
 use wellspring_engine::{
     Backend, Channel, Clock, Connector, DeliverOrder, DeliverResult, Directory, Engine,
     EngineHandle, EngineParts, FetchOrder, FetchResult, Limits, Notifier, NotifierParts, RunInputs,
@@ -350,6 +350,7 @@ impl Connector for Connectors {
             _ => Box::pin(ready(FetchResult::Failed {
                 error: error("http_400"),
                 retry_at: None,
+                unclassified: None,
             })),
         }
     }
@@ -399,6 +400,11 @@ impl Intake for Pretend {
             Ok(())
         };
         Box::pin(ready(judged))
+    }
+
+    fn rule_for(&self, kept: &Unclassified) -> Option<String> {
+        let is_known = kept.error_code.as_deref() == Some("KNOWN");
+        is_known.then(|| "known".to_owned())
     }
 
     fn source_names(&self) -> Vec<String> {
