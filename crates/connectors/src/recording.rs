@@ -107,8 +107,8 @@ impl Recording {
             (Some(_), Some(_)) => Err(wrong(
                 "there is a `status` and `no_answer`; keep one of them",
             )),
-            (Some(status), None) if !(100..=599).contains(&status) => Err(wrong(format!(
-                "`status` {status} is none of HTTP, which are 100 to 599"
+            (Some(status), None) if !(100..=999).contains(&status) => Err(wrong(format!(
+                "`status` {status} is none of HTTP, which are 100 to 999"
             ))),
             (Some(_) | None, _) if recording.unusable.is_some() && !recording.is_success() => {
                 Err(wrong("`unusable` is for an answer whose `status` is good"))

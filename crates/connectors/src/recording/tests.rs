@@ -94,8 +94,8 @@ fn what_is_no_recording_says_why() {
 
 #[test]
 fn what_no_rule_matches_is_kept_without_what_tells_of_a_person() {
-    let recording = Recording::parse("status: 600\n").unwrap_err();
-    assert!(recording.to_string().contains("600"));
+    let recording = Recording::parse("status: 1000\n").unwrap_err();
+    assert!(recording.to_string().contains("1000"));
     let recording =
         Recording::parse("status: 101\nbody: 'Sam@example.com asked 99 times'").unwrap();
     let verdict = recording.classify(&"bank".parse().unwrap(), &RuleTable::shipped(), None);

@@ -187,7 +187,7 @@ fn told(verdict: &Verdict) -> &'static str {
                 "the operator: it is our fault"
             }
             ErrorClass::UnknownError => {
-                "nobody yet; a sample is logged so that a rule can be written"
+                "nobody yet; it is listed for the operator, so that a rule can be written"
             }
             ErrorClass::InstitutionError
             | ErrorClass::ItemError
