@@ -16,10 +16,10 @@ use common::{PATIENCE, World, program, request_id};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failure_no_rule_knows_is_listed_over_a_kill_until_its_source_has_a_rule() {
-    let world = World::start("{ interval: 1h }");
+    let world = World::start("{ interval: 10m }");
     let moon = moon(&world.tasks).await;
     let yaml = format!(
-        "name: moon\nconnector: http_json\nurl: http://{moon}/\nretry: {{ interval: 1h }}\n"
+        "name: moon\nconnector: http_json\nurl: http://{moon}/\nretry: {{ interval: 10m }}\n"
     );
     let file = world.folder.path().join("sources/moon.yaml");
     std::fs::write(&file, &yaml).unwrap();
@@ -74,8 +74,9 @@ async fn a_failure_no_rule_knows_is_listed_over_a_kill_until_its_source_has_a_ru
 async fn until(world: &World, server: &Server, wanted: impl Fn(&Vec<Value>) -> bool) -> Vec<Value> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let list = child::get(&world.client, &server.url("/v1/unclassified?source=moon"));
-        let list = common::json(&list.await.unwrap());
+        let url = server.url("/v1/unclassified?source=moon");
+        let list = child::get(&world.client, &url).await.unwrap();
+        let list = common::json(&list);
         let kinds = list["data"].as_array().expect("is a list").clone();
         if wanted(&kinds) {
             return kinds;

@@ -197,7 +197,7 @@ mod tests {
     fn the_shipped_rules_can_be_read() {
         let rules: Vec<Rule> = serde_saphyr::from_str(RULES).unwrap();
 
-        assert_eq!(rules.len(), 12);
+        assert_eq!(rules.len(), 13);
         RuleTable::shipped().with_first(rules).unwrap();
     }
 

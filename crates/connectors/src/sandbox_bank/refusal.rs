@@ -6,7 +6,7 @@ use wellspring_core::{Action, ErrorClass};
 use wellspring_outbound::Response;
 
 use crate::http::Http;
-use crate::{Failed, Said, Told, Words};
+use crate::{Failed, Said, Session, Told, Words};
 
 /// Classifies a refusal; what the bank writes in it is shown to nobody.
 pub(super) fn refusal(http: &Http, operation: &str, response: &Response) -> Failed {
@@ -33,8 +33,12 @@ pub(super) fn is_session_gone(failed: &Failed) -> bool {
     failed.error.code == SESSION_EXPIRED
 }
 
-/// Returns whether nothing else can be had either, so that the attempt ends with it.
-pub(super) fn concerns_everything(failed: &Failed) -> bool {
+/// Returns whether nothing else can be had either, or all of it is to be asked for once more, so
+/// that the attempt ends with it.
+pub(super) fn concerns_everything(session: &Session, failed: &Failed) -> bool {
+    if session.may_begin_again(failed.action) {
+        return true;
+    }
     match failed.error.class {
         ErrorClass::BankMaintenance
         | ErrorClass::RateLimitExceeded
@@ -90,6 +94,10 @@ fn told(code: &str) -> Option<Told> {
         ),
         "NOT_FOUND" => ("not_found", "The bank does not have what was asked for"),
         "UNREADABLE" => ("unreadable", "The bank did not understand the request"),
+        "WINDOW_TOO_LARGE" => (
+            "window_too_large",
+            "The bank does not give out that much at once",
+        ),
         "TOO_LARGE" => ("too_large", "The request was too large for the bank"),
         _ => return None,
     };
