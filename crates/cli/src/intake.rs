@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use wellspring_connectors::Connectors;
-use wellspring_core::{SourceName, TenantId};
+use wellspring_core::{SourceName, TenantId, Unclassified};
 use wellspring_delivery::{Secrets, SigningSecret};
 use wellspring_outbound::{AddressPolicy, Target, check_resolves};
 use wellspring_server::{Access, Intake, SourceInfo};
@@ -78,6 +78,12 @@ impl Intake for Checks {
             connections: source.connections.clone(),
             maintenance: Arc::clone(&source.maintenance),
         })
+    }
+
+    fn rule_for(&self, kept: &Unclassified) -> Option<String> {
+        let sources = self.connectors.sources();
+        let source = sources.get(&kept.source)?;
+        kept.known_by(&source.rules).map(str::to_owned)
     }
 
     fn source_names(&self) -> Vec<String> {

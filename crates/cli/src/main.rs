@@ -123,6 +123,7 @@ impl Common {
 fn main() -> ExitCode {
     // Databases, backups and logs are for their owner only.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    end_at_panics();
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -130,6 +131,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Has every panic end the process but those that a connector's attempt is made to survive.
+fn end_at_panics() {
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        say(panic);
+        if !wellspring_engine::is_contained() {
+            std::process::abort();
+        }
+    }));
 }
 
 #[expect(

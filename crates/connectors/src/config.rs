@@ -14,7 +14,9 @@ use std::time::Duration;
 use http::HeaderMap;
 use wellspring_core::budget::Window;
 use wellspring_core::source::Announced;
-use wellspring_core::{CollectionPolicy, ErrorModel, Rule, RuleTable, SourceName};
+use wellspring_core::{
+    CollectionPolicy, Disposition, ErrorClass, ErrorModel, Rule, RuleTable, SourceName,
+};
 use wellspring_engine::{ConnectionDefaults, Source};
 use wellspring_outbound::{AddressPolicy, Target};
 
@@ -228,14 +230,28 @@ fn rules(
         .iter()
         .map(|rule| (rule.value.name.clone(), rule.referenced.line()))
         .collect();
-    let own = own.into_iter().map(|rule| {
-        let mut rule = rule.value;
-        // Failures carry header names in lower case.
-        let header = rule.matcher.header.take();
-        rule.matcher.header = header.map(|name| name.to_ascii_lowercase());
-        rule
-    });
-    match shipped().with_first(own.collect()) {
+    let own: Vec<Rule> = own
+        .into_iter()
+        .map(|rule| {
+            let line = rule.referenced.line();
+            let mut rule = rule.value;
+            // Failures carry header names in lower case.
+            let header = rule.matcher.header.take();
+            rule.matcher.header = header.map(|name| name.to_ascii_lowercase());
+            if rule.until.is_some() && rule.class.disposition() != Disposition::Wait {
+                let reason = format!(
+                    "`rules` `until` of `{}` is for classes that wait, {} and {}, not for {}",
+                    rule.name,
+                    ErrorClass::RateLimitExceeded,
+                    ErrorClass::BankMaintenance,
+                    rule.class
+                );
+                faults.add(Some(line), reason);
+            }
+            rule
+        })
+        .collect();
+    match shipped().with_first(own) {
         Ok(table) => table,
         Err(error) => {
             let line = lines.iter().find(|(name, _)| *name == error.rule);

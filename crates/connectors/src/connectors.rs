@@ -128,6 +128,7 @@ impl Connector for Connectors {
                     FetchResult::Failed {
                         error: failed.error,
                         retry_at: failed.retry_at,
+                        unclassified: failed.unclassified,
                     }
                 }
             }
@@ -147,8 +148,12 @@ impl Connector for Connectors {
                     if let Some(failed) = &partial {
                         told(&source, failed);
                     }
+                    let (partial, unclassified) = partial
+                        .map(|failed| (failed.error, failed.unclassified))
+                        .unzip();
                     RunResult::Finished {
-                        partial: partial.map(|failed| failed.error),
+                        partial,
+                        unclassified: unclassified.flatten(),
                     }
                 }
                 Err(Stop::Failed(failed)) => {
@@ -156,6 +161,7 @@ impl Connector for Connectors {
                     RunResult::Failed {
                         retry_at: failed.retry_at,
                         action: failed.action,
+                        unclassified: failed.unclassified,
                         error: failed.error,
                     }
                 }
@@ -169,6 +175,7 @@ impl Connector for Connectors {
                     },
                     retry_at: None,
                     action: Action::Default,
+                    unclassified: None,
                 },
             }
         })

@@ -174,11 +174,9 @@ impl Failed {
             .and_then(|value| value.to_str().ok())
             .and_then(|value| retry_after(value, now));
         if classified.class == ErrorClass::RateLimitExceeded {
-            let quota = || budget::daily_quota_until(&start_of(&response.body), now);
-            retry_at = retry_at
-                .or_else(|| budget::free_at(&headers, now))
-                .or_else(quota);
+            retry_at = retry_at.or_else(|| budget::free_at(&headers, now));
         }
+        retry_at = retry_at.or_else(|| classified.until.and_then(|until| until.moment(now)));
         Self {
             action: classified.action,
             retry_at,

@@ -21,7 +21,7 @@ pub use connectors::Connectors;
 pub use failure::{Failed, Said, Told};
 pub use folder::{Fingerprint, SourceError, SourceErrors, SourceFolder};
 pub use http::{Call, Http};
-pub use native::{Finished, Native, Stop};
+pub use native::{Finished, Native, Stop, Words};
 pub use recording::{Expected, Recording, RecordingError, Verdict};
 pub use sandbox_bank::SandboxBank;
 pub use secrets::Secrets;

@@ -19,11 +19,25 @@ pub trait Native: Debug + Send + Sync {
     /// Returns the rules for the source's own errors, tried before those for HTTP in general.
     fn rules(&self) -> Vec<Rule>;
 
+    /// Returns what a refusal calls itself, for rules to look at, where that is not in a common form.
+    fn words(&self, _body: &[u8]) -> Words {
+        Words::default()
+    }
+
     /// Makes one attempt.
     ///
     /// The future may be dropped at any await. What the session took is durable; the next attempt
     /// begins with it, and with what a question left.
     fn run<'s>(&'s self, session: &'s Session) -> BoxFuture<'s, Result<Finished, Stop>>;
+}
+
+/// What a refusal calls itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Words {
+    /// The source's word for the kind of error.
+    pub error_type: Option<String>,
+    /// The source's error code.
+    pub error_code: Option<String>,
 }
 
 /// All that is new is here, or all but what failed.

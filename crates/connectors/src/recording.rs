@@ -6,9 +6,10 @@ use serde::Deserialize;
 use serde_saphyr::{MessageFormatter, Options, UserMessageFormatter};
 use thiserror::Error;
 use wellspring_core::{
-    Action, ErrorClass, ErrorModel, Failure, RuleTable, SourceName, Unclassified,
+    Action, ErrorClass, ErrorModel, Failure, RuleTable, SourceName, Unclassified, Until,
 };
 
+use crate::Native;
 use crate::failure::{Answer, BODY_NOT_JSON, Body, unclassified};
 
 /// What a source answered once, or that it did not.
@@ -35,6 +36,10 @@ pub struct Recording {
     /// The body of the answer.
     #[serde(default)]
     pub body: String,
+    /// What is wrong with an answer whose status is good, such as `document_truncated`; without it
+    /// such an answer is one that is no JSON.
+    #[serde(default)]
+    pub unusable: Option<String>,
     /// What the rules should say of it, where it is a test.
     #[serde(default)]
     pub expect: Option<Expected>,
@@ -51,6 +56,9 @@ pub struct Expected {
     /// Its action.
     #[serde(default)]
     pub action: Action,
+    /// When the source takes calls again by the rule.
+    #[serde(default)]
+    pub until: Option<Until>,
 }
 
 /// What the rules say of a recording.
@@ -62,6 +70,8 @@ pub struct Verdict {
     pub class: ErrorClass,
     /// What follows besides.
     pub action: Action,
+    /// When the source takes calls again, where its answer does not say.
+    pub until: Option<Until>,
     /// What people are told, where the rule says something.
     pub say: Option<String>,
     /// What would be kept where no rule matched.
@@ -97,10 +107,13 @@ impl Recording {
             (Some(_), Some(_)) => Err(wrong(
                 "there is a `status` and `no_answer`; keep one of them",
             )),
-            (Some(status), None) if !(100..=599).contains(&status) => Err(wrong(format!(
-                "`status` {status} is none of HTTP, which are 100 to 599"
+            (Some(status), None) if !(100..=999).contains(&status) => Err(wrong(format!(
+                "`status` {status} is none of HTTP, which are 100 to 999"
             ))),
-            (Some(_), None) if recording.is_good() => Err(wrong(
+            (Some(_) | None, _) if recording.unusable.is_some() && !recording.is_success() => {
+                Err(wrong("`unusable` is for an answer whose `status` is good"))
+            }
+            (Some(_), None) if recording.unusable.is_none() && recording.is_good() => Err(wrong(
                 "this answer is no failure: its status is good and its body is JSON",
             )),
             (Some(_), None) | (None, Some(_)) => Ok(recording),
@@ -117,8 +130,13 @@ impl Recording {
             .is_some_and(|status| (200..300).contains(&status))
     }
 
-    /// Asks the rules.
-    pub fn classify(&self, source: &SourceName, rules: &RuleTable) -> Verdict {
+    /// Asks the rules; where a connector has words of its own for refusals it reads them.
+    pub fn classify(
+        &self,
+        source: &SourceName,
+        rules: &RuleTable,
+        native: Option<&dyn Native>,
+    ) -> Verdict {
         let lower: Vec<(String, &str)> = self
             .headers
             .iter()
@@ -136,10 +154,13 @@ impl Recording {
                     headers: &headers,
                     body: self.body.as_bytes(),
                 };
+                let unusable = self.unusable.as_deref().unwrap_or(BODY_NOT_JSON);
+                let words = native.map(|native| native.words(answer.body));
+                let words = words.unwrap_or_default();
                 let types = if self.is_success() {
-                    (Some("body"), Some(BODY_NOT_JSON))
+                    (Some("body"), Some(unusable))
                 } else {
-                    (None, None)
+                    (words.error_type.as_deref(), words.error_code.as_deref())
                 };
                 answer.classify(source, rules, types, &Body::read(answer.body))
             }
@@ -163,6 +184,7 @@ impl Recording {
             rule: classified.rule.map(str::to_owned),
             class: classified.class,
             action: classified.action,
+            until: classified.until.cloned(),
             say: classified.say.map(str::to_owned),
             unclassified: unclassified.map(|kept| *kept),
         }
@@ -222,6 +244,7 @@ fn from_http(text: &str) -> Result<Recording, RecordingError> {
             no_answer: None,
             headers,
             body: body.to_owned(),
+            unusable: None,
             expect: None,
         });
     }

@@ -12,7 +12,7 @@ use wellspring_core::interaction::{CredentialField, Question};
 use wellspring_core::{ErrorClass, Rule};
 use zeroize::Zeroizing;
 
-use crate::{Failed, Finished, Native, Session, Stop};
+use crate::{Failed, Finished, Native, Session, Stop, Words};
 use api::{Api, Entry};
 
 /// Fetches documents and transactions of the bank of the sandbox.
@@ -35,6 +35,10 @@ impl Native for SandboxBank {
 
     fn rules(&self) -> Vec<Rule> {
         serde_saphyr::from_str(RULES).unwrap_or_default()
+    }
+
+    fn words(&self, body: &[u8]) -> Words {
+        refusal::words(body)
     }
 
     fn run<'s>(&'s self, session: &'s Session) -> BoxFuture<'s, Result<Finished, Stop>> {
@@ -193,7 +197,7 @@ mod tests {
     fn the_shipped_rules_can_be_read() {
         let rules: Vec<Rule> = serde_saphyr::from_str(RULES).unwrap();
 
-        assert_eq!(rules.len(), 12);
+        assert_eq!(rules.len(), 13);
         RuleTable::shipped().with_first(rules).unwrap();
     }
 

@@ -63,21 +63,26 @@ impl Session {
     /// It goes on from the cursors that it was first given: those that it has left meanwhile belong
     /// to pages that no longer fit together.
     pub(crate) fn begins_again(&mut self, action: Action) -> bool {
-        let narrows = match action {
-            Action::RestartStream => false,
-            Action::NarrowWindow => true,
+        let may = self.may_begin_again(action);
+        if may {
+            self.again += 1;
+            self.narrowed += u8::from(action == Action::NarrowWindow);
+        }
+        may
+    }
+
+    /// Returns whether a failure of this action has the attempt begin again, so that what is left
+    /// need not be asked for now.
+    pub fn may_begin_again(&self, action: Action) -> bool {
+        let wanted = match action {
+            Action::RestartStream | Action::NarrowWindow => true,
             Action::Default
             | Action::Revoke
             | Action::WaitForEvent
             | Action::Unsupported
-            | Action::Notice(_) => return false,
+            | Action::Notice(_) => false,
         };
-        if self.again >= MOST_BEGINNINGS {
-            return false;
-        }
-        self.again += 1;
-        self.narrowed += u8::from(narrows);
-        true
+        wanted && self.again < MOST_BEGINNINGS
     }
 
     /// Returns how often the source has said that the window asked for is too large: each time it

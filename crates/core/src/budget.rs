@@ -12,7 +12,7 @@ use crate::{Timestamp, serde_duration};
 
 mod headers;
 
-pub use headers::{daily_quota_until, free_at};
+pub use headers::free_at;
 
 /// So many calls in any stretch of so much time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

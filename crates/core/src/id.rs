@@ -166,6 +166,11 @@ id!(
 );
 
 id!(
+    /// One kind of failure that no rule matched.
+    UnclassifiedId,
+    "uncl_"
+);
+id!(
     /// One source, by its name.
     SourceId,
     "src_"
@@ -222,6 +227,13 @@ impl IncidentId {
         let (upper, _) = source.uuid().as_u64_pair();
         let id = AlertId::derived(now, source.shard(), mixed(upper) ^ seed);
         Self(id.uuid())
+    }
+}
+
+impl UnclassifiedId {
+    /// Makes the id of a kind of failure that is met at `now` for the first time.
+    pub fn derived(now: Timestamp, seed: u64) -> Self {
+        Self(AlertId::derived(now, Shard(0), seed).uuid())
     }
 }
 

@@ -50,13 +50,13 @@ pub use health::Health;
 pub use id::{
     AccountId, ActivityId, AlertId, AnyId, ApiKeyId, CollectionId, ConnectionId, DocumentId,
     FetchId, IdError, IncarnationId, IncidentId, InteractionId, Lane, NotificationId, Shard,
-    SourceId, SourceName, SubscriptionId, TenantId,
+    SourceId, SourceName, SubscriptionId, TenantId, UnclassifiedId,
 };
 pub use pattern::{Pattern, PatternError, PatternIndex};
 pub use retry::RetryPolicy;
 pub use rule::{
     Action, Classified, ErrorModel, Failure, Matcher, Rule, RuleError, RuleTable, StatusRange,
-    Unclassified,
+    Unclassified, Until,
 };
 pub use sealed::Sealed;
 pub use source::{Incident, IncidentKind, IncidentState, SourceState};

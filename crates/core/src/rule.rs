@@ -6,6 +6,7 @@ mod model;
 mod plaid;
 mod shipped;
 mod unclassified;
+mod until;
 
 use regex::{Regex, RegexSet, RegexSetBuilder, SetMatches};
 use serde::Deserialize;
@@ -14,6 +15,7 @@ use thiserror::Error;
 pub use action::Action;
 pub use model::ErrorModel;
 pub use unclassified::Unclassified;
+pub use until::Until;
 
 use crate::{ErrorClass, SourceName};
 use index::Index;
@@ -85,6 +87,9 @@ pub struct Rule {
     /// What it does besides.
     #[serde(default)]
     pub action: Action,
+    /// When the source takes calls again, where its answer does not say; for classes that wait.
+    #[serde(default)]
+    pub until: Option<Until>,
     /// What people are told, instead of the status.
     #[serde(default)]
     pub say: Option<String>,
@@ -107,6 +112,8 @@ pub struct Classified<'t> {
     pub class: ErrorClass,
     /// The action besides.
     pub action: Action,
+    /// When the source takes calls again, where its answer does not say.
+    pub until: Option<&'t Until>,
     /// The rule that fired; `None` when none matched.
     pub rule: Option<&'t str>,
     /// What people are told, where the rule says something.
@@ -225,6 +232,7 @@ impl RuleTable {
         hit.map_or(NOTHING_KNOWN, |Row { rule, .. }| Classified {
             class: rule.class,
             action: rule.action,
+            until: rule.until.as_ref(),
             rule: Some(&rule.name),
             say: rule.say.as_deref(),
             code: rule.matcher.error_code.as_deref(),
@@ -302,6 +310,7 @@ fn matches(matcher: &Matcher, failure: &Failure<'_>) -> bool {
 const NOTHING_KNOWN: Classified<'_> = Classified {
     class: ErrorClass::UnknownError,
     action: Action::Default,
+    until: None,
     rule: None,
     say: None,
     code: None,

@@ -18,6 +18,7 @@ fn rule(number: usize, matcher: Matcher) -> Rule {
         matcher,
         class: ErrorClass::ALL[number % ErrorClass::ALL.len()],
         action: Action::Default,
+        until: None,
         say: None,
     }
 }

@@ -11,6 +11,7 @@ use wellspring_core::{
 use crate::Aggregate;
 use crate::dispatch::DispatchWrites;
 use crate::session::Record;
+use crate::unclassified::UnclassifiedWrite;
 
 /// Steps that become durable together.
 #[derive(Debug, Clone)]
@@ -29,6 +30,8 @@ pub struct Batch {
     pub keys: Vec<KeyRow>,
     /// Inbox rows that are now dealt with.
     pub consumed: Vec<i64>,
+    /// Failures that no rule matched, in the order of their digests.
+    pub unclassified: Vec<UnclassifiedWrite>,
     /// What the dispatcher wants kept.
     pub dispatch: DispatchWrites,
 }

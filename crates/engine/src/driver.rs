@@ -508,6 +508,8 @@ struct Step<T> {
     changes: Vec<wellspring_core::Change>,
     /// Changes that are told to several tenants, each in its own log.
     told: Vec<(TenantId, wellspring_core::Change)>,
+    /// What no rule matched and the step is about.
+    unclassified: Option<Box<wellspring_core::Unclassified>>,
     key: Option<KeyRow>,
     origin: Option<Origin<T>>,
 }

@@ -18,6 +18,7 @@ mod session;
 mod source;
 mod subscription;
 mod tasks;
+mod unclassified;
 
 pub use aggregate::Aggregate;
 pub use batch::{
@@ -64,4 +65,5 @@ pub use source::{ConnectionDefaults, Source, SourceTable, TenantRules, TenantTab
 pub use subscription::{
     Disabled, DisabledReason, Subscription, SubscriptionKind, SubscriptionTable,
 };
-pub use tasks::Tasks;
+pub use tasks::{Tasks, is_contained};
+pub use unclassified::{MOST_UNCLASSIFIED, UnclassifiedView, UnclassifiedWrite};

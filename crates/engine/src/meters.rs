@@ -151,8 +151,10 @@ impl Call {
 
     pub(crate) fn ran(self, result: &RunResult) {
         self.end(match result {
-            RunResult::Finished { partial: None } => Outcome::Success,
-            RunResult::Finished { partial: Some(_) } => Outcome::Partial,
+            RunResult::Finished { partial: None, .. } => Outcome::Success,
+            RunResult::Finished {
+                partial: Some(_), ..
+            } => Outcome::Partial,
             RunResult::Asked => Outcome::Question,
             RunResult::Failed { error, .. } => Outcome::Failed(error.class),
         });

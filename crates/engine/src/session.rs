@@ -14,7 +14,7 @@ use wellspring_core::document::Origin;
 use wellspring_core::interaction::Question;
 use wellspring_core::{
     AccountId, ConnectionId, Document, DocumentId, Error as Failure, FetchId, Sealed, SourceName,
-    TenantId, Timestamp,
+    TenantId, Timestamp, Unclassified,
 };
 
 use crate::{BlobError, Blobs, Clock, StoreError, random_seed};
@@ -105,6 +105,8 @@ pub enum RunResult {
     Finished {
         /// What failed, where some streams did.
         partial: Option<Failure>,
+        /// What is kept of that where no rule matched it.
+        unclassified: Option<Box<Unclassified>>,
     },
     /// The source asked something, which was reported.
     Asked,
@@ -116,6 +118,8 @@ pub enum RunResult {
         retry_at: Option<Timestamp>,
         /// What the rule wants besides what the class says.
         action: wellspring_core::Action,
+        /// What is kept of it where no rule matched.
+        unclassified: Option<Box<Unclassified>>,
     },
 }
 

@@ -206,6 +206,7 @@ fn an_outage_costs_probes_and_the_backlog_drains_in_steps() {
                 FetchResult::Failed {
                     error: down(),
                     retry_at: None,
+                    unclassified: None,
                 },
             ));
         }

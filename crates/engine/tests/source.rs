@@ -169,8 +169,12 @@ impl Bench {
     /// Ends the oldest attempt.
     fn end(&mut self, class: Option<ErrorClass>) {
         let effect = self.runs.pop_front().unwrap();
-        let result = class.map_or(RunResult::Finished { partial: None }, |class| {
-            RunResult::Failed {
+        let result = class.map_or(
+            RunResult::Finished {
+                partial: None,
+                unclassified: None,
+            },
+            |class| RunResult::Failed {
                 error: Error {
                     class,
                     code: "test_code".to_owned(),
@@ -178,8 +182,9 @@ impl Bench {
                 },
                 retry_at: None,
                 action: wellspring_core::Action::Default,
-            }
-        });
+                unclassified: None,
+            },
+        );
         self.give(Event::Ran(effect, result));
         self.settle();
     }

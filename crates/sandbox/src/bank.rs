@@ -191,7 +191,8 @@ impl Bank {
             | script::Flaw::NoBills
             | script::Flaw::Junk
             | script::Flaw::DocumentsThrottled
-            | script::Flaw::LosesSession => Ok(script),
+            | script::Flaw::LosesSession
+            | script::Flaw::FewAtOnce => Ok(script),
         }
     }
 }

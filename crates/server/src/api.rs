@@ -18,3 +18,4 @@ pub(crate) mod statistics;
 pub(crate) mod stream;
 pub(crate) mod subscriptions;
 pub(crate) mod tokens;
+pub(crate) mod unclassified;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use wellspring_core::SourceName;
 use wellspring_core::source::Announced;
+use wellspring_core::{SourceName, Unclassified};
 use wellspring_engine::ConnectionDefaults;
 
 /// A configured source, as much of it as clients need.
@@ -33,4 +33,7 @@ pub trait Intake: std::fmt::Debug + Send + Sync {
 
     /// Returns the configured source of this name.
     fn source(&self, name: &SourceName) -> Option<SourceInfo>;
+
+    /// Returns the rule of its source that matches failures of this kind by now.
+    fn rule_for(&self, kept: &Unclassified) -> Option<String>;
 }

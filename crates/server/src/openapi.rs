@@ -11,7 +11,7 @@ use utoipa::OpenApi;
 use crate::api::{
     accounts, alerts, callback_secret, changes, collect, connections, deliveries, documents,
     incidents, notifications, reliability, settings, sources, statistics, stream, subscriptions,
-    tokens,
+    tokens, unclassified,
 };
 use crate::body::bytes;
 use crate::problem::{MEDIA_TYPE, Problem, ProblemBody};
@@ -80,6 +80,8 @@ use crate::{connect, docs, health, metrics};
         alerts::show,
         alerts::acknowledge,
         alerts::close,
+        unclassified::list,
+        unclassified::forget,
         settings::show,
         settings::patch,
         callback_secret::show,

@@ -22,7 +22,7 @@ use crate::api::documents::upload::Uploads;
 use crate::api::{
     accounts, alerts, callback_secret, changes, collect, connections, deliveries, documents,
     incidents, notifications, reliability, settings, sources, statistics, stream, subscriptions,
-    tokens,
+    tokens, unclassified,
 };
 use crate::auth::Audience;
 use crate::metrics::{Exposition, Meter};
@@ -295,6 +295,12 @@ fn routes() -> Routes {
         .keyed(GET, "/v1/alerts/{alert}", alerts::show)
         .keyed(POST, "/v1/alerts/{alert}/acknowledge", alerts::acknowledge)
         .keyed(POST, "/v1/alerts/{alert}/close", alerts::close)
+        .keyed(GET, "/v1/unclassified", unclassified::list)
+        .keyed(
+            DELETE,
+            "/v1/unclassified/{unclassified}",
+            unclassified::forget,
+        )
         .keyed(GET, "/v1/settings", settings::show)
         .keyed(PATCH, "/v1/settings", settings::patch)
         .keyed(GET, "/v1/callback-secret", callback_secret::show)

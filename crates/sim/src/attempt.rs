@@ -370,6 +370,7 @@ impl World {
             error,
             retry_at: None,
             action: wellspring_core::Action::Default,
+            unclassified: None,
         };
         self.ends(task, &result);
     }

@@ -97,7 +97,7 @@ impl Bank {
     ) -> VecDeque<Act> {
         let id = order.connection;
         if let Some(written) = &mut self.written {
-            let well = || vec![Act::End(RunResult::Finished { partial: None })];
+            let well = || vec![Act::End(finished(None))];
             return written.pop_front().unwrap_or_else(well).into();
         }
         self.open(id, now, dice);
@@ -155,7 +155,7 @@ impl Bank {
                 code: "stream_failed".to_owned(),
                 message: "one stream failed".to_owned(),
             });
-            return Act::End(RunResult::Finished { partial });
+            return Act::End(finished(partial));
         }
         let (class, code) = dice.pick(&FAILURES).unwrap_or(FAILURES[0]);
         Act::End(failed(class, code, None))
@@ -279,6 +279,14 @@ pub(crate) fn failed(class: ErrorClass, code: &str, retry_at: Option<Timestamp>)
         },
         retry_at,
         action: Action::Default,
+        unclassified: None,
+    }
+}
+
+pub(crate) const fn finished(partial: Option<Error>) -> RunResult {
+    RunResult::Finished {
+        partial,
+        unclassified: None,
     }
 }
 

@@ -176,7 +176,11 @@ fn failed(class: ErrorClass, code: &str, retry_at: Option<Timestamp>) -> FetchRe
         code: code.to_owned(),
         message: format!("the pretend source answered with {code}"),
     };
-    FetchResult::Failed { error, retry_at }
+    FetchResult::Failed {
+        error,
+        retry_at,
+        unclassified: None,
+    }
 }
 
 fn policy(base: u64, factor: f64, cap: u64, max_retries: u16) -> RetryPolicy {

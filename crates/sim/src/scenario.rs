@@ -11,13 +11,11 @@ use wellspring_core::{
     Access, Actor, ConnectionId, ConnectionState, ErrorClass, InteractionId, OnQuestionExpired,
     OutcomeKind, TenantId,
 };
-use wellspring_engine::{
-    ChangeView, Cursor, Queries, Request, RunResult, TenantRules, TenantTable, Wish,
-};
+use wellspring_engine::{ChangeView, Cursor, Queries, Request, TenantRules, TenantTable, Wish};
 
 use crate::Options;
 use crate::agenda::Occurrence;
-use crate::bank::{Act, failed, question};
+use crate::bank::{Act, failed, finished, question};
 use crate::clock::{HOUR, MINUTE, SECOND};
 use crate::disk::now;
 use crate::errors::Errors;
@@ -269,7 +267,7 @@ fn assert_restored(was: &Link, is: &Link) {
 }
 
 fn end() -> Act {
-    Act::End(RunResult::Finished { partial: None })
+    Act::End(finished(None))
 }
 
 /// A world in which nothing happens by chance, with one connection in it.

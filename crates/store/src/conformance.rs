@@ -35,6 +35,7 @@ pub mod source;
 pub mod statistics;
 pub mod steps;
 pub mod sweep;
+pub mod unclassified;
 
 /// One store under test.
 pub trait Harness: Send + Sync {
@@ -69,6 +70,10 @@ macro_rules! conformance {
         $crate::conformance!($harness, alert: [
             alerts_read_back_and_are_listed,
             alerts_end_with_what_they_are_about,
+        ]);
+        $crate::conformance!($harness, unclassified: [
+            failures_are_counted_by_kind,
+            failures_of_one_source_are_of_so_many_kinds,
         ]);
         $crate::conformance!($harness, connection: [
             the_life_of_a_connection_reads_back,
@@ -286,6 +291,7 @@ impl Node {
             entries: Vec::new(),
             keys: Vec::new(),
             consumed: Vec::new(),
+            unclassified: Vec::new(),
             dispatch: DispatchWrites::default(),
         }
     }

@@ -17,7 +17,7 @@ use wellspring_engine::{
     Aggregate, Batch, Clock, CommitError, DeliveryAttempt, DeliveryRow, DispatchState, Entry,
     InboxRow, InteractionView, KeyRecord, KeyRow, Lease, Live, Loaded, LogSlice, Membership,
     Position, Record, Request, RunInputs, Store, StoreError, Subscription, SubscriptionState,
-    Sweep, Swept, Tenant, TokenRecord,
+    Sweep, Swept, Tenant, TokenRecord, UnclassifiedView,
 };
 
 use crate::row::{Cold, Hot, TallyPlace, TallySums};
@@ -31,6 +31,7 @@ mod load;
 mod notices;
 mod queries;
 mod sweep;
+mod unclassified;
 
 /// What survives a crash.
 #[derive(Debug, Default)]
@@ -71,6 +72,8 @@ pub struct Image {
     pub(crate) tokens: BTreeMap<[u8; 32], TokenRecord>,
     pub(crate) told: notices::NoticeTables,
     pub(crate) alerts: BTreeMap<AlertId, Alert>,
+    /// By digest.
+    pub(crate) unclassified: BTreeMap<[u8; 32], UnclassifiedView>,
     pub(crate) sources: BTreeMap<SourceId, Source>,
     pub(crate) incidents: BTreeMap<IncidentId, Incident>,
 }

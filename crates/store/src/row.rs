@@ -18,6 +18,7 @@ mod log;
 mod notice;
 mod source;
 mod tally;
+mod unclassified;
 
 pub(crate) use account::{account, erasing_columns};
 pub(crate) use alert::{AlertRow, KEEP_ALERTS, alert};
@@ -38,6 +39,9 @@ pub(crate) use log::{LogRow, document_of};
 pub(crate) use notice::{body, body_text, channel_code, kind_code};
 pub(crate) use source::{IncidentRow, KEEP_INCIDENTS, incident, source, source_body};
 pub(crate) use tally::{KEEP_STATISTICS, TallyPlace, TallySums, tally, tally_columns};
+pub(crate) use unclassified::{
+    KEEP_UNCLASSIFIED, UnclassifiedRow, unclassified, unclassified_body,
+};
 
 /// Rebuilds a command from the inbox.
 pub(crate) fn inbox_row(number: i64, request: &str) -> Result<InboxRow, StoreError> {

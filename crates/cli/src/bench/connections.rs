@@ -382,6 +382,7 @@ impl<'s> Writer<'s> {
             entries: Vec::new(),
             keys: Vec::new(),
             consumed: Vec::new(),
+            unclassified: Vec::new(),
             dispatch: DispatchWrites::default(),
         };
         self.store.commit(Arc::new(batch)).await.context("commit")

@@ -136,6 +136,7 @@ impl Stepper {
             entries: Vec::with_capacity(steps.len()),
             keys: Vec::new(),
             consumed: Vec::new(),
+            unclassified: Vec::new(),
             dispatch: DispatchWrites::default(),
         };
         for (id, before, step) in steps {

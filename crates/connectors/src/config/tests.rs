@@ -241,6 +241,10 @@ fn what_a_file_may_not_say_is_refused_with_key_and_line() {
             "rules:\n  - { name: fine, class: item_error }\n  - { name: bad, match: { message: '(' }, class: item_error }",
             "line 6: `rules` the message pattern of `bad` is not a regular expression: unclosed group",
         ),
+        (
+            "rules: [{ name: a, class: item_error, until: next_day }]",
+            "line 4: `rules` `until` of `a` is for classes that wait, rate_limit_exceeded and bank_maintenance, not for item_error",
+        ),
     ] {
         assert_eq!(errors(&format!("{MINIMAL}{more}\n")), [expected], "{more}");
     }

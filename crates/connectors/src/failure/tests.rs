@@ -171,6 +171,31 @@ fn a_source_that_throttles_says_when_in_other_headers_and_in_words_too() {
 }
 
 #[test]
+fn a_source_of_its_own_words_for_a_quota_of_a_day_waits_for_its_own_midnight() {
+    let source = source(
+        "
+rules:
+  - name: spent
+    match: { status: 402, message: 'Tageskontingent' }
+    class: rate_limit_exceeded
+    until: next_day/Europe/Berlin
+",
+    );
+    let spent = bad_answer(
+        &source,
+        &answer(402, &[], b"Das Tageskontingent ist verbraucht"),
+    );
+    assert_eq!(spent.rule.as_deref(), Some("spent"));
+    assert_eq!(
+        spent.retry_at,
+        Some("2026-11-18T23:00:00Z".parse().unwrap())
+    );
+    let sooner = answer(402, &[("retry-after", "60")], b"Tageskontingent");
+    let minute = NOW.after(std::time::Duration::from_secs(60));
+    assert_eq!(bad_answer(&source, &sooner).retry_at, Some(minute));
+}
+
+#[test]
 fn rules_see_headers_and_the_start_of_the_body() {
     let source = source(
         "

@@ -151,10 +151,12 @@ impl<'h> Api<'h> {
     pub(super) async fn transactions(
         &self,
         after: Option<&str>,
+        limit: Option<u32>,
     ) -> Result<TransactionPage, Failed> {
         let after: String =
             form_urlencoded::byte_serialize(after.unwrap_or_default().as_bytes()).collect();
-        let path = format!("/transactions?after={after}");
+        let limit = limit.map_or_else(String::new, |limit| format!("&limit={limit}"));
+        let path = format!("/transactions?after={after}{limit}");
         let response = self.call("transactions", Method::GET, &path).await?;
         read(self.http, "transactions", &response)
     }

@@ -18,7 +18,7 @@ pub(super) async fn take(session: &Session, api: &Api<'_>) -> Result<Taken, Stop
     loop {
         let list = match api.documents(walk.since, page).await {
             Ok(list) => list,
-            Err(failed) => return walk.broken_off(failed),
+            Err(failed) => return walk.broken_off(session, failed),
         };
         for written in &list.documents {
             match serde_json::from_str::<Line>(written.get()) {
@@ -30,7 +30,7 @@ pub(super) async fn take(session: &Session, api: &Api<'_>) -> Result<Taken, Stop
         match list.next_page {
             None => return Ok(walk.finished()),
             Some(next) if next > page => page = next,
-            Some(_) => return walk.broken_off(odd("documents")),
+            Some(_) => return walk.broken_off(session, odd("documents")),
         }
     }
 }
@@ -70,7 +70,7 @@ impl Walk {
                 .await
             {
                 Ok(body) => drop(session.document(line.described(), body).await?),
-                Err(failed) if concerns_everything(&failed) => return Err(failed.into()),
+                Err(failed) if concerns_everything(session, &failed) => return Err(failed.into()),
                 Err(failed) => {
                     *has_failed = true;
                     // The next time begins with the first one that is missing.
@@ -99,8 +99,8 @@ impl Walk {
     }
 
     /// The list itself could not be had.
-    fn broken_off(self, failed: Failed) -> Result<Taken, Stop> {
-        if concerns_everything(&failed) {
+    fn broken_off(self, session: &Session, failed: Failed) -> Result<Taken, Stop> {
+        if concerns_everything(session, &failed) {
             return Err(failed.into());
         }
         Ok(Taken {

@@ -6,17 +6,26 @@ use wellspring_core::{Action, ErrorClass};
 use wellspring_outbound::Response;
 
 use crate::http::Http;
-use crate::{Failed, Said, Told};
+use crate::{Failed, Said, Session, Told, Words};
 
 /// Classifies a refusal; what the bank writes in it is shown to nobody.
 pub(super) fn refusal(http: &Http, operation: &str, response: &Response) -> Failed {
-    let body = serde_json::from_slice::<Body>(&response.body).unwrap_or_default();
+    let words = words(&response.body);
     let said = Said {
-        error_type: body.error.kind.as_deref(),
-        error_code: body.error.code.as_deref(),
-        told: body.error.code.as_deref().and_then(told),
+        error_type: words.error_type.as_deref(),
+        error_code: words.error_code.as_deref(),
+        told: words.error_code.as_deref().and_then(told),
     };
     http.refused(operation, response, &said)
+}
+
+/// Reads what a refusal of the bank calls itself.
+pub(super) fn words(body: &[u8]) -> Words {
+    let body = serde_json::from_slice::<Body>(body).unwrap_or_default();
+    Words {
+        error_type: body.error.kind,
+        error_code: body.error.code,
+    }
 }
 
 /// Returns whether the bank does not know the session any more.
@@ -24,8 +33,12 @@ pub(super) fn is_session_gone(failed: &Failed) -> bool {
     failed.error.code == SESSION_EXPIRED
 }
 
-/// Returns whether nothing else can be had either, so that the attempt ends with it.
-pub(super) fn concerns_everything(failed: &Failed) -> bool {
+/// Returns whether nothing else can be had either, or all of it is to be asked for once more, so
+/// that the attempt ends with it.
+pub(super) fn concerns_everything(session: &Session, failed: &Failed) -> bool {
+    if session.may_begin_again(failed.action) {
+        return true;
+    }
     match failed.error.class {
         ErrorClass::BankMaintenance
         | ErrorClass::RateLimitExceeded
@@ -81,6 +94,10 @@ fn told(code: &str) -> Option<Told> {
         ),
         "NOT_FOUND" => ("not_found", "The bank does not have what was asked for"),
         "UNREADABLE" => ("unreadable", "The bank did not understand the request"),
+        "WINDOW_TOO_LARGE" => (
+            "window_too_large",
+            "The bank does not give out that much at once",
+        ),
         "TOO_LARGE" => ("too_large", "The request was too large for the bank"),
         _ => return None,
     };

@@ -14,11 +14,16 @@ use crate::{Failed, NewRecord, Session, Stop};
 pub(super) async fn take(session: &Session, api: &Api<'_>) -> Result<Taken, Stop> {
     let from = start_date(session);
     let mut cursor = session.cursor(STREAM).map(str::to_owned);
+    // Each time the bank finds it too much, half of it is asked for.
+    let limit = match session.narrowed() {
+        0 => None,
+        times => Some((PAGE >> times).max(1)),
+    };
     let mut left_out = 0;
     loop {
-        let page = match api.transactions(cursor.as_deref()).await {
+        let page = match api.transactions(cursor.as_deref(), limit).await {
             Ok(page) => page,
-            Err(failed) => return broken_off(failed),
+            Err(failed) => return broken_off(session, failed),
         };
         let mut records = Vec::with_capacity(page.transactions.len());
         for written in &page.transactions {
@@ -38,7 +43,7 @@ pub(super) async fn take(session: &Session, api: &Api<'_>) -> Result<Taken, Stop
             .is_some_and(|cursor| cursor.len() > LONGEST)
             || (page.has_more && !moved);
         if is_odd {
-            return broken_off(odd("transactions"));
+            return broken_off(session, odd("transactions"));
         }
         if moved {
             cursor = page.cursor;
@@ -57,8 +62,8 @@ pub(super) async fn take(session: &Session, api: &Api<'_>) -> Result<Taken, Stop
     }
 }
 
-fn broken_off(failed: Failed) -> Result<Taken, Stop> {
-    if concerns_everything(&failed) {
+fn broken_off(session: &Session, failed: Failed) -> Result<Taken, Stop> {
+    if concerns_everything(session, &failed) {
         return Err(failed.into());
     }
     Ok(Taken {
@@ -98,6 +103,8 @@ fn is_decimal(text: &str) -> bool {
 }
 
 const STREAM: &str = "transactions";
+/// As many transactions as the bank gives at once.
+const PAGE: u32 = 25;
 const LONGEST: usize = 200;
 
 #[cfg(test)]

@@ -169,6 +169,7 @@ pub(crate) fn failure(result: RunResult) -> Failure {
             error,
             retry_at,
             action,
+            ..
         } => {
             assert!(!error.message.contains("Sam"), "{}", error.message);
             Failure {
@@ -185,11 +186,15 @@ pub(crate) fn partial(result: RunResult) -> Error {
     match result {
         RunResult::Finished {
             partial: Some(error),
+            ..
         } => error,
-        RunResult::Asked | RunResult::Finished { partial: None } | RunResult::Failed { .. } => {
+        RunResult::Asked | RunResult::Finished { partial: None, .. } | RunResult::Failed { .. } => {
             panic!("{result:?}")
         }
     }
 }
 
-pub(crate) const SUCCESS: RunResult = RunResult::Finished { partial: None };
+pub(crate) const SUCCESS: RunResult = RunResult::Finished {
+    partial: None,
+    unclassified: None,
+};

@@ -193,7 +193,9 @@ async fn a_check_tells_how_one_call_went() {
 
 fn failure(result: FetchResult) -> (Error, Option<Timestamp>) {
     match result {
-        FetchResult::Failed { error, retry_at } => (error, retry_at),
+        FetchResult::Failed {
+            error, retry_at, ..
+        } => (error, retry_at),
         FetchResult::Fetched(data) => panic!("fetched {} bytes", data.len()),
     }
 }

@@ -45,20 +45,6 @@ pub fn free_at(headers: &[(&str, &str)], now: Timestamp) -> Option<Timestamp> {
     moments.filter(|at| *at > now).max()
 }
 
-/// Returns when a daily quota begins anew, where a source's message speaks of one: the next
-/// midnight in UTC that is more than an hour away.
-pub fn daily_quota_until(message: &str, now: Timestamp) -> Option<Timestamp> {
-    let message = message.to_lowercase();
-    if !DAILY.iter().any(|words| message.contains(words)) {
-        return None;
-    }
-    let midnight = now.as_millis().div_euclid(DAY).saturating_add(1);
-    let midnight = midnight.saturating_mul(DAY);
-    let is_near = midnight.saturating_sub(now.as_millis()) <= HOUR;
-    let later = if is_near { DAY } else { 0 };
-    Some(Timestamp::from_millis(midnight.saturating_add(later)))
-}
-
 /// One member of a list: a name and its parameters.
 struct Member<'a> {
     name: &'a str,
@@ -106,19 +92,6 @@ fn moment(reset: u64, now: Timestamp) -> Timestamp {
     Timestamp::from_millis(i64::try_from(millis).unwrap_or(i64::MAX)).min(Timestamp::MAX)
 }
 
-/// How messages speak of a quota of a day.
-const DAILY: [&str; 8] = [
-    "daily",
-    "per day",
-    "a day",
-    "24 hours",
-    "24h",
-    "pro tag",
-    "täglich",
-    "accesses exceeded for consent",
-];
-const HOUR: i64 = 3_600_000;
-const DAY: i64 = 24 * HOUR;
 /// Seconds from which on a number is a moment since 1970 and no longer a wait (31 years).
 const A_MOMENT: u64 = 1_000_000_000;
 /// And from which on it is milliseconds since 1970.
@@ -182,23 +155,5 @@ mod tests {
                 None
             );
         }
-    }
-
-    #[test]
-    fn a_quota_of_a_day_ends_at_the_next_midnight_that_is_more_than_an_hour_away() {
-        let until = |message, now: &str| {
-            let until = daily_quota_until(message, now.parse().unwrap());
-            until.map(|at| at.to_string())
-        };
-        let message = "Allowed number of accesses exceeded for consent";
-        assert_eq!(
-            until(message, "2026-11-21T10:00:00Z").as_deref(),
-            Some("2026-11-22T00:00:00.000Z")
-        );
-        assert_eq!(
-            until("Daily limit reached", "2026-11-21T23:30:00Z").as_deref(),
-            Some("2026-11-23T00:00:00.000Z")
-        );
-        assert_eq!(until("Slow down", "2026-11-21T10:00:00Z"), None);
     }
 }

@@ -41,6 +41,7 @@ fn rule(name: &str, matcher: Matcher, class: ErrorClass, told: (Action, &str)) -
         matcher,
         class,
         action: told.0,
+        until: None,
         say: Some(told.1.to_owned()),
     }
 }

@@ -1,4 +1,6 @@
-use super::{Action, Matcher, Rule, StatusRange};
+use jiff::tz::TimeZone;
+
+use super::{Action, Matcher, Rule, StatusRange, Until};
 use crate::ErrorClass;
 
 /// A rule as it is written down here.
@@ -9,6 +11,7 @@ pub(super) struct Shipped {
     status: Option<(u16, u16)>,
     message: Option<&'static str>,
     class: ErrorClass,
+    next_day: bool,
 }
 
 impl Shipped {
@@ -24,6 +27,7 @@ impl Shipped {
             },
             class: self.class,
             action: Action::Default,
+            until: self.next_day.then_some(Until::NextDay(TimeZone::UTC)),
             say: None,
         }
     }
@@ -41,6 +45,7 @@ const fn exchange(
         status: None,
         message: None,
         class,
+        next_day: false,
     }
 }
 
@@ -52,6 +57,7 @@ const fn status(name: &'static str, from: u16, to: u16, class: ErrorClass) -> Sh
         status: Some((from, to)),
         message: None,
         class,
+        next_day: false,
     }
 }
 
@@ -64,6 +70,14 @@ const fn worded(
     Shipped {
         message: Some(message),
         ..status(name, wanted, wanted, class)
+    }
+}
+
+/// A refusal that speaks of a quota of a day.
+const fn daily(name: &'static str, wanted: u16, message: &'static str) -> Shipped {
+    Shipped {
+        next_day: true,
+        ..worded(name, wanted, message, ErrorClass::RateLimitExceeded)
     }
 }
 
@@ -89,6 +103,11 @@ pub(super) const HTTP: &[Shipped] = &[
         ("body", None),
         ErrorClass::InstitutionError,
     ),
+    daily(
+        "daily quota",
+        429,
+        "(?i)daily|per day|a day|24 hours|24h|pro tag|täglich|accesses exceeded for consent",
+    ),
     status("throttled", 429, 429, ErrorClass::RateLimitExceeded),
     worded(
         "maintenance",
@@ -98,6 +117,12 @@ pub(super) const HTTP: &[Shipped] = &[
     ),
     status("server error", 500, 599, ErrorClass::ConnectionFailure),
     status("request timeout", 408, 408, ErrorClass::ConnectionFailure),
+    daily(
+        "daily quota as forbidden",
+        403,
+        "(?is)(daily|per day|a day|24 hours|24h|pro tag|täglich).*(rate limit|quota|too many requests)\
+         |(rate limit|quota|too many requests).*(daily|per day|a day|24 hours|24h|pro tag|täglich)",
+    ),
     worded(
         "throttled as forbidden",
         403,

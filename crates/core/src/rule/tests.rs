@@ -69,6 +69,7 @@ fn added_rules_come_first_and_a_bad_pattern_is_named() {
         },
         class: ErrorClass::RateLimitExceeded,
         action: Action::WaitForEvent,
+        until: None,
         say: None,
     };
     let table = RuleTable::shipped()

@@ -201,6 +201,7 @@ impl<T> Driver<T> {
             at: now,
             changes: step.change.into_iter().collect(),
             told: Vec::new(),
+            unclassified: None,
             key,
             origin,
         });

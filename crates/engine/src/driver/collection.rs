@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use wellspring_core::{
     CallResult, Collection, ErrorClass, Input, Kind, Lane, PayloadChange, State, Timestamp,
+    Unclassified,
 };
 
 use super::{
@@ -170,11 +171,19 @@ impl<T> Driver<T> {
             return;
         }
         let started = effect.started;
-        let (input, payload, call) = match result {
+        let (input, brought, call) = match result {
             FetchResult::Fetched(payload) => {
-                (Input::Fetched { started }, Some(payload), CallResult::Up)
+                let brought = Brought {
+                    payload: Some(payload),
+                    unclassified: None,
+                };
+                (Input::Fetched { started }, brought, CallResult::Up)
             }
-            FetchResult::Failed { error, retry_at } => {
+            FetchResult::Failed {
+                error,
+                retry_at,
+                unclassified,
+            } => {
                 self.counters.fetches_failed += 1;
                 if error.class == ErrorClass::RateLimitExceeded
                     && let Some(until) = retry_at
@@ -190,12 +199,15 @@ impl<T> Driver<T> {
                         retry_at,
                         probe: effect.probe,
                     },
-                    None,
+                    Brought {
+                        payload: None,
+                        unclassified,
+                    },
                     call,
                 )
             }
         };
-        self.ended(now, effect, input, payload, call);
+        self.ended(now, effect, input, brought, call);
     }
 
     pub(super) fn delivered(&mut self, now: Timestamp, effect: EffectId, result: DeliverResult) {
@@ -230,7 +242,7 @@ impl<T> Driver<T> {
                 )
             }
         };
-        self.ended(now, effect, input, None, call);
+        self.ended(now, effect, input, Brought::default(), call);
     }
 
     /// Notes that a call is over; returns whether this is its first result.
@@ -243,7 +255,7 @@ impl<T> Driver<T> {
         now: Timestamp,
         effect: EffectId,
         input: Input,
-        payload: Option<Bytes>,
+        brought: Brought,
         call: CallResult,
     ) {
         self.end_call(now, effect.lane, effect.probe, call);
@@ -251,7 +263,7 @@ impl<T> Driver<T> {
             resident.phase == Phase::Flying && resident.held.version() == effect.version
         });
         if current {
-            self.step(now, effect.id, input, payload);
+            self.step(now, effect.id, input, brought);
         } else {
             self.counters.stale_results += 1;
         }
@@ -260,13 +272,11 @@ impl<T> Driver<T> {
     }
 
     /// Steps a collection in memory by the result of its call, or by time.
-    pub(super) fn step(
-        &mut self,
-        now: Timestamp,
-        id: Aggregate,
-        input: Input,
-        payload: Option<Bytes>,
-    ) {
+    pub(super) fn step(&mut self, now: Timestamp, id: Aggregate, input: Input, brought: Brought) {
+        let Brought {
+            payload,
+            unclassified,
+        } = brought;
         let Some(Resident {
             held:
                 Held::Collection {
@@ -312,6 +322,7 @@ impl<T> Driver<T> {
                     at: now,
                     changes: step.change.into_iter().collect(),
                     told: Vec::new(),
+                    unclassified,
                     key: None,
                     origin: None,
                 });
@@ -321,8 +332,15 @@ impl<T> Driver<T> {
     }
 
     pub(super) fn give_up(&mut self, now: Timestamp, id: Aggregate) {
-        self.step(now, id, Input::GaveUp, None);
+        self.step(now, id, Input::GaveUp, Brought::default());
     }
+}
+
+/// What comes with the result of a call.
+#[derive(Debug, Default)]
+pub(super) struct Brought {
+    payload: Option<Bytes>,
+    unclassified: Option<Box<Unclassified>>,
 }
 
 /// Returns whether the lane's call is what the collection needs now.

@@ -292,6 +292,7 @@ impl<T> Driver<T> {
                 at: now,
                 changes: Vec::new(),
                 told: Vec::new(),
+                unclassified: None,
                 key: None,
                 origin: Some(command.origin),
             }),
@@ -336,6 +337,7 @@ impl<T> Driver<T> {
             at: now,
             changes: step.change.into_iter().collect(),
             told: Vec::new(),
+            unclassified: None,
             key,
             origin,
         });

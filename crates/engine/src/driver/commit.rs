@@ -9,6 +9,7 @@ use wellspring_core::{Lane, RetryPolicy, Shard, State, Timestamp};
 use super::{
     Action, Answer, Busy, Committing, Driver, Held, Origin, Phase, Retry, Step, Timer, Waiting,
 };
+use crate::unclassified::Gathered;
 use crate::{Aggregate, Batch, Before, CommitError, DispatchWrites, Entry, KeyRow, Write};
 
 impl<T> Driver<T> {
@@ -70,9 +71,14 @@ impl<T> Driver<T> {
             entries: Vec::with_capacity(steps.len()),
             keys: Vec::new(),
             consumed: Vec::new(),
+            unclassified: Vec::new(),
             dispatch,
         };
+        let mut unclassified = Gathered::default();
         for step in steps {
+            if let Some(kept) = &step.unclassified {
+                unclassified.add(step.at, kept);
+            }
             if let Some(write) = &step.write {
                 let shard = write.id().shard();
                 let first = self.leases.get(&shard).map_or(1, |owned| owned.next_seq);
@@ -106,6 +112,7 @@ impl<T> Driver<T> {
                 batch.consumed.push(number);
             }
         }
+        batch.unclassified = unclassified.into_writes();
         let epoch = |shard: &Shard| self.leases.get(shard).map_or(0, |owned| owned.epoch);
         let mut touched = batch.dispatch.shards();
         touched.extend(next_seqs.keys());

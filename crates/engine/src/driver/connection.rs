@@ -3,7 +3,7 @@
 use wellspring_core::connection::{Connection, Input, New, Step as ConnectionStep, Wakeup};
 use wellspring_core::{
     CallResult, ConnectionId, ErrorClass, FetchId, InteractionId, Lane, TenantId, Timestamp,
-    connection,
+    Unclassified, connection,
 };
 
 use super::collection::verdict;
@@ -157,15 +157,22 @@ impl<T> Driver<T> {
         }
         self.flights.remove(&effect.number);
         let started = effect.started;
+        let mut told = Told::default();
         let (input, call) = match result {
-            RunResult::Finished { partial } => {
+            RunResult::Finished {
+                partial,
+                unclassified,
+            } => {
+                told.unclassified = unclassified;
                 (Input::Fetched { started, partial }, CallResult::Up)
             }
             RunResult::Failed {
                 error,
                 retry_at,
                 action,
+                unclassified,
             } => {
+                told.unclassified = unclassified;
                 self.counters.attempts_failed += 1;
                 self.met(now, effect.lane, &error, retry_at);
                 let call = verdict(error.class);
@@ -197,8 +204,7 @@ impl<T> Driver<T> {
         };
         self.end_call(now, effect.lane, effect.probe, call);
         if let Some(connection) = self.take_connection(effect.id) {
-            let outcome =
-                self.step_connection(now, connection, input, Begun::default(), Told::default());
+            let outcome = self.step_connection(now, connection, input, Begun::default(), told);
             if let Err(rejected) = outcome {
                 tracing::error!(%rejected, "Result of an attempt fits no state");
             }
@@ -481,6 +487,7 @@ impl<T> Driver<T> {
             at: now,
             changes: step.changes,
             told: Vec::new(),
+            unclassified: told.unclassified,
             key,
             origin: origin.or(told.origin),
         });
@@ -545,6 +552,7 @@ struct Told<T> {
     origin: Option<Origin<T>>,
     records: Vec<(String, Record)>,
     cursors: Vec<(String, String)>,
+    unclassified: Option<Box<Unclassified>>,
 }
 
 impl<T> Default for Told<T> {
@@ -554,6 +562,7 @@ impl<T> Default for Told<T> {
             origin: None,
             records: Vec::new(),
             cursors: Vec::new(),
+            unclassified: None,
         }
     }
 }

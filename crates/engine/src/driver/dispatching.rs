@@ -38,6 +38,7 @@ impl<T> Driver<T> {
                     at: now,
                     changes: Vec::new(),
                     told: Vec::new(),
+                    unclassified: None,
                     key: None,
                     origin: Some(command.origin),
                 }),

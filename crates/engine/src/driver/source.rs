@@ -428,6 +428,7 @@ impl<T> Driver<T> {
             at: now,
             changes: Vec::new(),
             told: step.changes,
+            unclassified: None,
             key,
             origin,
         });

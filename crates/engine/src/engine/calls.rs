@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
-use wellspring_core::{ConnectionId, DocumentId, Error, ErrorClass, Shard};
+use wellspring_core::{ConnectionId, DocumentId, Error, ErrorClass, Shard, SourceName};
 
 use super::{Caller, Shell};
 use crate::driver::{Answer, Event};
+use crate::tasks::{Panicked, contained};
 use crate::{
-    Backend, EffectId, Ended, FetchOrder, KnownDocuments, Report, Reporter, Request, RunOrder,
-    RunResult, Session, StoreError,
+    Backend, EffectId, Ended, FetchOrder, FetchResult, KnownDocuments, Report, Reporter, Request,
+    RunOrder, RunResult, Session, StoreError,
 };
 
 impl Shell {
@@ -18,7 +19,13 @@ impl Shell {
         let (connector, results) = (Arc::clone(&self.parts.connector), self.results.clone());
         let call = self.meters.fetch(&effect, &order.source);
         self.tasks.spawn("fetch", async move {
-            let result = connector.fetch(order).await;
+            let source = order.source.clone();
+            let fetched = contained(async { connector.fetch(order).await }).await;
+            let result = fetched.unwrap_or_else(|Panicked| FetchResult::Failed {
+                error: crashed(&source),
+                retry_at: None,
+                unclassified: None,
+            });
             call.fetched(&result);
             drop(results.send(Event::Fetched(effect, result)).await);
         });
@@ -76,7 +83,16 @@ impl Shell {
         let results = self.results.clone();
         let attempt = async move {
             let result = match store.run_inputs(order.connection).await {
-                Ok(inputs) => connector.run(order, inputs, session).await,
+                Ok(inputs) => {
+                    let source = order.source.clone();
+                    let ran = contained(async { connector.run(order, inputs, session).await });
+                    ran.await.unwrap_or_else(|Panicked| RunResult::Failed {
+                        error: crashed(&source),
+                        retry_at: None,
+                        action: wellspring_core::Action::Default,
+                        unclassified: None,
+                    })
+                }
                 Err(error) => database_away(&error),
             };
             call.ran(&result);
@@ -136,6 +152,17 @@ fn database_away(error: &StoreError) -> RunResult {
         },
         retry_at: None,
         action: wellspring_core::Action::Default,
+        unclassified: None,
+    }
+}
+
+/// A connector has panicked; only its own attempt is over.
+fn crashed(source: &SourceName) -> Error {
+    tracing::error!(source.name = %source, "A connector panicked");
+    Error {
+        class: ErrorClass::InternalError,
+        code: "connector_panicked".to_owned(),
+        message: "the connector failed by a fault of its own".to_owned(),
     }
 }
 

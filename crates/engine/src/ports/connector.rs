@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use wellspring_core::{Error, Timestamp};
+use wellspring_core::{Error, Timestamp, Unclassified};
 
 use crate::session::{RunInputs, RunOrder, RunResult};
 use crate::{FetchOrder, Session};
@@ -18,6 +18,8 @@ pub enum FetchResult {
         error: Error,
         /// The source's own word for when to come back.
         retry_at: Option<Timestamp>,
+        /// What is kept of it where no rule matched.
+        unclassified: Option<Box<Unclassified>>,
     },
 }
 

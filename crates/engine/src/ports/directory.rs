@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use wellspring_core::{
     AccountId, ApiKeyId, Ask, ConnectionId, SourceName, SubscriptionId, TenantId, Timestamp,
-    serde_duration,
+    UnclassifiedId, serde_duration,
 };
 
 use crate::{StoreError, Subscription};
@@ -180,6 +180,9 @@ pub trait Directory: Send + Sync {
         now: Timestamp,
         bearer: TokenRecord,
     ) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// Forgets a kind of failure that no rule matched; returns whether it was kept.
+    fn forget_unclassified(&self, id: UnclassifiedId) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// Returns the value kept under `name`, such as the master key's fingerprint.
     fn meta(&self, name: &'static str) -> BoxFuture<'_, Result<Option<String>, StoreError>>;

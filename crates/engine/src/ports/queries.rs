@@ -15,11 +15,11 @@ use wellspring_core::{
     Account, AccountId, Alert, AlertId, AlertKind, CollectionId, CollectionStatus, Connection,
     ConnectionId, Document, DocumentId, Error as Failure, FetchId, Incident, IncidentId,
     IncidentKind, InteractionId, Shard, SourceName, Stage, SubscriptionId, TenantId, Timestamp,
-    Verb, source,
+    UnclassifiedId, Verb, source,
 };
 
 use crate::dispatch::{DeliveryAttempt, DeliveryRow, DeliveryStatus, LogEntry};
-use crate::{Entry, KeyRow, StoreError};
+use crate::{Entry, KeyRow, StoreError, UnclassifiedView};
 
 /// A collection as the API shows it.
 #[derive(Debug, Clone)]
@@ -438,6 +438,15 @@ pub trait Queries: Send + Sync {
         tenant: TenantId,
         id: AlertId,
     ) -> BoxFuture<'_, Result<Option<Alert>, StoreError>>;
+
+    /// Returns kinds of failures that no rule matched, of one source if given, the latest kinds
+    /// first, older than `before`.
+    fn unclassified(
+        &self,
+        source: Option<SourceName>,
+        before: Option<UnclassifiedId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<UnclassifiedView>, StoreError>>;
 
     /// Returns what is kept of sources beside their files.
     fn sources(&self) -> BoxFuture<'_, Result<Vec<source::Source>, StoreError>>;

@@ -48,7 +48,8 @@ impl Bank {
             | Flaw::NoBills
             | Flaw::DocumentsThrottled
             | Flaw::Revoked
-            | Flaw::LosesSession => {}
+            | Flaw::LosesSession
+            | Flaw::FewAtOnce => {}
         }
         let Some(wanted) = Wanted::parse(query) else {
             return Refusal::Unreadable.answer();
@@ -97,7 +98,7 @@ impl Bank {
             (Flaw::SlowDocuments, Kind::Statement | Kind::Bill | Kind::Notice) => SLOW,
             (Flaw::NoBills, Kind::Statement | Kind::Notice)
             | (
-                Flaw::None | Flaw::Junk | Flaw::Revoked | Flaw::LosesSession,
+                Flaw::None | Flaw::Junk | Flaw::Revoked | Flaw::LosesSession | Flaw::FewAtOnce,
                 Kind::Statement | Kind::Bill | Kind::Notice,
             ) => Duration::ZERO,
         };

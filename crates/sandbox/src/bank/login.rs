@@ -40,6 +40,7 @@ impl Bank {
                 !state.loses_next
             }
             Flaw::None
+            | Flaw::FewAtOnce
             | Flaw::SlowDocuments
             | Flaw::NoBills
             | Flaw::Junk

@@ -20,6 +20,7 @@ pub(crate) enum Refusal {
     NotFound,
     Unreadable,
     TooLarge,
+    WindowTooLarge,
 }
 
 impl Refusal {
@@ -103,6 +104,12 @@ impl Refusal {
                 REQUEST,
                 "TOO_LARGE",
                 "The request is too large",
+            ),
+            Self::WindowTooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                REQUEST,
+                "WINDOW_TOO_LARGE",
+                "Fewer have to be asked for at once",
             ),
         };
         let body = json!({ "error": { "type": kind, "code": code, "message": message } });

@@ -41,6 +41,8 @@ pub(super) enum Flaw {
     Revoked,
     /// Every other login's session is gone when its question is answered.
     LosesSession,
+    /// More than a few transactions at once are refused.
+    FewAtOnce,
 }
 
 impl Script {
@@ -223,6 +225,12 @@ const SCRIPTS: &[Script] = &[
         "logs in; the list of documents is broken JSON, one transaction in five is mistyped",
         STATEMENTS,
         Flaw::Junk,
+    ),
+    fails(
+        "toomuch",
+        "logs in; 413 where more than 10 transactions are asked for at once",
+        STATEMENTS,
+        Flaw::FewAtOnce,
     ),
     fails(
         "revoked",

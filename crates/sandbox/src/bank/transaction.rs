@@ -46,7 +46,7 @@ impl Transaction {
 
 /// Answers with a page of what was booked after the `after` of `query`.
 pub(super) fn answer(script: &Script, query: &str, new: u32) -> Response<Body> {
-    let mut after = 0;
+    let (mut after, mut limit) = (0, PAGE);
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match (&*name, &*value) {
             ("after", "") => {}
@@ -54,11 +54,18 @@ pub(super) fn answer(script: &Script, query: &str, new: u32) -> Response<Body> {
                 Some(ordinal) => after = ordinal,
                 None => return Refusal::Unreadable.answer(),
             },
+            ("limit", number) => match number.parse() {
+                Ok(number @ 1..=PAGE) => limit = number,
+                Ok(_) | Err(_) => return Refusal::Unreadable.answer(),
+            },
             (_, _) => return Refusal::Unreadable.answer(),
         }
     }
+    if script.flaw == Flaw::FewAtOnce && limit > FEW {
+        return Refusal::WindowTooLarge.answer();
+    }
     let last = FIRST + new;
-    let end = after.saturating_add(PAGE).min(last).max(after);
+    let end = after.saturating_add(limit).min(last).max(after);
     let transactions: Vec<_> = (after + 1..=end)
         .map(|ordinal| written(script, ordinal))
         .collect();
@@ -104,7 +111,8 @@ fn written(script: &Script, ordinal: u32) -> Value {
         | Flaw::Junk
         | Flaw::DocumentsThrottled
         | Flaw::Revoked
-        | Flaw::LosesSession => json!(transaction),
+        | Flaw::LosesSession
+        | Flaw::FewAtOnce => json!(transaction),
     }
 }
 
@@ -122,5 +130,7 @@ fn ordinal(account: &Account, cursor: &str) -> Option<u32> {
 
 const FIRST: u32 = 60;
 const PAGE: u32 = 25;
+/// How many are given at once where many are too much.
+const FEW: u32 = 10;
 /// More than can be booked, and few enough for all that is counted from it.
 const MOST: u32 = 999_999;

@@ -78,6 +78,52 @@ async fn an_alert_is_listed_acknowledged_and_closed_by_what_mends_it() {
 }
 
 #[tokio::test]
+async fn a_connector_that_panics_ends_its_own_attempt_and_nothing_else() {
+    let lab = Lab::new().await;
+    let other = lab.connect(vec![Act::Hang]).await;
+    lab.comes_to(&other, "connecting").await;
+    let connection = lab.connect(vec![Act::Panic]).await;
+    let shown = lab.comes_to(&connection, "waiting").await;
+    let id = connection.rsplit('/').next().unwrap();
+
+    assert_eq!(shown["retries"], 0, "{shown}");
+    let fetches = lab.get(&format!("{connection}/fetches")).await.json();
+    let fetch = &fetches["data"][0];
+    assert_eq!(
+        (
+            &fetch["status"],
+            &fetch["error"]["class"],
+            &fetch["error"]["code"]
+        ),
+        (
+            &"failed".into(),
+            &"internal_error".into(),
+            &"connector_panicked".into()
+        ),
+        "{fetch}"
+    );
+    let alerts = lab.get("/v1/alerts?kind=connector_crashed").await.json();
+    assert_eq!(alerts["data"][0]["connection_id"], id);
+    assert_eq!(alerts["data"][0]["code"], "connector_panicked");
+    assert_eq!(lab.get(&other).await.json()["state"], "connecting");
+
+    let collection = lab.collect("rotten", "http://callback.test/").await;
+    let failed = lab.settles(&collection, "failed").await;
+    assert!(
+        failed.to_string().contains("connector_panicked"),
+        "{failed}"
+    );
+    let lanes = lab.engine().snapshot();
+    assert_eq!(lanes.in_flight, 1);
+    lab.post(&format!("{connection}/fetch"), "").await;
+    eventually(async || {
+        let open = lab.get("/v1/alerts?state=open").await.json();
+        open["data"] == serde_json::json!([])
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_alert_that_is_put_aside_comes_anew_and_is_nobody_elses() {
     let lab = Lab::new().await;
     lab.access.create_tenant("two", None).await.unwrap();

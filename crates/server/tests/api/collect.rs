@@ -48,7 +48,7 @@ async fn a_collection_is_accepted_shown_and_listed() {
 #[tokio::test]
 async fn every_fault_of_a_body_is_named_at_its_place() {
     let lab = Lab::new().await;
-    let unknown = "is not a configured source; there are bank, broken, gas, stuck";
+    let unknown = "is not a configured source; there are bank, broken, gas, rotten, stuck";
     let text = "must be a string";
     for (body, expected) in [
         (

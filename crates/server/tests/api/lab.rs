@@ -14,7 +14,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tower::ServiceExt;
 use wellspring_core::budget::Window;
-use wellspring_core::{CollectionPolicy, Error, ErrorClass, SourceName, Timestamp};
+use wellspring_core::{CollectionPolicy, Error, ErrorClass, SourceName, Timestamp, Unclassified};
 use wellspring_engine::{
     Backend, Channel, Clock, Connector, DeliverOrder, DeliverResult, Directory, Engine,
     EngineHandle, EngineParts, FetchOrder, FetchResult, Limits, Notifier, NotifierParts, RunInputs,
@@ -76,7 +76,7 @@ impl Lab {
         access.create_tenant("one", None).await.unwrap();
         let (_, key) = access.create_key("one", None).await.unwrap();
         let tasks = Tasks::default();
-        let sources = ["bank", "broken", "gas", "stuck"].map(|name| Source {
+        let sources = ["bank", "broken", "gas", "rotten", "stuck"].map(|name| Source {
             name: name.parse().unwrap(),
             policy: CollectionPolicy::default(),
             concurrency: Source::DEFAULT_CONCURRENCY,
@@ -346,9 +346,11 @@ impl Connector for Connectors {
         match order.source.as_str() {
             "gas" => Box::pin(ready(FetchResult::Fetched(Bytes::from_static(b"[1]")))),
             "stuck" => Box::pin(pending()),
+            "rotten" => panic!("on purpose"),
             _ => Box::pin(ready(FetchResult::Failed {
                 error: error("http_400"),
                 retry_at: None,
+                unclassified: None,
             })),
         }
     }
@@ -400,8 +402,15 @@ impl Intake for Pretend {
         Box::pin(ready(judged))
     }
 
+    fn rule_for(&self, kept: &Unclassified) -> Option<String> {
+        let is_known = kept.error_code.as_deref() == Some("KNOWN");
+        is_known.then(|| "known".to_owned())
+    }
+
     fn source_names(&self) -> Vec<String> {
-        ["bank", "broken", "gas", "stuck"].map(str::to_owned).into()
+        ["bank", "broken", "gas", "rotten", "stuck"]
+            .map(str::to_owned)
+            .into()
     }
 
     fn source(&self, name: &SourceName) -> Option<SourceInfo> {

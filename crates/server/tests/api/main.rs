@@ -23,3 +23,4 @@ mod sources;
 mod switched;
 mod tenants;
 mod unavailable;
+mod unclassified;

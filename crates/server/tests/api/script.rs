@@ -10,7 +10,7 @@ use secrecy::ExposeSecret;
 use serde_json::Value;
 use wellspring_core::interaction::{CredentialField, Question};
 use wellspring_core::schedule::{Schedule, SlowPlan};
-use wellspring_core::{Error, ErrorClass, RetryPolicy, Sealed};
+use wellspring_core::{Error, ErrorClass, Failure, RetryPolicy, Sealed, Unclassified};
 use wellspring_engine::{ConnectionDefaults, NewDocument, RunInputs, RunOrder, RunResult, Session};
 use wellspring_vault::{Vault, context};
 
@@ -23,10 +23,14 @@ pub(crate) enum Act {
     Ask(Question),
     /// It fails, and the attempt ends.
     Fail(ErrorClass),
+    /// It fails in a way that no rule knows, with this code and message.
+    Odd(&'static str, &'static str),
     /// It has given all, and the attempt ends.
     Finish,
     /// It says nothing more.
     Hang,
+    /// What talks to it panics.
+    Panic,
 }
 
 /// What the bank does next, and what it was given so far.
@@ -109,12 +113,43 @@ impl Script {
                         },
                         retry_at: None,
                         action: wellspring_core::Action::Default,
+                        unclassified: None,
                     };
                 }
+                Some(Act::Odd(code, message)) => return odd(&order, code, message),
                 Some(Act::Hang) => pending().await,
-                Some(Act::Finish) | None => return RunResult::Finished { partial: None },
+                Some(Act::Panic) => panic!("on purpose"),
+                Some(Act::Finish) | None => {
+                    return RunResult::Finished {
+                        partial: None,
+                        unclassified: None,
+                    };
+                }
             }
         }
+    }
+}
+
+fn odd(order: &RunOrder, code: &str, message: &str) -> RunResult {
+    let failure = Failure {
+        source: &order.source,
+        operation: "fetch",
+        status: Some(799),
+        error_type: None,
+        error_code: Some(code),
+        error_code_reason: None,
+        headers: &[],
+        message,
+    };
+    RunResult::Failed {
+        error: Error {
+            class: ErrorClass::UnknownError,
+            code: "http_799".to_owned(),
+            message: "the source answered 799".to_owned(),
+        },
+        retry_at: None,
+        action: wellspring_core::Action::Default,
+        unclassified: Some(Box::new(Unclassified::new(&failure, message))),
     }
 }
 

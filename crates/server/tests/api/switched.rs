@@ -14,7 +14,7 @@ use wellspring_core::source::Source;
 use wellspring_core::{
     Account, AccountId, Alert, AlertId, CollectionId, CollectionStatus, Connection, ConnectionId,
     Document, DocumentId, FetchId, IncarnationId, Incident, IncidentId, InteractionId,
-    NotificationId, Shard, SubscriptionId, TenantId, Timestamp,
+    NotificationId, Shard, SourceName, SubscriptionId, TenantId, Timestamp, UnclassifiedId,
 };
 use wellspring_engine::{
     Aggregate, AlertFilter, Batch, ChangesPage, Clock, CollectionPage, CollectionView, CommitError,
@@ -22,7 +22,7 @@ use wellspring_engine::{
     FetchScope, FetchView, InboxRow, IncidentFilter, InteractionView, KeyRecord, KeyRow, Lease,
     Live, Loaded, LogEntry, LogSlice, Membership, Notice, NoticeBatch, Notices, Notification,
     NotificationFilter, Person, Queries, Request, RunInputs, Store, StoreError, Subscription,
-    SubscriptionState, Sweep, Swept, Tenant, TokenRecord,
+    SubscriptionState, Sweep, Swept, Tenant, TokenRecord, UnclassifiedView,
 };
 use wellspring_store::MemoryStore;
 
@@ -150,6 +150,7 @@ impl Queries for Switched {
         existing_documents(ids: Vec<DocumentId>) -> Vec<DocumentId>, StoreError;
         alerts(tenant: TenantId, filter: AlertFilter, before: Option<AlertId>, limit: usize) -> Vec<Alert>, StoreError;
         alert(tenant: TenantId, id: AlertId) -> Option<Alert>, StoreError;
+        unclassified(source: Option<SourceName>, before: Option<UnclassifiedId>, limit: usize) -> Vec<UnclassifiedView>, StoreError;
         sources() -> Vec<Source>, StoreError;
         incidents(filter: IncidentFilter, before: Option<IncidentId>, limit: usize) -> Vec<Incident>, StoreError;
         deliveries(tenant: TenantId, filter: DeliveryFilter, limit: usize) -> Vec<DeliveryRow>, StoreError;
@@ -197,6 +198,7 @@ impl Directory for Switched {
         put_token(token: TokenRecord) -> (), StoreError;
         token(hash: [u8; 32]) -> Option<TokenRecord>, StoreError;
         exchange_token(hash: [u8; 32], now: Timestamp, bearer: TokenRecord) -> bool, StoreError;
+        forget_unclassified(id: UnclassifiedId) -> bool, StoreError;
         meta(name: &'static str) -> Option<String>, StoreError;
         put_meta(name: &'static str, value: String) -> String, StoreError;
         replace_meta(name: &'static str, old: String, new: String) -> bool, StoreError;

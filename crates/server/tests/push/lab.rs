@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 use wellspring_core::interaction::{Code, CredentialField, Part, Question};
 use wellspring_core::schedule::{Schedule, SlowPlan};
-use wellspring_core::{CollectionPolicy, Error, ErrorClass, Sealed, SourceName};
+use wellspring_core::{CollectionPolicy, Error, ErrorClass, Sealed, SourceName, Unclassified};
 use wellspring_engine::{
     Backend, Channel, Clock, ConnectionDefaults, Connector, DeliverOrder, DeliverResult, Engine,
     EngineHandle, EngineParts, FetchOrder, FetchResult, Limits, NoTransport, Notifier,
@@ -325,7 +325,10 @@ impl Connector for Pretend {
                 return pending().await;
             }
             if inputs.answer.is_some() {
-                return RunResult::Finished { partial: None };
+                return RunResult::Finished {
+                    partial: None,
+                    unclassified: None,
+                };
             }
             let resume = Some(Sealed::new(b"asked".to_vec()));
             match session.ask(pin(), resume).await {
@@ -364,6 +367,11 @@ impl Intake for Pretend {
         } else {
             Ok(())
         }))
+    }
+
+    fn rule_for(&self, kept: &Unclassified) -> Option<String> {
+        let is_known = kept.error_code.as_deref() == Some("KNOWN");
+        is_known.then(|| "known".to_owned())
     }
 
     fn source_names(&self) -> Vec<String> {

@@ -440,6 +440,7 @@ impl World {
             entries: Vec::new(),
             keys: Vec::new(),
             consumed: Vec::new(),
+            unclassified: Vec::new(),
             dispatch: DispatchWrites::default(),
         };
         // A shard that has just changed hands keeps its row for this time.

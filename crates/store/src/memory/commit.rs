@@ -29,6 +29,7 @@ pub(super) fn commit(image: &mut Image, batch: &Batch) -> Result<(), CommitError
     for number in &batch.consumed {
         image.inbox.remove(number);
     }
+    image.apply_unclassified(&batch.unclassified);
     image.apply_dispatch(&batch.dispatch);
     if let Some(node) = image.nodes.get_mut(&batch.incarnation) {
         node.last_batch = batch.number;

@@ -1,7 +1,7 @@
 //! Administrative rows.
 
 use futures_util::future::{BoxFuture, ready};
-use wellspring_core::{SubscriptionId, TenantId, Timestamp};
+use wellspring_core::{SubscriptionId, TenantId, Timestamp, UnclassifiedId};
 use wellspring_engine::{
     Directory, KeyRecord, Position, StoreError, Subscription, Tenant, TokenRecord,
 };
@@ -109,6 +109,11 @@ impl Directory for MemoryStore {
         kept.spent_at = Some(now);
         image.tokens.entry(bearer.hash).or_insert(bearer);
         Box::pin(ready(Ok(true)))
+    }
+
+    fn forget_unclassified(&self, id: UnclassifiedId) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let forgotten = self.image().forget_unclassified(id);
+        Box::pin(ready(Ok(forgotten)))
     }
 
     fn meta(&self, name: &'static str) -> BoxFuture<'_, Result<Option<String>, StoreError>> {

@@ -10,13 +10,13 @@ use wellspring_core::reliability::{Day, FetchTally};
 use wellspring_core::source::Source;
 use wellspring_core::{
     Account, AccountId, Alert, AlertId, CollectionId, CollectionStatus, ConnectionId, Document,
-    DocumentId, FetchId, Incident, IncidentId, InteractionId, Outcome, Shard, SubscriptionId,
-    TenantId,
+    DocumentId, FetchId, Incident, IncidentId, InteractionId, Outcome, Shard, SourceName,
+    SubscriptionId, TenantId, UnclassifiedId,
 };
 use wellspring_engine::{
     AlertFilter, AttemptView, ChangeView, ChangesPage, CollectionPage, CollectionView, Cursor,
     CursorError, DeliveryFilter, DeliveryRow, DeliveryView, Entry, FetchScope, FetchView,
-    IncidentFilter, InteractionView, KeyRow, LogEntry, Queries, StoreError,
+    IncidentFilter, InteractionView, KeyRow, LogEntry, Queries, StoreError, UnclassifiedView,
 };
 
 use super::dispatch::log_entry;
@@ -269,6 +269,17 @@ impl Queries for MemoryStore {
     ) -> BoxFuture<'_, Result<Option<Alert>, StoreError>> {
         let alert = self.image().alerts.get(&id).cloned();
         Box::pin(ready(Ok(alert.filter(|alert| alert.tenant == tenant))))
+    }
+
+    fn unclassified(
+        &self,
+        source: Option<SourceName>,
+        before: Option<UnclassifiedId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<UnclassifiedView>, StoreError>> {
+        let image = self.image();
+        let rows = image.listed_unclassified(source.as_ref(), before, limit);
+        Box::pin(ready(Ok(rows)))
     }
 
     fn sources(&self) -> BoxFuture<'_, Result<Vec<Source>, StoreError>> {

@@ -8,7 +8,9 @@ use wellspring_engine::{Settings, Sweep, Swept};
 
 use super::Image;
 use super::dispatch::is_open;
-use crate::row::{KEEP_ALERTS, KEEP_INCIDENTS, KEEP_INTERACTIONS, KEEP_STATISTICS, KEEP_TOKENS};
+use crate::row::{
+    KEEP_ALERTS, KEEP_INCIDENTS, KEEP_INTERACTIONS, KEEP_STATISTICS, KEEP_TOKENS, KEEP_UNCLASSIFIED,
+};
 
 pub(super) fn sweep(image: &mut Image, sweep: &Sweep) -> Swept {
     let mut removed = 0_usize;
@@ -70,6 +72,11 @@ pub(super) fn sweep(image: &mut Image, sweep: &Sweep) -> Swept {
         .alerts
         .retain(|_, alert| alert.closed_at.is_none_or(|at| !older(at, KEEP_ALERTS)));
     removed += before - image.alerts.len();
+    let before = image.unclassified.len();
+    image
+        .unclassified
+        .retain(|_, kept| !older(kept.last_at, KEEP_UNCLASSIFIED));
+    removed += before - image.unclassified.len();
     let before = image.incidents.len();
     image.incidents.retain(|_, incident| {
         incident

@@ -11,7 +11,7 @@ use wellspring_engine::{Batch, Before, CommitError, Entry, KeyRow, Write};
 
 use super::dispatch::Dispatch;
 use super::pool::Pool;
-use super::round::{Call, rounds};
+use super::round::{Call, Unclassified, rounds};
 use super::session::{Fault, Param, Session};
 use crate::row::{LogRow, aggregate_parts};
 
@@ -47,6 +47,7 @@ async fn prepare<'a>(
     let shards = Shards::of(batch)?;
     let keys = Keys::of(&batch.keys);
     let entries = Entries::of(&batch.entries)?;
+    let unclassified = Unclassified::of(&batch.unclassified)?;
     let dispatch = Dispatch::of(&batch.dispatch)?;
     let (node, number) = (batch.incarnation.uuid(), batch.number.cast_signed());
 
@@ -65,6 +66,7 @@ async fn prepare<'a>(
     }
     let steps = before_steps..calls.len();
     calls.extend(entries.call().unless_empty());
+    unclassified.calls(&mut calls);
     dispatch.calls(&mut calls);
     if !batch.consumed.is_empty() {
         calls.push(Call {

@@ -2,7 +2,7 @@
 
 use futures_util::future::BoxFuture;
 use tokio_postgres::error::SqlState;
-use wellspring_core::{ApiKeyId, SubscriptionId, TenantId, Timestamp};
+use wellspring_core::{ApiKeyId, SubscriptionId, TenantId, Timestamp, UnclassifiedId};
 use wellspring_engine::{
     Directory, KeyRecord, Settings, StoreError, Subscription, Tenant, TokenRecord,
 };
@@ -172,6 +172,16 @@ impl Directory for PostgresStore {
             let exchanged = token::exchange(&session, hash, now, &bearer).await?;
             session.keep();
             Ok(exchanged)
+        })
+    }
+
+    fn forget_unclassified(&self, id: UnclassifiedId) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let sql = "DELETE FROM unclassified WHERE id = $1";
+            let rows = session.execute(sql, &[&id.uuid()]).await?;
+            session.keep();
+            Ok(rows == 1)
         })
     }
 

@@ -6,13 +6,13 @@ use wellspring_core::reliability::{Day, FetchTally};
 use wellspring_core::source::Source;
 use wellspring_core::{
     Account, AccountId, Alert, AlertId, CollectionId, CollectionStatus, Connection, ConnectionId,
-    Document, DocumentId, FetchId, Incident, IncidentId, InteractionId, Shard, SubscriptionId,
-    TenantId,
+    Document, DocumentId, FetchId, Incident, IncidentId, InteractionId, Shard, SourceName,
+    SubscriptionId, TenantId, UnclassifiedId,
 };
 use wellspring_engine::{
     AlertFilter, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError, DeliveryFilter,
     DeliveryRow, DeliveryView, FetchScope, FetchView, IncidentFilter, InteractionView, KeyRow,
-    LogEntry, Queries, StoreError,
+    LogEntry, Queries, StoreError, UnclassifiedView,
 };
 
 use super::columns::Fields;
@@ -26,6 +26,7 @@ mod delivery;
 mod document;
 mod source;
 mod statistics;
+mod unclassified;
 
 impl Queries for PostgresStore {
     fn collection(
@@ -289,6 +290,21 @@ impl Queries for PostgresStore {
             let alert = alert::alert(&session, tenant, id).await?;
             session.keep();
             Ok(alert)
+        })
+    }
+
+    fn unclassified(
+        &self,
+        source: Option<SourceName>,
+        before: Option<UnclassifiedId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<UnclassifiedView>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let source = source.as_ref();
+            let page = unclassified::unclassified(&session, source, before, limit).await?;
+            session.keep();
+            Ok(page)
         })
     }
 

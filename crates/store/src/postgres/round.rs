@@ -14,6 +14,9 @@ mod fetch;
 mod item;
 mod secret;
 mod source;
+mod unclassified;
+
+pub(super) use unclassified::Unclassified;
 
 /// One statement, and how many rows it must change.
 pub(super) struct Call<'a> {

@@ -14,7 +14,8 @@ use super::columns::Fields;
 use super::queries::count;
 use super::session::{Param, Session};
 use crate::row::{
-    KEEP_ALERTS, KEEP_INCIDENTS, KEEP_INTERACTIONS, KEEP_TOKENS, shortest_of_a_collection,
+    KEEP_ALERTS, KEEP_INCIDENTS, KEEP_INTERACTIONS, KEEP_TOKENS, KEEP_UNCLASSIFIED,
+    shortest_of_a_collection,
 };
 
 mod delivery;
@@ -68,6 +69,7 @@ pub(super) async fn sweep(
             ending(session, sweep, TOKENS, KEEP_TOKENS).await?,
             fetch::statistics(session, sweep).await?,
             ending(session, sweep, ALERTS, KEEP_ALERTS).await?,
+            ending(session, sweep, UNCLASSIFIED, KEEP_UNCLASSIFIED).await?,
             ending(session, sweep, INCIDENTS, KEEP_INCIDENTS).await?,
         ];
         for (removed, ended) in bites {
@@ -285,6 +287,8 @@ const TOKENS: &str = "DELETE FROM tokens WHERE hash IN (SELECT hash FROM tokens 
                       WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
 const ALERTS: &str = "DELETE FROM alerts WHERE id IN (SELECT id FROM alerts \
                       WHERE closed_at < $1 ORDER BY closed_at LIMIT $2)";
+const UNCLASSIFIED: &str = "DELETE FROM unclassified WHERE id IN (SELECT id FROM unclassified \
+                            WHERE last_at < $1 ORDER BY last_at LIMIT $2)";
 const INCIDENTS: &str = "DELETE FROM incidents WHERE id IN (SELECT id FROM incidents \
                          WHERE ended_at < $1 ORDER BY ended_at LIMIT $2)";
 /// Rows read at once where those of a shard may turn out to be young.

@@ -11,6 +11,7 @@ mod collection;
 mod connection;
 mod dispatch;
 mod source;
+mod unclassified;
 
 /// Commits the batch; after `Ok` it is synced to disk.
 pub(super) fn commit(connection: &mut Connection, batch: &Batch) -> Result<(), CommitError> {
@@ -58,6 +59,7 @@ fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), CommitError
             statement.execute([number]).map_err(not_committed)?;
         }
     }
+    unclassified::apply(transaction, &batch.unclassified).map_err(not_committed)?;
     dispatch::apply(transaction, &batch.dispatch).map_err(not_committed)
 }
 

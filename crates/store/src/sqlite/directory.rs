@@ -2,7 +2,7 @@
 
 use futures_util::future::BoxFuture;
 use rusqlite::OptionalExtension;
-use wellspring_core::{ApiKeyId, SubscriptionId, TenantId, Timestamp};
+use wellspring_core::{ApiKeyId, SubscriptionId, TenantId, Timestamp, UnclassifiedId};
 use wellspring_engine::{Directory, KeyRecord, StoreError, Subscription, Tenant, TokenRecord};
 
 use super::threads::transact;
@@ -143,6 +143,15 @@ impl Directory for SqliteStore {
             transact(connection, |transaction| {
                 token::exchange(transaction, hash, now, &bearer)
             })
+        }))
+    }
+
+    fn forget_unclassified(&self, id: UnclassifiedId) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.write(move |connection| {
+            let rows = connection
+                .execute("DELETE FROM unclassified WHERE id = ?1", [id.as_bytes()])
+                .map_err(|error| unavailable(&error))?;
+            Ok(rows == 1)
         }))
     }
 

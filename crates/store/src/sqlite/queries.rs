@@ -7,13 +7,13 @@ use wellspring_core::reliability::{Day, FetchTally};
 use wellspring_core::source::Source;
 use wellspring_core::{
     Account, AccountId, Alert, AlertId, CollectionId, CollectionStatus, ConnectionId, Document,
-    DocumentId, FetchId, Incident, IncidentId, InteractionId, Lane, Shard, SubscriptionId,
-    TenantId, Timestamp,
+    DocumentId, FetchId, Incident, IncidentId, InteractionId, Lane, Shard, SourceName,
+    SubscriptionId, TenantId, Timestamp, UnclassifiedId,
 };
 use wellspring_engine::{
     Aggregate, AlertFilter, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError,
     DeliveryFilter, DeliveryRow, DeliveryView, FetchScope, FetchView, InboxRow, IncidentFilter,
-    InteractionView, KeyRow, Live, Loaded, LogEntry, Queries, StoreError,
+    InteractionView, KeyRow, Live, Loaded, LogEntry, Queries, StoreError, UnclassifiedView,
 };
 
 use super::{SqliteStore, unavailable};
@@ -27,6 +27,7 @@ mod document;
 mod log;
 mod source;
 mod statistics;
+mod unclassified;
 
 pub(super) use connection::{children, run_inputs};
 pub(super) use delivery::{dispatch_state, subscription_state};
@@ -231,6 +232,17 @@ impl Queries for SqliteStore {
         id: AlertId,
     ) -> BoxFuture<'_, Result<Option<Alert>, StoreError>> {
         Box::pin(self.read(move |connection| alert::load(connection, tenant, id)))
+    }
+
+    fn unclassified(
+        &self,
+        source: Option<SourceName>,
+        before: Option<UnclassifiedId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<UnclassifiedView>, StoreError>> {
+        Box::pin(self.read(move |connection| {
+            unclassified::unclassified(connection, source.as_ref(), before, limit)
+        }))
     }
 
     fn sources(&self) -> BoxFuture<'_, Result<Vec<Source>, StoreError>> {

@@ -23,7 +23,7 @@ pub(super) struct Position {
     fetches: [u8; 16],
     deliveries: ([u8; 16], i64),
     /// Which tables the present round has gone through.
-    ended: [bool; 10],
+    ended: [bool; 11],
 }
 
 pub(super) fn sweep(
@@ -49,6 +49,7 @@ pub(super) fn sweep(
             connections::statistics,
             connections::alerts,
             connections::incidents,
+            connections::unclassified,
         ];
         for (place, bite) in bites.into_iter().enumerate() {
             // A table that has been gone through waits for the others.

@@ -23,7 +23,7 @@ pub(super) fn run(
 ) -> Result<()> {
     let text = read(file)?;
     let recording = Recording::parse(&text).with_context(|| file.display().to_string())?;
-    let (name, table) = match source {
+    let (name, table, native) = match source {
         Some(name) => {
             let name: SourceName = name.parse()?;
             let sources = load()?;
@@ -34,14 +34,14 @@ pub(super) fn run(
                     known.join(", ")
                 );
             };
-            (name, source.rules.clone())
+            (name, source.rules.clone(), source.connector.native())
         }
         None => {
             let model = errors.or(recording.errors).unwrap_or_default();
-            ("recorded".parse()?, RuleTable::of(model))
+            ("recorded".parse()?, RuleTable::of(model), None)
         }
     };
-    let verdict = recording.classify(&name, &table);
+    let verdict = recording.classify(&name, &table, native);
     output.print(&as_json(&verdict), || in_words(&verdict));
     Ok(())
 }
@@ -83,6 +83,10 @@ fn consequences(verdict: &Verdict) -> Consequences {
             )
         }
         Action::Default => policy(verdict.class),
+    };
+    let retries = match &verdict.until {
+        Some(until) => format!("not counted: when the source says, or else {until}"),
+        None => retries,
     };
     Consequences {
         retries,
@@ -183,7 +187,7 @@ fn told(verdict: &Verdict) -> &'static str {
                 "the operator: it is our fault"
             }
             ErrorClass::UnknownError => {
-                "nobody yet; a sample is logged so that a rule can be written"
+                "nobody yet; it is listed for the operator, so that a rule can be written"
             }
             ErrorClass::InstitutionError
             | ErrorClass::ItemError
@@ -232,6 +236,7 @@ fn as_json(verdict: &Verdict) -> Value {
         "rule": verdict.rule,
         "class": verdict.class,
         "action": verdict.action,
+        "until": verdict.until,
         "message": verdict.say,
         "retries": verdict.class.policy().map(|plan| json!({
             "max": plan.max_retries,

@@ -112,6 +112,36 @@ async fn an_attempt_that_is_to_begin_again_does_so_at_once_and_three_times_at_th
 }
 
 #[tokio::test]
+async fn a_bank_that_finds_it_too_much_is_asked_for_half_until_it_is_not() {
+    let world = World::start();
+    let home = Home::of(world.bank(""), "toomuch");
+
+    assert_eq!(home.attempt().await, SUCCESS);
+
+    assert_eq!(home.rows().records.len(), 60);
+    let counts = world.control.bank_counts();
+    // 25 and 12 are too much, ten times 6 are not.
+    assert_eq!((counts.logins, counts.transactions), (3, 12));
+    assert_eq!(home.rows().documents.len(), 3);
+}
+
+#[tokio::test]
+async fn a_stream_that_cannot_be_restarted_any_more_is_the_part_that_failed() {
+    let world = World::start();
+    let rule = "rules:\n  - { name: again, match: { error_code: WINDOW_TOO_LARGE }, class: item_error, action: restart_stream }";
+    let home = Home::of(world.bank(rule), "toomuch");
+
+    let error = partial(home.attempt().await);
+
+    assert_eq!(
+        (error.class, error.code.as_str()),
+        (ErrorClass::ItemError, "window_too_large")
+    );
+    assert_eq!(world.control.bank_counts().logins, 4);
+    assert_eq!(home.rows().documents.len(), 3);
+}
+
+#[tokio::test]
 async fn bills_that_fail_leave_the_other_documents_and_are_tried_the_next_time() {
     let world = World::start();
     let home = Home::of(world.bank(""), "partial");

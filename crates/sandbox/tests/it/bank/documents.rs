@@ -205,7 +205,13 @@ async fn transactions_are_paged_by_cursor_and_go_on_where_one_was() {
     );
     assert_eq!(page("4711-t-999999").await["transactions"], json!([]));
 
-    for wrong in ["after=4712-t-000001", "after=4711-t-1", "from=1"] {
+    for wrong in [
+        "after=4712-t-000001",
+        "after=4711-t-1",
+        "from=1",
+        "limit=0",
+        "limit=26",
+    ] {
         let answer = read(&client, &reader, &format!("/bank/transactions?{wrong}")).await;
         assert_refused(&answer, 400, "UNREADABLE");
     }

@@ -369,7 +369,7 @@ impl Seen<'_> {
                 self.pose(&mut after, at, (fetch, question.expires_in, credentials))?;
                 Ok(("question asked", after))
             }
-            Word::Ended(RunResult::Finished { partial }) => {
+            Word::Ended(RunResult::Finished { partial, .. }) => {
                 links.ended[0] += 1;
                 let kind = if partial.is_some() {
                     OutcomeKind::Partial
@@ -390,6 +390,7 @@ impl Seen<'_> {
                 error,
                 retry_at,
                 action,
+                ..
             }) => {
                 links.ended[2] += 1;
                 let error = (error.class, Some(error.clone()));
@@ -753,7 +754,7 @@ impl Told {
             Word::Report(Report::Question {
                 question: asked, ..
             }) => attempt.error.is_none() && question.is_none_or(|question| question == asked),
-            Word::Ended(RunResult::Finished { partial }) => *partial == attempt.error,
+            Word::Ended(RunResult::Finished { partial, .. }) => *partial == attempt.error,
             Word::Ended(RunResult::Failed { error, .. }) => Some(error) == attempt.error.as_ref(),
             Word::Report(_) | Word::Ended(RunResult::Asked) => false,
         }

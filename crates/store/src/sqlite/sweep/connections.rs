@@ -5,7 +5,9 @@ use wellspring_core::reliability::Day;
 use wellspring_engine::Sweep;
 
 use super::{Position, is_young, older, settings};
-use crate::row::{KEEP_ALERTS, KEEP_INCIDENTS, KEEP_INTERACTIONS, KEEP_STATISTICS, KEEP_TOKENS};
+use crate::row::{
+    KEEP_ALERTS, KEEP_INCIDENTS, KEEP_INTERACTIONS, KEEP_STATISTICS, KEEP_TOKENS, KEEP_UNCLASSIFIED,
+};
 
 pub(super) fn fetches(
     transaction: &Transaction<'_>,
@@ -109,6 +111,20 @@ pub(super) fn incidents(
     let sql = "DELETE FROM incidents WHERE id IN \
                (SELECT id FROM incidents WHERE ended_at < ?1 LIMIT ?2)";
     let before = sweep.now.before(KEEP_INCIDENTS).as_millis();
+    let removed = transaction
+        .prepare_cached(sql)?
+        .execute(params![before, sweep.rows])?;
+    Ok((removed, removed < sweep.rows))
+}
+
+pub(super) fn unclassified(
+    transaction: &Transaction<'_>,
+    sweep: &Sweep,
+    _: &mut Position,
+) -> rusqlite::Result<(usize, bool)> {
+    let sql = "DELETE FROM unclassified WHERE id IN \
+               (SELECT id FROM unclassified WHERE last_at < ?1 LIMIT ?2)";
+    let before = sweep.now.before(KEEP_UNCLASSIFIED).as_millis();
     let removed = transaction
         .prepare_cached(sql)?
         .execute(params![before, sweep.rows])?;
