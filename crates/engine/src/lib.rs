@@ -18,6 +18,7 @@ mod session;
 mod source;
 mod subscription;
 mod tasks;
+pub mod traces;
 
 pub use aggregate::Aggregate;
 pub use batch::{
@@ -51,6 +52,7 @@ pub use ports::queries::{
     CursorError, DeliveryFilter, DeliveryView, FetchScope, FetchView, IncidentFilter,
     InteractionView, Queries,
 };
+pub use ports::spans::{Fact, Span, SpanKind, SpanSink, TraceParent};
 pub use ports::store::{
     Backend, CommitError, InboxRow, Lease, Live, Loaded, LoadedCollection, Membership, Store,
     StoreError, Sweep, Swept,

@@ -8,6 +8,7 @@ use wellspring_core::{ConnectionId, DocumentId, Error, ErrorClass, Shard};
 
 use super::{Caller, Shell};
 use crate::driver::{Answer, Event};
+use crate::traces;
 use crate::{
     Backend, EffectId, Ended, FetchOrder, KnownDocuments, Report, Reporter, Request, RunOrder,
     RunResult, Session, StoreError,
@@ -17,9 +18,11 @@ impl Shell {
     pub(super) fn fetch(&mut self, effect: EffectId, order: FetchOrder) {
         let (connector, results) = (Arc::clone(&self.parts.connector), self.results.clone());
         let call = self.meters.fetch(&effect, &order.source);
+        let span = traces::collection_call(&effect, &order);
         self.tasks.spawn("fetch", async move {
-            let result = connector.fetch(order).await;
+            let result = span.within(connector.fetch(order)).await;
             call.fetched(&result);
+            span.fetched(&result);
             drop(results.send(Event::Fetched(effect, result)).await);
         });
     }
@@ -48,9 +51,11 @@ impl Shell {
             order.created_at,
         );
         let call = self.meters.deliver();
+        let span = traces::callback(&effect, &order);
         self.tasks.spawn("deliver", async move {
-            let result = channel.deliver(order).await;
+            let result = span.within(channel.deliver(order)).await;
             call.delivered(&result);
+            span.delivered(&result);
             if result == crate::DeliverResult::Delivered {
                 latency.record(clock.now().since(created_at).as_secs_f64());
             }
@@ -60,6 +65,7 @@ impl Shell {
 
     pub(super) fn run_attempt(&mut self, effect: EffectId, order: RunOrder) {
         let call = self.meters.run(&effect, &order.source);
+        let span = traces::attempt(&effect, &order);
         let reporter = Reports {
             effect,
             results: self.results.clone(),
@@ -76,10 +82,11 @@ impl Shell {
         let results = self.results.clone();
         let attempt = async move {
             let result = match store.run_inputs(order.connection).await {
-                Ok(inputs) => connector.run(order, inputs, session).await,
+                Ok(inputs) => span.within(connector.run(order, inputs, session)).await,
                 Err(error) => database_away(&error),
             };
             call.ran(&result);
+            span.ran(&result);
             drop(results.send(Event::Ran(effect, result)).await);
         };
         let run = self.tasks.spawn_abortable("attempt", attempt);

@@ -266,10 +266,13 @@ fn sending(parts: &NotifierParts, notices: Vec<Notice>, order: NoticeOrder) -> S
     let transport = std::sync::Arc::clone(&parts.transport);
     Box::pin(async move {
         let to = order.to.clone();
-        let result = tokio::time::timeout(LONGEST, transport.send(order)).await;
+        let span = crate::traces::notice(&order);
+        let sent = span.within(transport.send(order));
+        let result = tokio::time::timeout(LONGEST, sent).await;
         let result = result.unwrap_or_else(|_late| NoticeResult::Unknown {
             reason: "the transport did not say in time what became of it".to_owned(),
         });
+        span.told(&result);
         Done {
             notices,
             to,
