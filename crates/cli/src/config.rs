@@ -244,7 +244,10 @@ fn file_path(named: Option<&Path>) -> Option<&Path> {
 }
 
 fn in_file(path: Option<&Path>) -> String {
-    format!("in {}", path.unwrap_or(Path::new(DEFAULT_FILE)).display())
+    format!(
+        "in {}",
+        path.unwrap_or_else(|| Path::new(DEFAULT_FILE)).display()
+    )
 }
 
 fn read_file(path: Option<&Path>) -> Result<File> {

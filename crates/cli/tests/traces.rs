@@ -43,7 +43,9 @@ async fn a_collection_is_one_trace_over_a_kill_between_its_attempts() {
     let mut server = Server::start(collector.configure(&bank)).await.unwrap();
     bank.subscribe(&server, &["* /collections/**"]).await;
 
-    let id = collect(&bank, &server, &callback).await;
+    let body = json!({"provider": "gas", "callbackUrl": callback});
+    let accepted = post_traced(&bank, &server, "/collect", body).await;
+    let id = accepted["requestId"].as_str().unwrap().to_owned();
     let trace = hex::decode(id.trim_start_matches("col_")).unwrap();
     // Whatever a kill takes away must have been told before.
     collector
@@ -93,14 +95,7 @@ async fn a_collection_is_one_trace_over_a_kill_between_its_attempts() {
         assert!(fact(exchange, "http.response.status_code") != "");
     }
     let accept = spans.iter().find(|span| span.name == "accept").unwrap();
-    let link = &accept.links[0];
-    assert_eq!(
-        (
-            hex::encode(&link.trace_id).as_str(),
-            hex::encode(&link.span_id).as_str()
-        ),
-        (CALLER_TRACE, CALLER_SPAN)
-    );
+    is_linked(accept);
     assert!(named(&spans, "commit") >= 2);
 
     // The callback was told of the exchange that it was a part of.
@@ -140,7 +135,10 @@ async fn a_fetch_on_a_connection_is_one_trace_with_its_webhooks_and_messages_to_
     let path = format!("/v1/accounts/{account}/contact");
     bank.call(&server, Method::PUT, &path, contact).await;
 
-    let connection = bank.connect(&server, &account, "down").await;
+    let path = format!("/v1/accounts/{account}/connections");
+    let body = json!({"source": "bank", "credentials": {"username": "user", "password": "down"}});
+    let made = post_traced(&bank, &server, &path, body).await;
+    let connection = format!("{path}/{}", made["id"].as_str().unwrap());
     let listed = format!("{connection}/fetches");
     let shown = bank
         .until(&server, &listed, |shown| shown["data"][0]["id"].is_string())
@@ -160,6 +158,7 @@ async fn a_fetch_on_a_connection_is_one_trace_with_its_webhooks_and_messages_to_
     let root = hold_together(&spans, &first, "fetch");
     assert_eq!(fact(&root, "wellspring.status"), "failed");
     assert_eq!(fact(&root, "wellspring.attempts"), "3");
+    is_linked(&root);
     let attempts = spans.iter().filter(|span| span.name == "attempt");
     let numbers: BTreeSet<String> = attempts
         .map(|span| fact(span, "wellspring.attempt"))
@@ -175,10 +174,51 @@ async fn a_fetch_on_a_connection_is_one_trace_with_its_webhooks_and_messages_to_
             named(spans, "notice") == 1 && named(spans, "fetch") == 1
         })
         .await;
-    hold_together(&spans, &last, "fetch");
+    let root = hold_together(&spans, &last, "fetch");
+    assert!(root.links.is_empty(), "nobody asked for it");
     let notice = spans.iter().find(|span| span.name == "notice").unwrap();
     assert_eq!(fact(notice, "wellspring.notification.channel"), "webhook");
     assert_eq!(fact(notice, "wellspring.outcome"), "sent");
+    bank.world.tasks.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collection_that_is_resumed_goes_on_in_its_trace_under_the_same_root() {
+    let bank = Bank::start();
+    let collector = Collector::start(&bank).await;
+    let gas = format!(
+        "name: gas\nconnector: http_json\nurl: {}/providers/gas\ntimeout: 5s\nretry: {{ interval: 50ms, rate: 1, max_delay: 50ms, max_retries: 1 }}\n",
+        bank.world.sandbox_url
+    );
+    std::fs::write(bank.world.folder.path().join("sources/gas.yaml"), gas).unwrap();
+    let (callback, _) = callback(&bank);
+    bank.world
+        .sandbox
+        .update(Source::Gas, |gas| gas.failure_rate = 1.0);
+    let server = Server::start(collector.configure(&bank)).await.unwrap();
+    let body = json!({"provider": "gas", "callbackUrl": callback});
+    let accepted = post_traced(&bank, &server, "/collect", body).await;
+    let id = accepted["requestId"].as_str().unwrap().to_owned();
+    let trace = hex::decode(id.trim_start_matches("col_")).unwrap();
+    let spans = collector
+        .until(&trace, |spans| named(spans, "collection") == 1)
+        .await;
+    let root = hold_together(&spans, &trace, "collection");
+    assert_eq!(fact(&root, "wellspring.status"), "failed");
+    assert_eq!(named(&spans, "callback"), 1, "its failure is told");
+
+    bank.world
+        .sandbox
+        .update(Source::Gas, |gas| gas.failure_rate = 0.0);
+    let path = format!("/collect/{id}/retry");
+    bank.call(&server, Method::POST, &path, Value::Null).await;
+    let spans = collector
+        .until(&trace, |spans| named(spans, "ended") == 1)
+        .await;
+    assert_eq!(hold_together(&spans, &trace, "collection"), root);
+    assert_eq!((named(&spans, "attempt"), named(&spans, "resumed")), (3, 1));
+    let ended = spans.iter().find(|span| span.name == "ended").unwrap();
+    assert_eq!(fact(ended, "wellspring.status"), "delivered");
     bank.world.tasks.stop();
 }
 
@@ -324,8 +364,8 @@ fn callback(bank: &Bank) -> (String, Arc<Mutex<Vec<String>>>) {
     (url, heard)
 }
 
-/// Asks for a collection as a caller that is traced itself.
-async fn collect(bank: &Bank, server: &Server, callback: &str) -> String {
+/// Posts as a caller that is traced itself.
+async fn post_traced(bank: &Bank, server: &Server, path: &str, body: Value) -> Value {
     let mut headers = HeaderMap::new();
     headers.insert("authorization", format!("Bearer {KEY}").parse().unwrap());
     headers.insert("content-type", "application/json".parse().unwrap());
@@ -333,16 +373,23 @@ async fn collect(bank: &Bank, server: &Server, callback: &str) -> String {
     headers.insert("traceparent", parent.parse().unwrap());
     let request = Request {
         method: Method::POST,
-        target: Target::parse(&server.url("/collect"), &AddressPolicy::unrestricted()).unwrap(),
+        target: Target::parse(&server.url(path), &AddressPolicy::unrestricted()).unwrap(),
         headers,
-        body: json!({"provider": "gas", "callbackUrl": callback})
-            .to_string()
-            .into(),
+        body: body.to_string().into(),
         deadline: Duration::from_secs(10),
         max_body: 1 << 20,
     };
-    let accepted = bank.world.client.send(request).await.unwrap();
-    body_of(&accepted)["requestId"].as_str().unwrap().to_owned()
+    body_of(&bank.world.client.send(request).await.unwrap())
+}
+
+/// Checks that a span is linked to that of the caller, and to no other.
+fn is_linked(span: &Span) {
+    let links: Vec<_> = span
+        .links
+        .iter()
+        .map(|link| (hex::encode(&link.trace_id), hex::encode(&link.span_id)))
+        .collect();
+    assert_eq!(links, [(CALLER_TRACE.to_owned(), CALLER_SPAN.to_owned())]);
 }
 
 /// Checks that every span of a trace has its parent, that no id stands for two and that there is

@@ -52,7 +52,7 @@ pub use ports::queries::{
     CursorError, DeliveryFilter, DeliveryView, FetchScope, FetchView, IncidentFilter,
     InteractionView, Queries,
 };
-pub use ports::spans::{Fact, Span, SpanKind, SpanSink, TraceParent};
+pub use ports::spans::{Fact, Span, SpanKind, SpanSink};
 pub use ports::store::{
     Backend, CommitError, InboxRow, Lease, Live, Loaded, LoadedCollection, Membership, Store,
     StoreError, Sweep, Swept,

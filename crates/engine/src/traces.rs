@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::time::Instant;
-use wellspring_core::{AnyId, Timestamp};
+use wellspring_core::{AnyId, Timestamp, TraceParent};
 
-use crate::{Clock, Fact, Span, SpanKind, SpanSink, TraceParent, random_seed};
+use crate::{Clock, Fact, Span, SpanKind, SpanSink, random_seed};
 
 mod calls;
 mod durable;

@@ -1,12 +1,11 @@
 //! The spans of calls to the outside, from the slot on, and of the wait for it.
 
-use wellspring_core::{Error, Kind};
+use wellspring_core::{Error, Kind, TraceParent};
 
 use super::{ActiveSpan, Tracer, nanos, root};
 use crate::{
     DeliverOrder, DeliverResult, EffectId, Fact, FetchOrder, FetchResult, NoticeOrder,
     NoticeResult, RunOrder, RunResult, SendOrder, SendResult, Span, SpanKind, SubscriptionKind,
-    TraceParent,
 };
 
 /// Begins the span of a call to a source for a collection.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use wellspring_core::connection::Trigger;
 use wellspring_core::{Collection, State};
 
 use super::{Clockwork, TRACER, Tracer, nanos, root};
@@ -133,6 +134,12 @@ impl Committed {
                 facts.push(("wellspring.tenant.id", next.tenant.to_string().into()));
             }
             facts.extend(error.map(|error| ("wellspring.error.code", error.code.clone().into())));
+            let asked_in = match record.trigger {
+                Trigger::Created | Trigger::User => {
+                    write.next.as_ref().and_then(|next| next.asked_in)
+                }
+                Trigger::Schedule | Trigger::Retry | Trigger::Wait => None,
+            };
             spans.push(Span {
                 trace: *trace,
                 id: root(trace),
@@ -142,7 +149,7 @@ impl Committed {
                 begin: nanos(record.started_at),
                 end: nanos(ended_at),
                 facts,
-                links: Vec::new(),
+                links: asked_in.into_iter().collect(),
                 error: error.map(|error| error.class.as_str().to_owned()),
             });
         }
