@@ -12,6 +12,9 @@ use wellspring_delivery::NoticeOptions;
 use wellspring_engine::Limits;
 
 mod notifications;
+mod telemetry;
+
+pub(crate) use telemetry::Traces;
 
 /// Flags and environment of every command that opens the database.
 #[derive(Debug, Clone, Default, Args)]
@@ -107,6 +110,7 @@ pub(crate) struct Config {
     pub(crate) threads: usize,
     pub(crate) limits: Limits,
     pub(crate) notifications: NoticeOptions,
+    pub(crate) traces: Option<Traces>,
     pub(crate) master_key: Option<SecretString>,
     pub(crate) bootstrap_api_key: Option<SecretString>,
     pub(crate) bootstrap_callback_secret: Option<SecretString>,
@@ -128,6 +132,7 @@ struct File {
     threads: Option<usize>,
     limits: LimitsSection,
     notifications: notifications::Section,
+    telemetry: telemetry::Section,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -142,7 +147,8 @@ struct LimitsSection {
 impl Config {
     /// Reads everything that configures the program.
     pub(crate) fn load(flags: Flags, serve: ServeFlags) -> Result<Self> {
-        let file = read_file(flags.config.as_deref())?;
+        let path = file_path(flags.config.as_deref());
+        let file = read_file(path)?;
         let data_dir = flags
             .data_dir
             .or(file.data_dir)
@@ -201,6 +207,7 @@ impl Config {
             threads,
             limits,
             notifications: file.notifications.options()?,
+            traces: file.telemetry.traces().with_context(|| in_file(path))?,
             master_key: secret("WELLSPRING_MASTER_KEY", None)?,
             bootstrap_api_key: secret("WELLSPRING_BOOTSTRAP_API_KEY", None)?,
             bootstrap_callback_secret: secret("WELLSPRING_BOOTSTRAP_CALLBACK_SECRET", None)?,
@@ -231,15 +238,25 @@ impl LimitsSection {
     }
 }
 
-fn read_file(named: Option<&Path>) -> Result<File> {
-    let path = match named {
-        Some(path) => path,
-        None if Path::new(DEFAULT_FILE).exists() => Path::new(DEFAULT_FILE),
-        None => return Ok(File::default()),
+/// Returns the file that is read: the named one, or that of the usual name where it exists.
+fn file_path(named: Option<&Path>) -> Option<&Path> {
+    named.or_else(|| Some(Path::new(DEFAULT_FILE)).filter(|path| path.exists()))
+}
+
+fn in_file(path: Option<&Path>) -> String {
+    format!(
+        "in {}",
+        path.unwrap_or_else(|| Path::new(DEFAULT_FILE)).display()
+    )
+}
+
+fn read_file(path: Option<&Path>) -> Result<File> {
+    let Some(path) = path else {
+        return Ok(File::default());
     };
     let text =
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    toml::from_str(&text).with_context(|| format!("in {}", path.display()))
+    toml::from_str(&text).with_context(|| in_file(Some(path)))
 }
 
 /// Returns a secret from the environment, or from the file that `NAME_FILE` names.

@@ -8,6 +8,7 @@ use wellspring_connectors::{Connectors, SourceFolder, Sources};
 use wellspring_delivery::{
     Deliveries, DeliveryOptions, DeliveryParts, NoticeParts, Notices, StoredFiles,
 };
+use wellspring_engine::traces::{Tracing, set_tracing};
 use wellspring_engine::{
     Backend, Blobs, Clock, Engine, EngineHandle, EngineParts, Notifier, NotifierHandle,
     NotifierParts, StoreError, SystemClock, Tasks, random_seed,
@@ -18,6 +19,7 @@ use wellspring_store::{
     FolderBlobs, PostgresBlobs, PostgresOptions, PostgresStore, SealedBlobs, SqliteOptions,
     SqliteStore,
 };
+use wellspring_telemetry::Exporter;
 use wellspring_vault::{MasterKey, Vault};
 
 use crate::config::Config;
@@ -158,6 +160,31 @@ pub(crate) fn notifier(
         clock: Arc::clone(&opened.clock),
     };
     Ok(Notifier::start(parts, engine, tasks))
+}
+
+/// Makes what takes spans to the collector, where one is configured.
+pub(crate) fn exporter(config: &Config) -> Result<Option<Exporter>> {
+    let Some(traces) = &config.traces else {
+        return Ok(None);
+    };
+    let exporter = Exporter::new(traces.otlp.clone(), ClientOptions::default());
+    exporter.context("`telemetry`").map(Some)
+}
+
+/// Has spans made and taken to the collector, where one is configured.
+///
+/// Spans come until the last call ends, so that [`Exporter::run`] is to be stopped after that.
+pub(crate) fn trace(config: &Config, opened: &Opened) -> Result<Option<Exporter>> {
+    let Some((exporter, traces)) = exporter(config)?.zip(config.traces.as_ref()) else {
+        return Ok(None);
+    };
+    set_tracing(Tracing {
+        sink: Arc::new(exporter.clone()),
+        clock: Arc::clone(&opened.clock),
+        sample_ratio: traces.sample_ratio,
+        propagate: traces.propagate,
+    });
+    Ok(Some(exporter))
 }
 
 /// Starts the engine on an opened database.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use wellspring_core::{ErrorClass, SourceName};
 use wellspring_engine::Clock;
+use wellspring_engine::traces::Exchange;
 use wellspring_outbound::{AddressPolicy, Client, Request, Response, Target};
 
 use crate::failure::{Failed, Said};
@@ -103,7 +104,15 @@ impl Http {
             deadline: self.source.timeout,
             max_body: self.source.max_body,
         };
+        // No source is told of our traces.
+        let (method, target) = (request.method.as_str(), &request.target);
+        let mut exchange = Exchange::begin(method, target.host(), target.port());
+        exchange.operation(call.operation);
         let answer = self.client.send(request).await;
+        exchange.end(match &answer {
+            Ok(answer) => Ok(answer.status.as_u16()),
+            Err(error) => Err(error.code()),
+        });
         answer.map_err(|error| Failed::no_answer(&self.source, call.operation, &error))
     }
 

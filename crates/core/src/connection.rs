@@ -10,7 +10,7 @@ use crate::interaction::{CredentialField, Question};
 use crate::schedule::{Schedule, SlowPlan};
 use crate::{
     AccountId, ActivityId, ConnectionId, Disposition, ErrorClass, FetchId, InteractionId, Lane,
-    OpenAlert, RetryPolicy, SourceName, Stored, TenantId, Timestamp,
+    OpenAlert, RetryPolicy, SourceName, Stored, TenantId, Timestamp, TraceParent,
 };
 
 mod alerts;
@@ -63,6 +63,9 @@ pub struct Connection {
     /// The alerts about it that are open.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alerts: Vec<OpenAlert>,
+    /// The span of whoever last asked for a fetch, to which the fetch's trace is linked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_in: Option<TraceParent>,
 }
 
 /// What the owner of a connection has set.

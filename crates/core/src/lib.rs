@@ -30,6 +30,7 @@ pub mod schedule;
 mod sealed;
 pub mod source;
 mod time;
+mod trace;
 
 pub use account::Account;
 pub use alert::{Alert, AlertKind, AlertState, AlertWish, AlertWrite, OpenAlert};
@@ -61,3 +62,4 @@ pub use rule::{
 pub use sealed::Sealed;
 pub use source::{Incident, IncidentKind, IncidentState, SourceState};
 pub use time::{Timestamp, retry_after};
+pub use trace::TraceParent;

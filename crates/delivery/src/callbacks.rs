@@ -11,7 +11,7 @@ use wellspring_outbound::{AddressPolicy, Client, ClientError, ClientOptions, Req
 use wellspring_vault::{SigningSecret, signatures};
 
 use crate::failure::{Failure, Recipient};
-use crate::{Secrets, post};
+use crate::{Secrets, post, traced};
 
 /// Posts the messages of collections to their callbacks.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ impl Callbacks {
             let message = "the tenant has no callback secret";
             return Err(Failure::ours("no_secret", message));
         }
-        let request = Request {
+        let mut request = Request {
             method: Method::POST,
             target,
             headers: self.headers(order, &secrets, &body),
@@ -102,7 +102,10 @@ impl Callbacks {
             deadline: self.deadline,
             max_body: MAX_ANSWER,
         };
-        match self.client.send_for_status(request).await {
+        let exchange = traced::begin_told(&mut request);
+        let answer = self.client.send_for_status(request).await;
+        traced::end(exchange, &answer);
+        match answer {
             Ok(answer) if answer.status.is_success() => Ok(()),
             Ok(answer) => Err(to.refused(&answer, self.clock.now())),
             Err(error) => {

@@ -8,6 +8,7 @@ mod failure;
 mod notices;
 mod post;
 mod secrets;
+mod traced;
 mod webhooks;
 
 pub use callbacks::{CallbackOptions, Callbacks};

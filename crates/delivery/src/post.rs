@@ -10,6 +10,7 @@ use wellspring_engine::{Clock, SendFailure, SendResult};
 use wellspring_outbound::{Client, Request, Target};
 
 use crate::failure::{Failure, Recipient};
+use crate::traced;
 
 /// How one attempt went.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ pub(crate) struct Post {
 impl Post {
     pub(crate) async fn send(self, client: &Client, clock: &dyn Clock) -> Attempt {
         let (body, rest) = self.body;
-        let request = Request {
+        let mut request = Request {
             method: Method::POST,
             target: self.target,
             headers: self.headers,
@@ -39,7 +40,10 @@ impl Post {
             deadline: self.deadline,
             max_body: MAX_ANSWER,
         };
-        let answer = match client.send_for_start(request, rest).await {
+        let exchange = traced::begin_told(&mut request);
+        let answer = client.send_for_start(request, rest).await;
+        traced::end(exchange, &answer);
+        let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::debug!(detail = %error, "Endpoint gave no answer");

@@ -22,6 +22,7 @@ use crate::driver::{
 };
 use crate::inbox::Inbox;
 use crate::meters::Meters;
+use crate::traces::{self, Committed};
 use crate::{
     Aggregate, Backend, Blobs, Channel, Clock, Connector, SourceTable, StoreError,
     SubscriptionTable, Tasks, TenantTable,
@@ -342,6 +343,8 @@ pub(crate) struct Shell {
     snapshot_stale: bool,
     latency: metrics::Histogram,
     meters: Meters,
+    /// The last batch, where traces are made.
+    traced: Option<Committed>,
     /// Attempts under way by the number of their effect, and some that have ended.
     runs: BTreeMap<u64, AbortHandle>,
     runs_swept_at: usize,
@@ -392,6 +395,7 @@ impl Shell {
             snapshot_stale: true,
             latency: metrics::histogram!("wellspring_collection_duration_seconds"),
             meters: Meters::new(),
+            traced: None,
             runs: BTreeMap::new(),
             runs_swept_at: calls::RUNS_SWEPT_FROM,
             stopping: false,
@@ -495,12 +499,17 @@ impl Shell {
                 Action::Commit(batch) => {
                     let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
                     let (grown, meter) = (Arc::clone(&self.grown), self.meters.commits.clone());
+                    let traced = Committed::begin(&batch);
+                    self.traced.clone_from(&traced);
                     self.store_events.push(Box::pin(async move {
                         let (number, steps) = (batch.number, batch.writes.len());
                         let grows = !batch.entries.is_empty();
                         let begun = Instant::now();
                         let outcome = store.commit(batch).await;
                         meter.record(steps, begun.elapsed(), &outcome);
+                        if let Some(traced) = traced.filter(|_| outcome.is_ok()) {
+                            traced.tell();
+                        }
                         if grows && outcome.is_ok() {
                             grown.send_modify(|times| *times = times.wrapping_add(1));
                         }
@@ -509,8 +518,12 @@ impl Shell {
                 }
                 Action::Resolve(number) => {
                     let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
+                    let traced = self.traced.clone().filter(|it| it.number() == number);
                     self.store_events.push(Box::pin(async move {
                         let outcome = store.committed(incarnation, number).await.ok();
+                        if let (Some(traced), Some(true)) = (traced, outcome) {
+                            traced.tell();
+                        }
                         StoreEvent::Driver(incarnation, Event::Resolved(number, outcome))
                     }));
                 }
@@ -548,9 +561,11 @@ impl Shell {
                     let (channel, results) =
                         (Arc::clone(&self.parts.channel), self.results.clone());
                     let call = self.meters.send(order.subscription.kind);
+                    let span = traces::sending(&order);
                     self.tasks.spawn("send", async move {
-                        let result = channel.send(order).await;
+                        let result = span.within(channel.send(order)).await;
                         call.sent(&result);
+                        span.sent(&result);
                         drop(results.send(Event::Sent(id, result)).await);
                     });
                 }

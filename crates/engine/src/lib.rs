@@ -18,6 +18,7 @@ mod session;
 mod source;
 mod subscription;
 mod tasks;
+pub mod traces;
 mod unclassified;
 
 pub use aggregate::Aggregate;
@@ -52,6 +53,7 @@ pub use ports::queries::{
     CursorError, DeliveryFilter, DeliveryView, FetchScope, FetchView, IncidentFilter,
     InteractionView, Queries,
 };
+pub use ports::spans::{Fact, Span, SpanKind, SpanSink};
 pub use ports::store::{
     Backend, CommitError, InboxRow, Lease, Live, Loaded, LoadedCollection, Membership, Store,
     StoreError, Sweep, Swept,

@@ -6,5 +6,6 @@ pub(crate) mod connector;
 pub(crate) mod directory;
 pub(crate) mod notices;
 pub(crate) mod queries;
+pub(crate) mod spans;
 pub(crate) mod store;
 pub(crate) mod transport;

@@ -267,6 +267,7 @@ fn connection(number: u8, shard: u8) -> Connection {
             paused: false,
         },
         credentials: None,
+        asked_in: None,
     };
     let policy = wellspring_core::connection::Policy::default();
     Connection::create(NOW, new, Actor::Operator, &policy)

@@ -23,6 +23,7 @@ mod router;
 mod serve;
 mod subscriptions;
 mod tokens;
+mod traced;
 
 pub use access::{Access, AccessError, KeyInfo, Rotated, SecretView};
 pub use address_book::SealedAddresses;

@@ -501,6 +501,16 @@ pub const METRICS: &[Metric] = &[
         Unit::Seconds,
         "How long messages to callbacks, webhooks and receivers of documents took",
     ),
+    counter(
+        "wellspring_notices_total",
+        Unit::Count,
+        "Messages to people by channel and what came of sending them: sent, retried, failed or unknown",
+    ),
+    counter(
+        "wellspring_trace_spans_total",
+        Unit::Count,
+        "Spans of traces that were exported, refused by the collector, or dropped because it was away",
+    ),
     histogram(
         "wellspring_collection_duration_seconds",
         Unit::Seconds,

@@ -131,6 +131,7 @@ impl World {
             source,
             config: Box::new(config),
             credentials: Some(credentials),
+            asked_in: None,
             actor: Actor::Operator,
         };
         self.ask_for(request, later);
@@ -399,6 +400,7 @@ impl World {
                     Wish::Delete => true,
                     Wish::Answer { action, .. } => *action == Action::DeleteConnection,
                     Wish::Fetch
+                    | Wish::FetchIn(_)
                     | Wish::CancelQuestion(_)
                     | Wish::Credentials { .. }
                     | Wish::Patch(_)

@@ -351,6 +351,7 @@ impl Stage {
             source: "telephone".parse().expect("a name"),
             config: Box::new(config),
             credentials: Some(credentials),
+            asked_in: None,
             actor,
         });
         stage.run(3 * SECOND);

@@ -356,6 +356,7 @@ impl<'s> Writer<'s> {
             last_success_at: None,
             repair: None,
             alerts: Vec::new(),
+            asked_in: None,
         };
         Write::Connection(Box::new(ConnectionWrite {
             id,

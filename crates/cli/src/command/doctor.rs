@@ -32,6 +32,7 @@ pub(crate) async fn run(config: &Config, output: Output) -> Result<()> {
     findings.push(network().await);
     findings.extend(sources(config).await);
     findings.extend(mail_server(config).await);
+    findings.extend(collector(config).await);
 
     let value = json!({"findings": findings.iter().map(|finding| json!({
         "what": finding.what, "verdict": name(finding.verdict), "detail": finding.detail,
@@ -173,6 +174,21 @@ async fn mail_server(config: &Config) -> Option<Finding> {
     Some(match email.greet(PATIENCE).await {
         Ok(()) => finding(what, Verdict::Ok, "greets and lets in"),
         Err(error) => finding(what, Verdict::Failed, error),
+    })
+}
+
+/// Spans are given up where the collector is away, so nothing fails for want of it.
+async fn collector(config: &Config) -> Option<Finding> {
+    let what = "collector of traces";
+    let exporter = match wiring::exporter(config) {
+        Ok(exporter) => exporter?,
+        Err(error) => return Some(finding(what, Verdict::Failed, format!("{error:#}"))),
+    };
+    let greeted = tokio::time::timeout(PATIENCE, exporter.greet()).await;
+    Some(match greeted {
+        Ok(Ok(())) => finding(what, Verdict::Ok, "takes exports"),
+        Ok(Err(error)) => finding(what, Verdict::Warning, error.to_string()),
+        Err(_) => finding(what, Verdict::Warning, "no answer within 3 s"),
     })
 }
 

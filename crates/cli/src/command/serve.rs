@@ -39,6 +39,12 @@ pub(crate) async fn run(config: Config, end_with_stdin: bool) -> Result<()> {
     if let Some(key) = wiring::bootstrap(&config, &opened).await? {
         print_key(&key);
     }
+    // It has a token of its own: spans come until the last call has ended.
+    let exporting = Tasks::default();
+    if let Some(exporter) = wiring::trace(&config, &opened)? {
+        let stop = exporting.stop_token().clone();
+        exporting.spawn("traces", async move { exporter.run(stop).await });
+    }
     let node = wiring::start(&config, &opened, sources, &tasks)?;
 
     let subscriptions = Subscriptions::load(
@@ -119,6 +125,13 @@ pub(crate) async fn run(config: Config, end_with_stdin: bool) -> Result<()> {
         .is_err()
     {
         tracing::warn!("Some calls did not end in time; they are made again at the next start");
+    }
+    exporting.stop();
+    if tokio::time::timeout(LAST_EXPORT, exporting.ended())
+        .await
+        .is_err()
+    {
+        tracing::warn!("The last spans could not be exported in time");
     }
     tracing::info!("Stopped");
     Ok(())
@@ -268,6 +281,7 @@ fn stop_at_signals(tasks: &Tasks) -> Result<()> {
 
 const SOURCES_POLL: Duration = Duration::from_secs(1);
 const AFTER_GRACE: Duration = Duration::from_secs(11);
+const LAST_EXPORT: Duration = Duration::from_secs(6);
 const GAUGES: Duration = Duration::from_secs(1);
 const SUBSCRIPTIONS_POLL: Duration = Duration::from_secs(2);
 const ACCESS_POLL: Duration = Duration::from_secs(5);

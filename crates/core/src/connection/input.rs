@@ -7,6 +7,7 @@ use crate::interaction::Question;
 use crate::schedule::{Schedule, SlowPlan};
 use crate::{
     Actor, AlertId, AlertWish, Document, Error, FetchId, InteractionId, Sealed, Timestamp,
+    TraceParent,
 };
 
 /// What happened to a connection.
@@ -21,6 +22,8 @@ pub enum Input {
     AttemptLost,
     /// Somebody wants a fetch.
     FetchAsked(Actor),
+    /// Somebody wants a fetch who is traced.
+    FetchAskedIn(Actor, TraceParent),
     /// The source has asked something; the attempt ends.
     QuestionAsked {
         /// When the attempt began.
@@ -157,7 +160,7 @@ impl Input {
         match self {
             Self::Due { .. } => "Due",
             Self::AttemptLost => "AttemptLost",
-            Self::FetchAsked(_) => "FetchAsked",
+            Self::FetchAsked(_) | Self::FetchAskedIn(..) => "FetchAsked",
             Self::QuestionAsked { .. } => "QuestionAsked",
             Self::QuestionAnswered { .. } => "QuestionAnswered",
             Self::QuestionExpired => "QuestionExpired",

@@ -16,7 +16,7 @@ use crate::Action as Follow;
 use crate::interaction::Closed;
 use crate::{
     AccountId, Actor, Cause, ConnectionId, Disposition, Document, Error, ErrorClass, Facts,
-    FetchId, Sealed, SourceName, Subject, TenantId, Timestamp, Verb,
+    FetchId, Sealed, SourceName, Subject, TenantId, Timestamp, TraceParent, Verb,
 };
 
 /// What a new connection is made of.
@@ -34,6 +34,8 @@ pub struct New {
     pub config: Config,
     /// What the source is logged in to with.
     pub credentials: Option<Sealed>,
+    /// The span of whoever asks.
+    pub asked_in: Option<TraceParent>,
 }
 
 impl Connection {
@@ -55,6 +57,7 @@ impl Connection {
             last_success_at: None,
             repair: None,
             alerts: Vec::new(),
+            asked_in: new.asked_in,
         };
         let subject = Subject::Connection(connection.account, connection.id);
         let source = connection.source.clone();
@@ -91,7 +94,10 @@ impl Connection {
         match input {
             Input::Due { fetch } => self.due(now, fetch, policy).ok_or(rejected),
             Input::AttemptLost => self.attempt_lost(now, policy).ok_or(rejected),
-            Input::FetchAsked(actor) => self.fetch_asked(now, actor, policy).ok_or(rejected),
+            Input::FetchAsked(actor) => self.fetch_asked(now, actor, None, policy).ok_or(rejected),
+            Input::FetchAskedIn(actor, parent) => self
+                .fetch_asked(now, actor, Some(parent), policy)
+                .ok_or(rejected),
             Input::QuestionAsked {
                 started,
                 question,
@@ -247,7 +253,13 @@ impl Connection {
         Some(draft.finish())
     }
 
-    fn fetch_asked(self, now: Timestamp, actor: Actor, policy: &Policy) -> Option<Step> {
+    fn fetch_asked(
+        self,
+        now: Timestamp,
+        actor: Actor,
+        asked_in: Option<TraceParent>,
+        policy: &Policy,
+    ) -> Option<Step> {
         match self.state() {
             ConnectionState::Created
             | ConnectionState::Waiting
@@ -263,6 +275,7 @@ impl Connection {
         }
         let mut draft = Draft::new(self, now, actor, Cause::FetchAsked, policy);
         draft.next.state = State::Manual { since: now };
+        draft.next.asked_in = asked_in;
         draft.say_state();
         Some(draft.finish())
     }
@@ -605,6 +618,7 @@ impl Connection {
         draft.set_access(Access::Pending, None);
         if !matches!(draft.next.state, State::Disabled) {
             draft.next.state = State::Manual { since: now };
+            draft.next.asked_in = None;
             draft.say_state();
         }
         draft.finish()

@@ -35,6 +35,7 @@ fn well() -> Connection {
         last_success_at: Some(NOW.before(HOUR)),
         repair: None,
         alerts: Vec::new(),
+        asked_in: None,
     }
 }
 

@@ -43,6 +43,7 @@ impl Bench {
             source: "bank".parse().unwrap(),
             config,
             credentials: Some(sealed("first")),
+            asked_in: None,
         };
         let step = Connection::create(START, new, Actor::Operator, &policy);
         assert_eq!(

@@ -15,7 +15,9 @@ use wellspring_core::connection::{
 };
 use wellspring_core::interaction::{Closed, Code, Part};
 use wellspring_core::schedule::{Schedule, SlowPlan};
-use wellspring_core::{Access, Actor, ConnectionState, ErrorClass, InteractionId, Timestamp};
+use wellspring_core::{
+    Access, Actor, ConnectionState, ErrorClass, InteractionId, Timestamp, TraceParent,
+};
 
 use bench::*;
 
@@ -645,4 +647,22 @@ fn rows_read_back_whatever_the_state() {
     let written = r#"{"kind":"success","at":"2026-11-18T11:06:40.120Z"}"#;
     let outcome: LastOutcome = serde_json::from_str(written).unwrap();
     assert_eq!(outcome.at, Timestamp::from_millis(1_795_000_000_120));
+}
+
+#[test]
+fn a_fetch_is_linked_to_the_span_of_whoever_asked_last() {
+    let mut bench = Bench::new();
+    bench.begin();
+    bench.finish();
+    let parent = TraceParent::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    bench.step(Input::FetchAskedIn(Actor::Operator, parent.unwrap()));
+    assert!(matches!(bench.connection.state, State::Manual { .. }));
+    let text = serde_json::to_string(&bench.connection).unwrap();
+    let back = serde_json::from_str::<Connection>(&text).unwrap();
+    assert_eq!(back.asked_in, parent, "it is kept over a restart");
+    bench.begin();
+    bench.finish();
+    assert_eq!(bench.connection.asked_in, parent, "its end tells of it");
+    bench.fetch_asked();
+    assert_eq!(bench.connection.asked_in, None);
 }

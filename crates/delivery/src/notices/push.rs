@@ -21,6 +21,7 @@ use wellspring_outbound::{AddressPolicy, Client, Request, Response, Target};
 
 use super::outcome;
 use super::template::{Words, message_id, one_line};
+use crate::traced;
 use vapid::Vapid;
 
 /// Who sends to push services (RFC 8292).
@@ -84,7 +85,10 @@ impl Push {
             Ok(request) => request,
             Err(result) => return result,
         };
-        match self.client.send_for_status(request).await {
+        let exchange = traced::begin(&request);
+        let answer = self.client.send_for_status(request).await;
+        traced::end(exchange, &answer);
+        match answer {
             Ok(answer) => judge(&answer, self.clock.now()),
             Err(error) => {
                 tracing::debug!(detail = %error, "Push service gave no answer");

@@ -14,6 +14,7 @@ use wellspring_outbound::Client;
 
 use super::outcome;
 use super::template::Words;
+use crate::traced;
 use request::Form;
 
 /// How the gateway is asked, and what its answers mean.
@@ -175,7 +176,10 @@ impl Sms {
                 return outcome::failed("the request to the gateway cannot be made");
             }
         };
-        match self.client.send_for_start(request, Vec::new()).await {
+        let exchange = traced::begin(&request);
+        let answer = self.client.send_for_start(request, Vec::new()).await;
+        traced::end(exchange, &answer);
+        match answer {
             Ok(answer) => answer::judge(self.form.options(), &answer, self.clock.now()),
             Err(error) => {
                 tracing::debug!(detail = %error, "SMS gateway gave no answer");

@@ -315,6 +315,7 @@ impl<T> Driver<T> {
             source,
             config,
             credentials,
+            asked_in,
             actor,
         } = &command.request
         else {
@@ -328,6 +329,7 @@ impl<T> Driver<T> {
             source: source.clone(),
             config: (**config).clone(),
             credentials: credentials.clone(),
+            asked_in: *asked_in,
         };
         let policy = self.connection_policy(source, *tenant);
         let (tenant, actor) = (*tenant, *actor);
@@ -363,6 +365,7 @@ impl<T> Driver<T> {
         let actor = *actor;
         let input = match wish.clone() {
             Wish::Fetch => Input::FetchAsked(actor),
+            Wish::FetchIn(parent) => Input::FetchAskedIn(actor, parent),
             Wish::Answer {
                 interaction,
                 answer,

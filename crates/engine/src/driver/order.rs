@@ -8,7 +8,7 @@ use wellspring_core::connection::{self, Config, CredentialsFrom, Patch};
 use wellspring_core::{
     AccountId, Actor, AlertId, AlertWish, CollectionId, ConnectionId, Document, IncarnationId,
     InteractionId, Kind, Lane, Rejected, Sealed, Shard, SourceId, SourceName, SubscriptionId,
-    TenantId, Timestamp, source,
+    TenantId, Timestamp, TraceParent, source,
 };
 
 use crate::dispatch::{
@@ -98,6 +98,9 @@ pub enum Request {
         config: Box<Config>,
         /// What the source is logged in to with.
         credentials: Option<Sealed>,
+        /// The span of whoever asks.
+        #[serde(default)]
+        asked_in: Option<TraceParent>,
         /// By what authority.
         actor: Actor,
     },
@@ -139,6 +142,8 @@ pub enum Request {
 pub enum Wish {
     /// A fetch.
     Fetch,
+    /// A fetch, whose trace is linked to the span of whoever asks.
+    FetchIn(TraceParent),
     /// The answer to the open question taken.
     Answer {
         /// Which interaction.

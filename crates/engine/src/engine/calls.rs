@@ -9,6 +9,7 @@ use wellspring_core::{ConnectionId, DocumentId, Error, ErrorClass, Shard, Source
 use super::{Caller, Shell};
 use crate::driver::{Answer, Event};
 use crate::tasks::{Panicked, contained};
+use crate::traces;
 use crate::{
     Backend, EffectId, Ended, FetchOrder, FetchResult, KnownDocuments, Report, Reporter, Request,
     RunOrder, RunResult, Session, StoreError,
@@ -18,15 +19,19 @@ impl Shell {
     pub(super) fn fetch(&mut self, effect: EffectId, order: FetchOrder) {
         let (connector, results) = (Arc::clone(&self.parts.connector), self.results.clone());
         let call = self.meters.fetch(&effect, &order.source);
+        let span = traces::collection_call(&effect, &order);
         self.tasks.spawn("fetch", async move {
             let source = order.source.clone();
-            let fetched = contained(async { connector.fetch(order).await }).await;
+            let fetched = span
+                .within(contained(async { connector.fetch(order).await }))
+                .await;
             let result = fetched.unwrap_or_else(|Panicked| FetchResult::Failed {
                 error: crashed(&source),
                 retry_at: None,
                 unclassified: None,
             });
             call.fetched(&result);
+            span.fetched(&result);
             drop(results.send(Event::Fetched(effect, result)).await);
         });
     }
@@ -55,9 +60,11 @@ impl Shell {
             order.created_at,
         );
         let call = self.meters.deliver();
+        let span = traces::callback(&effect, &order);
         self.tasks.spawn("deliver", async move {
-            let result = channel.deliver(order).await;
+            let result = span.within(channel.deliver(order)).await;
             call.delivered(&result);
+            span.delivered(&result);
             if result == crate::DeliverResult::Delivered {
                 latency.record(clock.now().since(created_at).as_secs_f64());
             }
@@ -67,6 +74,7 @@ impl Shell {
 
     pub(super) fn run_attempt(&mut self, effect: EffectId, order: RunOrder) {
         let call = self.meters.run(&effect, &order.source);
+        let span = traces::attempt(&effect, &order);
         let reporter = Reports {
             effect,
             results: self.results.clone(),
@@ -86,16 +94,19 @@ impl Shell {
                 Ok(inputs) => {
                     let source = order.source.clone();
                     let ran = contained(async { connector.run(order, inputs, session).await });
-                    ran.await.unwrap_or_else(|Panicked| RunResult::Failed {
-                        error: crashed(&source),
-                        retry_at: None,
-                        action: wellspring_core::Action::Default,
-                        unclassified: None,
-                    })
+                    span.within(ran)
+                        .await
+                        .unwrap_or_else(|Panicked| RunResult::Failed {
+                            error: crashed(&source),
+                            retry_at: None,
+                            action: wellspring_core::Action::Default,
+                            unclassified: None,
+                        })
                 }
                 Err(error) => database_away(&error),
             };
             call.ran(&result);
+            span.ran(&result);
             drop(results.send(Event::Ran(effect, result)).await);
         };
         let run = self.tasks.spawn_abortable("attempt", attempt);

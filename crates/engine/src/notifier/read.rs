@@ -3,9 +3,10 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use wellspring_core::notification::{NotificationKind, Observation, Telling};
-use wellspring_core::{AccountId, ConnectionId, TenantId, Timestamp, Verb};
+use wellspring_core::{AccountId, ConnectionId, FetchId, TenantId, Timestamp, Verb};
 
 use crate::LogEntry;
+use crate::traces::message::FETCH;
 
 /// An entry of the log that concerns a person.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(super) struct State {
     reason: Option<String>,
     code: Option<String>,
     next_attempt_at: Option<Timestamp>,
+    #[serde(default)]
+    fetch_id: Option<FetchId>,
 }
 
 impl Heard {
@@ -97,6 +100,10 @@ impl State {
         put("reason", key.as_str().into());
         put("source", self.source.as_str().into());
         put("connection_id", place.connection.to_string().into());
+        // By it the message is a part of the fetch's trace.
+        if let Some(fetch) = self.fetch_id {
+            put(FETCH, fetch.to_string().into());
+        }
         if let Some(code) = &self.code {
             put("code", code.as_str().into());
         }

@@ -55,6 +55,7 @@ impl Loop {
             let lost = lost.into_iter().map(|mut notice| {
                 notice.reason = Some("the program ended while it was being sent".to_owned());
                 compose::end(&mut notice, now, NoticeStatus::Unknown);
+                count(&notice);
                 notice
             });
             self.unrecorded.extend(lost);
@@ -97,6 +98,7 @@ impl Loop {
                 for mut notice in notices {
                     notice.reason = Some(reason.to_owned());
                     compose::end(&mut notice, now, NoticeStatus::Failed);
+                    count(&notice);
                     self.unrecorded.push(notice);
                 }
                 continue;
@@ -177,17 +179,9 @@ impl Loop {
         }
         for mut notice in notices {
             compose::settle(&mut notice, now, &result);
-            let outcome = match notice.status {
-                NoticeStatus::Planned => "retried",
-                NoticeStatus::Sending => "sending",
-                NoticeStatus::Sent => "sent",
-                NoticeStatus::Failed => "failed",
-                NoticeStatus::Unknown => "unknown",
-            };
-            let channel = notice.channel.as_str();
-            metrics::counter!("wellspring_notices_total", "channel" => channel, "outcome" => outcome)
-                .increment(1);
+            count(&notice);
             if notice.status == NoticeStatus::Failed {
+                let channel = notice.channel.as_str();
                 tracing::info!(notification = %notice.notification, channel, reason = notice.reason, "Message to a person was given up");
             }
             self.unrecorded.push(notice);
@@ -262,14 +256,31 @@ impl Loop {
     }
 }
 
+/// Counts what came of an attempt to reach somebody.
+fn count(notice: &Notice) {
+    let outcome = match notice.status {
+        NoticeStatus::Planned => "retried",
+        NoticeStatus::Sending => "sending",
+        NoticeStatus::Sent => "sent",
+        NoticeStatus::Failed => "failed",
+        NoticeStatus::Unknown => "unknown",
+    };
+    let channel = notice.channel.as_str();
+    metrics::counter!("wellspring_notices_total", "channel" => channel, "outcome" => outcome)
+        .increment(1);
+}
+
 fn sending(parts: &NotifierParts, notices: Vec<Notice>, order: NoticeOrder) -> Sending {
     let transport = std::sync::Arc::clone(&parts.transport);
     Box::pin(async move {
         let to = order.to.clone();
-        let result = tokio::time::timeout(LONGEST, transport.send(order)).await;
+        let span = crate::traces::notice(&order);
+        let sent = span.within(transport.send(order));
+        let result = tokio::time::timeout(LONGEST, sent).await;
         let result = result.unwrap_or_else(|_late| NoticeResult::Unknown {
             reason: "the transport did not say in time what became of it".to_owned(),
         });
+        span.told(&result);
         Done {
             notices,
             to,

@@ -165,6 +165,7 @@ fn is_shown(series: &str) -> bool {
     })
 }
 
-const LABELS: [&str; 10] = [
-    "kind", "le", "method", "outcome", "route", "source", "state", "status", "version", "work",
+const LABELS: [&str; 11] = [
+    "channel", "kind", "le", "method", "outcome", "route", "source", "state", "status", "version",
+    "work",
 ];

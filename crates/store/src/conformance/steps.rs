@@ -108,6 +108,7 @@ impl Node {
                 paused: false,
             },
             credentials: Some(sealed(1)),
+            asked_in: None,
         };
         let step = Connection::create(now, new, Actor::Operator, &policy());
         let next = step.next.clone().expect("made");

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 use wellspring_core::connection::{
     Access, BeforeRepair, Config, Connection, LastOutcome, State, Wakeup,
 };
-use wellspring_core::{AccountId, ConnectionId, Lane, OpenAlert, Stored, TenantId, Timestamp};
+use wellspring_core::{
+    AccountId, ConnectionId, Lane, OpenAlert, Stored, TenantId, Timestamp, TraceParent,
+};
 use wellspring_engine::{Aggregate, Live, StoreError};
 
 use super::{inconsistent, text};
@@ -58,6 +60,8 @@ struct BodyRef<'a> {
     repair: Option<&'a BeforeRepair>,
     #[serde(rename = "al", skip_serializing_if = "<[OpenAlert]>::is_empty")]
     alerts: &'a [OpenAlert],
+    #[serde(rename = "tp", skip_serializing_if = "Option::is_none")]
+    asked_in: Option<TraceParent>,
 }
 
 #[derive(Deserialize)]
@@ -80,6 +84,8 @@ struct Body {
     repair: Option<Box<BeforeRepair>>,
     #[serde(default, rename = "al")]
     alerts: Vec<OpenAlert>,
+    #[serde(default, rename = "tp")]
+    asked_in: Option<TraceParent>,
 }
 
 fn body(connection: &Connection) -> Result<String, serde_json::Error> {
@@ -99,6 +105,7 @@ fn body(connection: &Connection) -> Result<String, serde_json::Error> {
         last_success_at,
         repair,
         alerts,
+        asked_in,
     } = connection;
     text(&BodyRef {
         created_at: created_at.as_millis(),
@@ -111,6 +118,7 @@ fn body(connection: &Connection) -> Result<String, serde_json::Error> {
         success: last_success_at.map(Timestamp::as_millis),
         repair: repair.as_deref(),
         alerts,
+        asked_in: *asked_in,
     })
 }
 
@@ -139,6 +147,7 @@ pub(crate) fn connection(
         last_success_at: body.success.map(Timestamp::from_millis),
         repair: body.repair,
         alerts: body.alerts,
+        asked_in: body.asked_in,
     })
 }
 
@@ -178,6 +187,8 @@ mod tests {
     };
 
     use super::*;
+
+    const TRACED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     #[test]
     fn every_state_reads_back_from_a_row_that_fits_a_page() {
@@ -274,6 +285,7 @@ mod tests {
                         opened_at: due,
                         acknowledged: true,
                     }],
+                    asked_in: TraceParent::parse(TRACED),
                 };
                 let row = ConnectionRow::of(&full).unwrap();
                 // SQLite keeps a row of up to about a thousand bytes in its page, and gives a

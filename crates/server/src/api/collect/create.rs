@@ -8,6 +8,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 use wellspring_core::{CollectionStatus, SourceName, TenantId};
 use wellspring_engine::{Aggregate, Key, Request, StoreError};
@@ -18,7 +19,7 @@ use crate::body::{self, BodyError, Fields};
 use crate::idempotency::{self, Malformed, Refusal};
 use crate::problem::{Fault, Problem, ProblemBody};
 use crate::router::App;
-use crate::{Caller, Intake};
+use crate::{Caller, Intake, traced};
 
 /// What is to be collected.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -67,6 +68,7 @@ pub(crate) async fn create(
     request: HttpRequest,
 ) -> Result<Response, CreateError> {
     let (parts, body) = request.into_parts();
+    let came = Instant::now();
     let hash = idempotency::hash(&parts.headers)?;
     let body = body::read(body).await?;
     let key = hash.map(|hash| idempotency::key(hash, &[b"POST /collect\0", &body]));
@@ -84,7 +86,10 @@ pub(crate) async fn create(
         actor: caller.actor,
     };
     match (ask(&app, request, key).await, key) {
-        (Ok(id), _) => answer(&app, id, false),
+        (Ok(id), _) => {
+            traced::accepted(&id, came, &parts.headers);
+            answer(&app, id, false)
+        }
         (Err(Refused::KeyTaken), Some(key)) => replay(&app, caller.tenant, key)
             .await?
             .ok_or(CreateError::Key(Refusal::InUse)),

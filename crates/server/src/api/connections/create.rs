@@ -22,6 +22,7 @@ use crate::idempotency::{Asked, Once, Refusal, replayed};
 use crate::path::Place;
 use crate::problem::{Fault, Problem, ProblemBody};
 use crate::router::App;
+use crate::traced;
 
 /// Connects an account to a source.
 ///
@@ -83,6 +84,7 @@ pub(crate) async fn create(
         source: wanted.source.clone(),
         config: Box::new(wanted.config.clone()),
         credentials,
+        asked_in: traced::asked_in(&parts.headers),
         actor: caller.actor,
     };
     match once.ask(&app, request).await? {
@@ -105,6 +107,7 @@ pub(crate) async fn create(
                 last_success_at: None,
                 repair: None,
                 alerts: Vec::new(),
+                asked_in: None,
             });
             created(&app, made).await
         }

@@ -6,7 +6,7 @@ use axum::extract::Request as HttpRequest;
 use axum::response::Response;
 use http::StatusCode;
 use wellspring_core::ConnectionState;
-use wellspring_engine::{Request, Wish};
+use wellspring_engine::Request;
 
 use super::{ConnectionBody, afresh, answer, find};
 use crate::Caller;
@@ -15,6 +15,7 @@ use crate::idempotency::{Asked, Once, replayed};
 use crate::path::Place;
 use crate::problem::Problem;
 use crate::router::App;
+use crate::traced;
 
 /// Has a connection fetched now.
 ///
@@ -55,7 +56,7 @@ pub(crate) async fn fetch(
     let request = Request::Connection {
         id: connection.id,
         tenant: connection.tenant,
-        wish: Wish::Fetch,
+        wish: traced::fetch(&parts.headers),
         actor: caller.actor,
     };
     let asked = once.ask(&app, request).await?;

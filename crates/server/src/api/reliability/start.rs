@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 use wellspring_core::Connection;
-use wellspring_engine::{Request, Wish};
+use wellspring_engine::Request;
 
 use super::{Asked as Query, gate};
 use crate::Caller;
@@ -18,6 +18,7 @@ use crate::idempotency::{Asked, Once, replayed};
 use crate::path::Place;
 use crate::problem::Problem;
 use crate::router::App;
+use crate::traced;
 
 /// A retry that was begun.
 #[derive(Debug, Serialize, ToSchema)]
@@ -161,7 +162,7 @@ impl Begun {
         let request = Request::Connection {
             id: connection.id,
             tenant: connection.tenant,
-            wish: Wish::Fetch,
+            wish: traced::fetch(&parts.headers),
             actor: caller.actor,
         };
         match once.ask(app, request).await? {
