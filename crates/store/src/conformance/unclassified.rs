@@ -123,7 +123,7 @@ fn write(source: &str, kind: u16, at: Timestamp, count: u32) -> UnclassifiedWrit
     digest[..2].copy_from_slice(&kind.to_be_bytes());
     digest[2] = source.as_bytes()[0];
     UnclassifiedWrite {
-        id: UnclassifiedId::derived(at, u64::from(kind)),
+        id: UnclassifiedId::derived(at, u64::from_be_bytes(*digest.first_chunk().expect("long"))),
         digest,
         kept: kept(source, kind),
         count,
