@@ -27,13 +27,15 @@ async fn what_a_busy_collector_did_not_take_is_exported_again_and_once() {
     exporter.take(vec![span(1), span(2)]);
     let stop = CancellationToken::new();
     let (running, stopping) = (exporter.clone(), stop.clone());
-    tasks.spawn("exporter", async move { running.run(stopping).await });
+    let exporting = Tasks::default();
+    exporting.spawn("exporter", async move { running.run(stopping).await });
     while taken.lock().unwrap().is_empty() {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
     // What comes before the end is exported at the end.
     exporter.take(vec![span(3)]);
     stop.cancel();
+    exporting.ended().await;
     tasks.stop();
     tasks.ended().await;
     let ids: Vec<Vec<u8>> = taken
