@@ -17,15 +17,21 @@ use serde_json::{Map, Value};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use wellspring_core::notification::{Channel, Contact, NotificationKind, Preferences};
-use wellspring_core::{AccountId, ConnectionId, NotificationId, Shard, TenantId, Timestamp};
+use wellspring_core::notification::{
+    Channel, Contact, Issue, IssueKey, Maintenance, NotificationKind, Preferences, Telling,
+};
+use wellspring_core::{
+    AccountId, ConnectionId, NotificationId, Shard, SourceName, TenantId, Timestamp,
+};
 
 use crate::{
     AddressBook, Backend, Clock, CommitError, EngineHandle, Holding, Notice, NoticeBatch,
-    NoticeOrder, NoticeResult, Notification, StoreError, Tasks, Transport, random_seed,
+    NoticeOrder, NoticeResult, Notification, PhoneMark, StoreError, Tasks, Transport, random_seed,
 };
 
 mod compose;
+mod drafts;
+mod incident;
 mod read;
 mod send;
 
@@ -82,6 +88,7 @@ impl Notifier {
             flying: BTreeSet::new(),
             sending: FuturesUnordered::new(),
             unrecorded: Vec::new(),
+            incidents_at: Instant::now(),
             rng: ChaCha8Rng::seed_from_u64(random_seed()),
         };
         tasks.spawn("notifier", notifier.run(tasks.stop_token().clone()));
@@ -119,6 +126,7 @@ impl NotifierHandle {
             account,
             kind,
             event,
+            mends: 0,
         };
         let people = self.parts.people(vec![account]).await?;
         let nobody = (Preferences::default(), Contact::default());
@@ -165,11 +173,28 @@ impl NotifierParts {
             return Ok(BTreeMap::new());
         }
         let people = self.store.people(accounts).await?;
-        let people = people.into_iter().map(|person| {
+        let mut known = BTreeMap::new();
+        for mut person in people {
             let contact = self.addresses.open(&person).unwrap_or_default();
-            (person.account, (person.preferences, contact))
-        });
-        Ok(people.collect())
+            known.insert(
+                person.account,
+                (person.preferences.clone(), contact.clone()),
+            );
+            let mark = self.mark(&contact);
+            if mark.is_some() && mark != person.phone {
+                // Who may get an SMS is found again by what they answer.
+                let version = person.version;
+                person.version = version.saturating_add(1);
+                person.phone = mark;
+                self.store.put_person(person, version).await?;
+            }
+        }
+        Ok(known)
+    }
+
+    fn mark(&self, contact: &Contact) -> Option<PhoneMark> {
+        let phone = contact.phone.as_deref()?;
+        Some(self.addresses.mark(phone))
     }
 }
 
@@ -185,6 +210,8 @@ struct Loop {
     sending: FuturesUnordered<Sending>,
     /// What came of messages and is not written yet.
     unrecorded: Vec<Notice>,
+    /// When sources are looked at for incidents.
+    incidents_at: Instant,
     rng: ChaCha8Rng,
 }
 
@@ -249,6 +276,7 @@ impl Loop {
             return Ok(false);
         }
         let mut more = self.read_log(holding).await?;
+        more |= self.tell_incidents(holding).await?;
         // Nothing is sent on top of what could not be written.
         if self.unrecorded.is_empty() {
             more |= self.send_due(holding).await?;
@@ -293,6 +321,9 @@ impl Loop {
                 .await?;
             more |= slice.has_more;
             let heard: Vec<Heard> = slice.entries.iter().filter_map(Heard::of).collect();
+            if slice.entries.iter().any(read::is_of_incident) {
+                self.incidents_at = Instant::now();
+            }
             let seen = slice.seen.max(read.seen);
             let written = self.take_in(holding, shard, (read, seen), heard).await?;
             if let Some(read) = self.read.get_mut(&shard) {
@@ -320,6 +351,8 @@ impl Loop {
             epoch: read.epoch,
             cursor: Some((read.kept, seen)),
             issues: Vec::new(),
+            maintenance: Vec::new(),
+            incidents: Vec::new(),
             notifications: Vec::new(),
             notices: Vec::new(),
         };
@@ -330,22 +363,21 @@ impl Loop {
         } else {
             let known = self.parts.store.issues(connections.into_iter().collect());
             let known = known.await?;
-            self.listen(now, &known, heard, &mut batch)
+            let places: BTreeSet<(AccountId, SourceName)> =
+                heard.iter().filter_map(Heard::at_source).collect();
+            let told = self
+                .parts
+                .store
+                .maintenance_told(places.into_iter().collect());
+            let told = told.await?;
+            self.listen(now, (&known, &told), heard, &mut batch)
         };
         let lag = seen.saturating_sub(read.kept);
-        if batch.issues.is_empty() && drafts.is_empty() && lag < WRITE_AFTER {
+        let nothing = batch.issues.is_empty() && batch.maintenance.is_empty() && drafts.is_empty();
+        if nothing && lag < WRITE_AFTER {
             return Ok(false);
         }
-        let accounts: BTreeSet<AccountId> = drafts.iter().map(|draft| draft.account).collect();
-        let people = self.parts.people(accounts.into_iter().collect()).await?;
-        let nobody = (Preferences::default(), Contact::default());
-        for draft in drafts {
-            let (preferences, contact) = people.get(&draft.account).unwrap_or(&nobody);
-            let over = |channel| self.parts.has(channel);
-            let (notification, notices) = write_up(now, draft, preferences, contact, over);
-            batch.notifications.push(notification);
-            batch.notices.extend(notices);
-        }
+        self.parts.write_drafts(now, drafts, &mut batch).await?;
         match self.parts.store.commit_notices(batch).await {
             Ok(()) => {
                 self.wrote.send_modify(|number| *number += 1);
@@ -368,32 +400,46 @@ impl Loop {
     fn listen(
         &mut self,
         now: Timestamp,
-        known: &BTreeMap<ConnectionId, wellspring_core::notification::Issue>,
+        (known, told): (&Issues, &Told),
         heard: Vec<Heard>,
         batch: &mut NoticeBatch,
     ) -> Vec<Draft> {
         let mut issues = BTreeMap::new();
+        let mut maintenance = BTreeMap::new();
         let mut drafts = Vec::new();
         for heard in heard {
+            let at_source = heard.at_source();
             let place = heard.place();
             let before = known.get(&place.connection).cloned().unwrap_or_default();
             let entry = issues.entry(place.connection);
             let (_, issue) = entry.or_insert((place.account, before));
-            match heard {
-                Heard::Gone(_) => *issue = wellspring_core::notification::Issue::default(),
-                Heard::State(place, state) => {
-                    for telling in issue.observe(now, &state.observation()) {
-                        let (kind, event) = state.event(place, telling);
-                        let shard = place.account.shard();
-                        drafts.push(Draft {
-                            id: NotificationId::mint_in(now, shard, &mut self.rng),
-                            tenant: place.tenant,
-                            account: place.account,
-                            kind,
-                            event,
-                        });
-                    }
-                }
+            let Heard::State(place, state) = heard else {
+                *issue = Issue::default();
+                continue;
+            };
+            let seen = state.observation();
+            let openings = issue.told();
+            let mut tellings = issue.observe(now, &seen);
+            if let Some(key) = at_source {
+                let before = told.get(&key).cloned().unwrap_or_default();
+                let source = maintenance.entry(key).or_insert(before);
+                tellings.extend(source.observe(now, &seen));
+            }
+            for telling in tellings {
+                let (kind, event) = state.event(place, telling);
+                let mends = match telling {
+                    Telling::Tell(_, _) => 0,
+                    Telling::Mended(_, IssueKey::Maintenance) => 1,
+                    Telling::Mended(_, _) => openings,
+                };
+                drafts.push(Draft {
+                    id: NotificationId::mint_in(now, place.account.shard(), &mut self.rng),
+                    tenant: place.tenant,
+                    account: place.account,
+                    kind,
+                    event,
+                    mends,
+                });
             }
         }
         let changed = issues.into_iter().filter(|(connection, (_, issue))| {
@@ -404,6 +450,13 @@ impl Loop {
         batch.issues = changed
             .map(|(connection, (account, issue))| (connection, account, issue))
             .collect();
+        for ((account, source), said) in maintenance {
+            let key = (account, source);
+            let kept = (!said.is_blank(now)).then_some(said);
+            if told.get(&key) != kept.as_ref() {
+                batch.maintenance.push((key.0, key.1, kept));
+            }
+        }
         drafts
     }
 
@@ -419,6 +472,11 @@ impl Loop {
         }
     }
 }
+
+/// What was told about connections.
+type Issues = BTreeMap<ConnectionId, Issue>;
+/// What was told about the maintenance of sources.
+type Told = BTreeMap<(AccountId, SourceName), Maintenance>;
 
 fn epoch(holding: &Holding, shard: Shard) -> Option<u64> {
     let mut shards = holding.shards.iter();

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::ExposeSecret;
 use wellspring_core::notification::{Channel, Contact, NotificationKind};
 use wellspring_core::{AccountId, Sealed, Stored};
-use wellspring_engine::{AddressBook, Person};
+use wellspring_engine::{AddressBook, Person, PhoneMark};
 use wellspring_vault::Vault;
 use zeroize::Zeroizing;
 
@@ -44,6 +44,14 @@ impl AddressBook for SealedAddresses {
     fn seal(&self, account: AccountId, contact: &Contact) -> Sealed {
         let plain = serde_json::to_vec(contact).expect("texts always serialize");
         Sealed::new(self.vault.seal(&context(account), &Zeroizing::new(plain)))
+    }
+
+    fn mark(&self, text: &str) -> PhoneMark {
+        let hash = self.vault.keyed_hash(b"phone", text.as_bytes());
+        let mut mark = PhoneMark::default();
+        let length = mark.len();
+        mark.copy_from_slice(&hash[..length]);
+        mark
     }
 
     fn unsubscribe_url(

@@ -205,6 +205,7 @@ fn routes() -> Routes {
     const PUSH: &str = "/v1/accounts/{account}/push-subscriptions/{push}";
     const NOTIFICATIONS: &str = "/v1/accounts/{account}/notifications";
     const NOTIFICATION: &str = "/v1/accounts/{account}/notifications/{notification}";
+    const MESSAGES: &str = "/v1/accounts/{account}/notifications/stream";
     const READ: &str = "/v1/accounts/{account}/notifications/{notification}/read";
     const ITS_DOCUMENTS: &str = "/v1/accounts/{account}/connections/{connection}/documents";
 
@@ -265,6 +266,7 @@ fn routes() -> Routes {
         .for_clients(GET, NOTIFICATIONS, notifications::list)
         .keyed(POST, NOTIFICATIONS, notifications::send)
         .keyed(GET, NOTIFICATION, notifications::show)
+        .for_clients(GET, MESSAGES, notifications::stream::stream)
         .for_clients(POST, READ, notifications::read)
         .open(
             GET,

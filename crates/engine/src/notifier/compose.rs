@@ -16,6 +16,8 @@ pub(crate) struct Draft {
     pub(crate) account: AccountId,
     pub(crate) kind: NotificationKind,
     pub(crate) event: Map<String, Value>,
+    /// How many messages said that what this one says to be over had begun; 0 where nothing is over.
+    pub(crate) mends: usize,
 }
 
 /// Returns the rows of a message to a person; `over` says which channels may be used at all.
@@ -156,6 +158,29 @@ pub(super) fn settle(notice: &mut Notice, now: Timestamp, result: &NoticeResult)
         }
         None => end(notice, now, NoticeStatus::Failed),
     }
+}
+
+/// Returns whether a message says that what another says to have begun is over.
+pub(super) fn mends(over: &Notification, opened: &Notice, event: &Map<String, Value>) -> bool {
+    let same = |name: &str| over.event.get(name) == event.get(name);
+    let about = match over.kind {
+        NotificationKind::BankMaintenance => same("source"),
+        NotificationKind::PlaidConnectionIssue
+        | NotificationKind::DataSyncStatus
+        | NotificationKind::SecurityAlert
+        | NotificationKind::ComplianceUpdate
+        | NotificationKind::SystemMaintenance
+        | NotificationKind::FeatureUpdate
+        | NotificationKind::AccountUpdate => same("connection_id"),
+    };
+    let opens = event.get("state").is_some_and(|state| state == "opened");
+    (over.account, over.kind) == (opened.account, opened.kind) && opens && about
+}
+
+/// Notes on a message that it is not needed any more.
+pub(super) fn drop(notice: &mut Notice, now: Timestamp) {
+    notice.reason = Some("it was over before the message went out".to_owned());
+    end(notice, now, NoticeStatus::Dropped);
 }
 
 pub(super) const fn end(notice: &mut Notice, now: Timestamp, status: NoticeStatus) {

@@ -183,6 +183,7 @@ impl Loop {
                 NoticeStatus::Sent => "sent",
                 NoticeStatus::Failed => "failed",
                 NoticeStatus::Unknown => "unknown",
+                NoticeStatus::Dropped => "dropped",
             };
             let channel = notice.channel.as_str();
             metrics::counter!("wellspring_notices_total", "channel" => channel, "outcome" => outcome)
@@ -230,6 +231,8 @@ impl Loop {
                 epoch: super::epoch(holding, shard).ok_or(CommitError::Fenced)?,
                 cursor: None,
                 issues: Vec::new(),
+                maintenance: Vec::new(),
+                incidents: Vec::new(),
                 notifications: Vec::new(),
                 notices,
             };
@@ -254,6 +257,7 @@ impl Loop {
             let version = person.version;
             person.version = version.saturating_add(1);
             person.contact = Some(self.parts.addresses.seal(account, &contact));
+            person.phone = self.parts.mark(&contact);
             if self.parts.store.put_person(person, version).await? {
                 return Ok(());
             }

@@ -6,10 +6,12 @@ use std::fmt;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use wellspring_core::notification::{Channel, Contact, Issue, NotificationKind, Preferences};
+use wellspring_core::notification::{
+    Channel, Contact, Issue, Maintenance, NotificationKind, Preferences,
+};
 use wellspring_core::{
-    AccountId, ConnectionId, IncarnationId, NotificationId, Sealed, Shard, Stored, TenantId,
-    Timestamp,
+    AccountId, ConnectionId, IncarnationId, IncidentId, NotificationId, Sealed, Shard, SourceName,
+    Stored, TenantId, Timestamp,
 };
 
 use crate::{CommitError, StoreError};
@@ -27,6 +29,36 @@ pub struct Person {
     pub contact: Option<Sealed>,
     /// What they want.
     pub preferences: Preferences,
+    /// By what their telephone number is found again, which says nothing about it.
+    pub phone: Option<PhoneMark>,
+    /// Messages of theirs that were taken in, the last one last.
+    pub heard: Vec<PhoneMark>,
+}
+
+/// A keyed hash of a telephone number, or of the id of a message that came from one.
+pub type PhoneMark = [u8; 16];
+
+/// How far the people of one shard were told about an incident of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IncidentStage {
+    /// They are being told of its start, and were up to here.
+    Beginning(Option<AccountId>),
+    /// All were told of its start.
+    Begun,
+    /// They are being told of its end, and were up to here.
+    Ending(Option<AccountId>),
+    /// All were told of its end; nothing of it is kept.
+    Ended,
+}
+
+/// What is kept of an incident for the people of one shard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IncidentTelling {
+    /// Where it is.
+    pub source: SourceName,
+    /// How far people were told.
+    pub stage: IncidentStage,
 }
 
 /// A message to a person, whatever ways it goes.
@@ -64,6 +96,8 @@ pub enum NoticeStatus {
     Failed,
     /// Whether it was taken is not known, and it is not repeated.
     Unknown,
+    /// It was held back, and what it says was over before it went.
+    Dropped,
 }
 
 /// A message on its way over one channel to one address.
@@ -112,6 +146,10 @@ pub struct NoticeBatch {
     pub cursor: Option<(u64, u64)>,
     /// What people have been told.
     pub issues: Vec<(ConnectionId, AccountId, Issue)>,
+    /// What people have been told about the maintenance of sources.
+    pub maintenance: Vec<(AccountId, SourceName, Option<Maintenance>)>,
+    /// How far they were told about incidents.
+    pub incidents: Vec<(IncidentId, IncidentTelling)>,
     /// New messages.
     pub notifications: Vec<Notification>,
     /// New messages by channel, and those whose standing changed.
@@ -138,6 +176,7 @@ impl Stored for NoticeStatus {
         Self::Sent,
         Self::Failed,
         Self::Unknown,
+        Self::Dropped,
     ];
 }
 
@@ -150,6 +189,7 @@ impl NoticeStatus {
             Self::Sent => "sent",
             Self::Failed => "failed",
             Self::Unknown => "unknown",
+            Self::Dropped => "dropped",
         }
     }
 
@@ -157,7 +197,7 @@ impl NoticeStatus {
     pub const fn is_open(self) -> bool {
         match self {
             Self::Planned | Self::Sending => true,
-            Self::Sent | Self::Failed | Self::Unknown => false,
+            Self::Sent | Self::Failed | Self::Unknown | Self::Dropped => false,
         }
     }
 }
@@ -173,6 +213,19 @@ pub trait Notices: Send + Sync {
     /// returns whether it did.
     fn put_person(&self, person: Person, expected: u32) -> BoxFuture<'_, Result<bool, StoreError>>;
 
+    /// Returns the people of a telephone number.
+    fn people_called(&self, phone: PhoneMark) -> BoxFuture<'_, Result<Vec<Person>, StoreError>>;
+
+    /// Returns the accounts of one shard that have a connection to a source that is not disabled,
+    /// in order from `after` on.
+    fn accounts_at(
+        &self,
+        source: SourceName,
+        shard: Shard,
+        after: Option<AccountId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(AccountId, TenantId)>, StoreError>>;
+
     /// Returns up to where the log of these shards was read; 0 where nothing was.
     fn notice_cursors(
         &self,
@@ -184,6 +237,24 @@ pub trait Notices: Send + Sync {
         &self,
         connections: Vec<ConnectionId>,
     ) -> BoxFuture<'_, Result<BTreeMap<ConnectionId, Issue>, StoreError>>;
+
+    /// Returns what people were told about the maintenance of sources, where they were told anything.
+    fn maintenance_told(
+        &self,
+        of: Vec<(AccountId, SourceName)>,
+    ) -> BoxFuture<'_, Result<BTreeMap<(AccountId, SourceName), Maintenance>, StoreError>>;
+
+    /// Returns the incidents of which the people of these shards were told and that are not over for them.
+    fn incidents_told(
+        &self,
+        shards: Vec<Shard>,
+    ) -> BoxFuture<'_, Result<BTreeMap<(Shard, IncidentId), IncidentTelling>, StoreError>>;
+
+    /// Returns messages to these people that are held back and were never tried.
+    fn held_notices(
+        &self,
+        accounts: Vec<AccountId>,
+    ) -> BoxFuture<'_, Result<Vec<Notice>, StoreError>>;
 
     /// Writes a step of the notifier.
     ///
@@ -222,6 +293,19 @@ pub trait Notices: Send + Sync {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Notification>, StoreError>>;
 
+    /// Returns the number of the last message that was written to a person; 0 where there was none.
+    fn notification_head(&self, account: AccountId) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// Returns messages of the application's list that were written after the one of a number, each with its own.
+    ///
+    /// Numbers grow in the order in which messages come to be seen: none appears below one that was read.
+    fn notifications_since(
+        &self,
+        account: AccountId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(u64, Notification)>, StoreError>>;
+
     /// Returns how a message stands, by channel and slot.
     fn notices(
         &self,
@@ -251,6 +335,9 @@ pub trait AddressBook: fmt::Debug + Send + Sync {
 
     /// Seals how a person is reached.
     fn seal(&self, account: AccountId, contact: &Contact) -> Sealed;
+
+    /// Returns by what a telephone number, or the id of a message from one, is found again.
+    fn mark(&self, text: &str) -> PhoneMark;
 
     /// Returns where a person wants no more of a kind over a channel, by one click.
     fn unsubscribe_url(

@@ -25,6 +25,7 @@ use super::accounts::find;
 pub(crate) mod contact;
 pub(crate) mod preferences;
 pub(crate) mod push;
+pub(crate) mod stream;
 pub(crate) mod unsubscribe;
 
 /// A message to a person.
@@ -277,6 +278,8 @@ pub(crate) async fn person(app: &App, account: &Account) -> Result<(Person, Cont
         version: 0,
         contact: None,
         preferences: Preferences::default(),
+        phone: None,
+        heard: Vec::new(),
     });
     let contact = app.notifier.addresses().open(&person).unwrap_or_default();
     Ok((person, contact))
@@ -294,6 +297,8 @@ pub(crate) async fn change(
         let version = person.version;
         person.version = version.saturating_add(1);
         person.contact = Some(app.notifier.addresses().seal(account.id, &contact));
+        let mark = |phone: &str| app.notifier.addresses().mark(phone);
+        person.phone = contact.phone.as_deref().map(mark);
         let preferences = person.preferences.clone();
         if within(app.backend.put_person(person, version)).await? {
             return Ok((contact, preferences));

@@ -8,21 +8,21 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, ready};
 use tokio::sync::watch;
 use wellspring_core::connection::FetchRecord;
-use wellspring_core::notification::{Channel, Issue};
+use wellspring_core::notification::{Channel, Issue, Maintenance};
 use wellspring_core::reliability::{Day, FetchTally};
 use wellspring_core::source::Source;
 use wellspring_core::{
     Account, AccountId, Alert, AlertId, CollectionId, CollectionStatus, Connection, ConnectionId,
     Document, DocumentId, FetchId, IncarnationId, Incident, IncidentId, InteractionId,
-    NotificationId, Shard, SubscriptionId, TenantId, Timestamp,
+    NotificationId, Shard, SourceName, SubscriptionId, TenantId, Timestamp,
 };
 use wellspring_engine::{
     Aggregate, AlertFilter, Batch, ChangesPage, Clock, CollectionPage, CollectionView, CommitError,
     Cursor, CursorError, DeliveryFilter, DeliveryRow, DeliveryView, Directory, DispatchState,
-    FetchScope, FetchView, InboxRow, IncidentFilter, InteractionView, KeyRecord, KeyRow, Lease,
-    Live, Loaded, LogEntry, LogSlice, Membership, Notice, NoticeBatch, Notices, Notification,
-    NotificationFilter, Person, Queries, Request, RunInputs, Store, StoreError, Subscription,
-    SubscriptionState, Sweep, Swept, Tenant, TokenRecord,
+    FetchScope, FetchView, InboxRow, IncidentFilter, IncidentTelling, InteractionView, KeyRecord,
+    KeyRow, Lease, Live, Loaded, LogEntry, LogSlice, Membership, Notice, NoticeBatch, Notices,
+    Notification, NotificationFilter, Person, PhoneMark, Queries, Request, RunInputs, Store,
+    StoreError, Subscription, SubscriptionState, Sweep, Swept, Tenant, TokenRecord,
 };
 use wellspring_store::MemoryStore;
 
@@ -164,6 +164,13 @@ impl Notices for Switched {
     unless_down! {
         people(accounts: Vec<AccountId>) -> Vec<Person>, StoreError;
         put_person(person: Person, expected: u32) -> bool, StoreError;
+        people_called(phone: PhoneMark) -> Vec<Person>, StoreError;
+        accounts_at(source: SourceName, shard: Shard, after: Option<AccountId>, limit: usize) -> Vec<(AccountId, TenantId)>, StoreError;
+        maintenance_told(of: Vec<(AccountId, SourceName)>) -> BTreeMap<(AccountId, SourceName), Maintenance>, StoreError;
+        incidents_told(shards: Vec<Shard>) -> BTreeMap<(Shard, IncidentId), IncidentTelling>, StoreError;
+        held_notices(accounts: Vec<AccountId>) -> Vec<Notice>, StoreError;
+        notification_head(account: AccountId) -> u64, StoreError;
+        notifications_since(account: AccountId, after: u64, limit: usize) -> Vec<(u64, Notification)>, StoreError;
         notice_cursors(shards: Vec<Shard>) -> BTreeMap<Shard, u64>, StoreError;
         issues(connections: Vec<ConnectionId>) -> BTreeMap<ConnectionId, Issue>, StoreError;
         add_notification(notification: Notification, notices: Vec<Notice>) -> (), StoreError;

@@ -7,13 +7,14 @@ use super::session::{Fault, Session};
 
 pub(super) const NEWEST: u32 = 6;
 
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("../../migrations/postgres/0001_collections.sql"),
     include_str!("../../migrations/postgres/0002_blobs.sql"),
     include_str!("../../migrations/postgres/0003_connections.sql"),
     include_str!("../../migrations/postgres/0004_notifications.sql"),
     include_str!("../../migrations/postgres/0005_fetch_statistics.sql"),
     include_str!("../../migrations/postgres/0006_sources.sql"),
+    include_str!("../../migrations/postgres/0007_people.sql"),
 ];
 
 /// "Wspr": one program at a time migrates a database.

@@ -224,7 +224,10 @@ async fn outcome(
             match one.status {
                 NoticeStatus::Planned => !held,
                 NoticeStatus::Sending => true,
-                NoticeStatus::Sent | NoticeStatus::Failed | NoticeStatus::Unknown => false,
+                NoticeStatus::Sent
+                | NoticeStatus::Failed
+                | NoticeStatus::Unknown
+                | NoticeStatus::Dropped => false,
             }
         });
         if !busy || Instant::now() >= until {
@@ -252,6 +255,7 @@ impl ResultBody {
             (NoticeStatus::Planned, _) => format!("Held back until {}", notice.due),
             (NoticeStatus::Sending, _) => "Still being sent".to_owned(),
             (NoticeStatus::Failed, _) => format!("Failed: {why}"),
+            (NoticeStatus::Dropped, _) => format!("Not sent: {why}"),
             (NoticeStatus::Unknown, _) => format!("Whether it was taken is not known: {why}"),
         };
         Self {
