@@ -107,6 +107,8 @@ pub(crate) struct Config {
     pub(crate) threads: usize,
     pub(crate) limits: Limits,
     pub(crate) notifications: NoticeOptions,
+    /// With what the gateway signs the SMS that it takes in.
+    pub(crate) sms_secret: Option<SecretString>,
     pub(crate) master_key: Option<SecretString>,
     pub(crate) bootstrap_api_key: Option<SecretString>,
     pub(crate) bootstrap_callback_secret: Option<SecretString>,
@@ -200,6 +202,7 @@ impl Config {
             metrics_listen: serve.metrics_listen.or(file.metrics_listen),
             threads,
             limits,
+            sms_secret: file.notifications.inbound_secret()?,
             notifications: file.notifications.options()?,
             master_key: secret("WELLSPRING_MASTER_KEY", None)?,
             bootstrap_api_key: secret("WELLSPRING_BOOTSTRAP_API_KEY", None)?,

@@ -25,8 +25,9 @@ use wellspring_core::{
 };
 
 use crate::{
-    AddressBook, Backend, Clock, CommitError, EngineHandle, Holding, Notice, NoticeBatch,
-    NoticeOrder, NoticeResult, Notification, PhoneMark, StoreError, Tasks, Transport, random_seed,
+    AddressBook, Backend, Clock, CommitError, EngineHandle, Holding, Notice, NoticeAddress,
+    NoticeBatch, NoticeOrder, NoticeResult, NoticeWords, Notification, PhoneMark, RequestMark,
+    StoreError, Tasks, Transport, random_seed,
 };
 
 mod compose;
@@ -67,6 +68,42 @@ impl Transport for NoTransport {
     fn has(&self, _channel: Channel) -> bool {
         false
     }
+
+    fn push_key(&self) -> Option<String> {
+        None
+    }
+
+    fn words(&self, _order: &NoticeOrder) -> NoticeWords {
+        NoticeWords::default()
+    }
+}
+
+/// A message that a tenant has a person told.
+#[derive(Debug, Clone)]
+pub struct NoticeRequest {
+    /// Whose person it is.
+    pub tenant: TenantId,
+    /// Which person.
+    pub account: AccountId,
+    /// What it is about.
+    pub kind: NotificationKind,
+    /// What the templates are filled with.
+    pub event: Map<String, Value>,
+    /// Over which channels it may go; all if it is empty.
+    pub over: Vec<Channel>,
+    /// The request, where its sender named it.
+    pub request: Option<RequestMark>,
+}
+
+/// A message that was written, now or before under the same request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Told {
+    /// The message.
+    pub notification: Notification,
+    /// The ways that it goes.
+    pub notices: Vec<Notice>,
+    /// Whether it was there before.
+    pub is_again: bool,
 }
 
 /// Starts notifiers.
@@ -106,47 +143,79 @@ pub struct NotifierHandle {
 
 impl NotifierHandle {
     /// Writes a message of the tenant's to a person, and returns it with the ways that it goes:
-    /// those of `over` (all if it is empty) that are configured and that the person wants.
+    /// those that are asked for, configured and wanted by the person.
     ///
     /// # Errors
     ///
     /// When the database does not answer; it may have been written.
-    pub async fn notify(
-        &self,
-        (tenant, account): (TenantId, AccountId),
-        kind: NotificationKind,
-        event: Map<String, Value>,
-        over: &[Channel],
-    ) -> Result<(Notification, Vec<Notice>), StoreError> {
+    pub async fn notify(&self, asked: NoticeRequest) -> Result<Told, StoreError> {
         let now = self.parts.clock.now();
         let mut rng = ChaCha8Rng::seed_from_u64(random_seed());
+        let account = asked.account;
         let draft = Draft {
             id: NotificationId::mint_in(now, account.shard(), &mut rng),
-            tenant,
+            tenant: asked.tenant,
             account,
-            kind,
-            event,
+            kind: asked.kind,
+            event: asked.event,
             mends: 0,
         };
         let people = self.parts.people(vec![account]).await?;
         let nobody = (Preferences::default(), Contact::default());
         let (preferences, contact) = people.get(&account).unwrap_or(&nobody);
+        let over = &asked.over;
         let (notification, notices) = write_up(now, draft, preferences, contact, |channel| {
             (over.is_empty() || over.contains(&channel)) && self.has(channel)
         });
+        let notification = Notification {
+            request: asked.request,
+            ..notification
+        };
         let adding = self
             .parts
             .store
             .add_notification(notification.clone(), notices.clone());
-        adding.await?;
+        if let Some(before) = adding.await? {
+            let notices = self.parts.store.notices(before.id).await?;
+            return Ok(Told {
+                notification: before,
+                notices,
+                is_again: true,
+            });
+        }
         self.wrote.send_modify(|number| *number += 1);
         self.wake.notify_one();
-        Ok((notification, notices))
+        Ok(Told {
+            notification,
+            notices,
+            is_again: false,
+        })
     }
 
     /// Returns whether a channel is configured; the list in the application always is.
     pub fn has(&self, channel: Channel) -> bool {
         self.parts.has(channel)
+    }
+
+    /// Returns the key that browsers subscribe to Web Push with, where that is configured.
+    pub fn push_key(&self) -> Option<String> {
+        self.parts.transport.push_key()
+    }
+
+    /// Returns what a message says in the application, in the language of its person.
+    pub fn words(&self, one: &Notification, contact: &Contact) -> NoticeWords {
+        self.parts.transport.words(&NoticeOrder {
+            id: one.id,
+            tenant: one.tenant,
+            account: one.account,
+            kind: one.kind,
+            channel: Channel::InApp,
+            to: NoticeAddress::InApp,
+            language: compose::language(contact),
+            events: vec![compose::event(one, contact)],
+            at: one.at,
+            unsubscribe_url: None,
+        })
     }
 
     /// Returns the book of addresses.
@@ -400,7 +469,7 @@ impl Loop {
     fn listen(
         &mut self,
         now: Timestamp,
-        (known, told): (&Issues, &Told),
+        (known, told): (&Issues, &Maintained),
         heard: Vec<Heard>,
         batch: &mut NoticeBatch,
     ) -> Vec<Draft> {
@@ -476,7 +545,7 @@ impl Loop {
 /// What was told about connections.
 type Issues = BTreeMap<ConnectionId, Issue>;
 /// What was told about the maintenance of sources.
-type Told = BTreeMap<(AccountId, SourceName), Maintenance>;
+type Maintained = BTreeMap<(AccountId, SourceName), Maintenance>;
 
 fn epoch(holding: &Holding, shard: Shard) -> Option<u64> {
     let mut shards = holding.shards.iter();

@@ -62,8 +62,23 @@ pub(crate) fn write_up(
         read_at: None,
         in_app,
         event: draft.event,
+        request: None,
     };
     (notification, notices)
+}
+
+/// Returns the language of a person.
+pub(super) fn language(contact: &Contact) -> String {
+    contact.language.clone().unwrap_or_else(|| "en".to_owned())
+}
+
+/// Returns what the templates of a message to a person are filled with.
+pub(super) fn event(one: &Notification, contact: &Contact) -> Map<String, Value> {
+    let mut event = one.event.clone();
+    if let Some(name) = &contact.name {
+        event.insert("person".to_owned(), name.as_str().into());
+    }
+    event
 }
 
 /// Puts together what goes out as one message: what was sent together before, and what gathered.
@@ -122,6 +137,7 @@ pub(super) fn forget(contact: &mut Contact, address: &NoticeAddress) -> bool {
         NoticeAddress::Email(gone) => emptied(&mut contact.email, gone),
         NoticeAddress::Sms(gone) => emptied(&mut contact.phone, gone),
         NoticeAddress::Webhook(gone) => emptied(&mut contact.webhook, gone),
+        NoticeAddress::InApp => false,
         NoticeAddress::Push { endpoint, .. } => {
             let before = contact.push.len();
             contact.push.retain(|browser| browser.endpoint != *endpoint);

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::BoxFuture;
-use wellspring_core::notification::{Channel, Contact, Preferences};
-use wellspring_core::{AccountId, NotificationId, Shard, Timestamp};
+use serde_json::{Map, Value};
+use wellspring_core::notification::{Channel, Contact, IssueKey, NotificationKind, Preferences};
+use wellspring_core::{AccountId, ConnectionId, NotificationId, Shard, Timestamp};
 
 use super::{Loop, NotifierParts, compose};
 use crate::{
     CommitError, Holding, Notice, NoticeAddress, NoticeBatch, NoticeOrder, NoticeResult,
-    NoticeStatus, StoreError,
+    NoticeStatus, Notification, StoreError,
 };
 
 /// Names one message over one channel to one address.
@@ -112,13 +113,7 @@ impl Loop {
             let mut events = Vec::new();
             for notice in &notices {
                 let text = texts.get(&notice.notification);
-                events.extend(text.map(|text| {
-                    let mut event = text.event.clone();
-                    if let Some(name) = &contact.name {
-                        event.insert("person".to_owned(), name.as_str().into());
-                    }
-                    event
-                }));
+                events.extend(text.map(|text| self.parts.event(text, contact, now)));
             }
             let order = NoticeOrder {
                 id,
@@ -127,7 +122,7 @@ impl Loop {
                 kind: first.kind,
                 channel: first.channel,
                 to,
-                language: contact.language.clone().unwrap_or_else(|| "en".to_owned()),
+                language: compose::language(contact),
                 events,
                 at: texts.get(&id).map_or(now, |text| text.at),
                 unsubscribe_url: self.parts.addresses.unsubscribe_url(
@@ -266,6 +261,29 @@ impl Loop {
     }
 }
 
+impl NotifierParts {
+    /// Returns what a message that leaves is filled with: with a link, where the person can mend something.
+    fn event(&self, one: &Notification, contact: &Contact, now: Timestamp) -> Map<String, Value> {
+        let mut event = compose::event(one, contact);
+        let said = |name: &str| event.get(name).and_then(Value::as_str);
+        let reason = said("reason");
+        let needs = one.kind == NotificationKind::PlaidConnectionIssue
+            && said("state") == Some("opened")
+            && (reason == Some(IssueKey::ReauthRequired.as_str())
+                || reason == Some(IssueKey::Question.as_str()));
+        let connection = said("connection_id").and_then(|id| id.parse::<ConnectionId>().ok());
+        let connection = connection.filter(|_| needs && said("link").is_none());
+        let url = connection.and_then(|connection| {
+            let until = now.after(LINK);
+            self.addresses.mend_url(one.account, connection, until)
+        });
+        if let Some(url) = url {
+            event.insert("link".to_owned(), url.into());
+        }
+        event
+    }
+}
+
 fn sending(parts: &NotifierParts, notices: Vec<Notice>, order: NoticeOrder) -> Sending {
     let transport = std::sync::Arc::clone(&parts.transport);
     Box::pin(async move {
@@ -293,6 +311,8 @@ const ROOM: usize = 32;
 /// Due messages that are looked at together.
 const LOOK: usize = 256;
 const TRIES: usize = 5;
+/// How long the link in a message leads to the page on which its connection is mended.
+const LINK: std::time::Duration = std::time::Duration::from_secs(14 * 86_400);
 const LONGEST: std::time::Duration = std::time::Duration::from_secs(60);
 const NO_ADDRESS: &str = "the person has no such address any more";
 const SWITCHED_OFF: &str = "the person has switched this off";

@@ -80,6 +80,18 @@ pub struct Notification {
     pub in_app: bool,
     /// What the templates are filled with.
     pub event: Map<String, Value>,
+    /// The request that it came by, where its sender named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestMark>,
+}
+
+/// A request for a message that is written once, however often it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestMark {
+    /// What its sender calls it, hashed.
+    pub key: [u8; 16],
+    /// What it said, hashed with a key.
+    pub said: [u8; 16],
 }
 
 /// How a message stands that goes over one channel.
@@ -264,11 +276,13 @@ pub trait Notices: Send + Sync {
     fn commit_notices(&self, batch: NoticeBatch) -> BoxFuture<'_, Result<(), CommitError>>;
 
     /// Adds a message that the tenant sends; a message of this id that is there stays as it is.
+    ///
+    /// Returns the message that came by a request of the same key before, and adds none then.
     fn add_notification(
         &self,
         notification: Notification,
         notices: Vec<Notice>,
-    ) -> BoxFuture<'_, Result<(), StoreError>>;
+    ) -> BoxFuture<'_, Result<Option<Notification>, StoreError>>;
 
     /// Returns open messages over a channel that are due by `by`, oldest first and by person.
     fn due_notices(
@@ -338,6 +352,14 @@ pub trait AddressBook: fmt::Debug + Send + Sync {
 
     /// Returns by what a telephone number, or the id of a message from one, is found again.
     fn mark(&self, text: &str) -> PhoneMark;
+
+    /// Returns where a person mends one of their connections, up to a moment.
+    fn mend_url(
+        &self,
+        account: AccountId,
+        connection: ConnectionId,
+        until: Timestamp,
+    ) -> Option<String>;
 
     /// Returns where a person wants no more of a kind over a channel, by one click.
     fn unsubscribe_url(

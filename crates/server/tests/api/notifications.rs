@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 use wellspring_core::ErrorClass;
 use wellspring_core::notification::Channel;
-use wellspring_engine::{NoticeAddress, NoticeOrder, NoticeResult, TokenKind, Transport};
+use wellspring_engine::{
+    NoticeAddress, NoticeOrder, NoticeResult, NoticeWords, TokenKind, Transport,
+};
 
 use crate::lab::{Lab, eventually, request};
 use crate::script::Act;
@@ -45,6 +47,17 @@ impl Transport for Recorder {
 
     fn has(&self, channel: Channel) -> bool {
         channel != Channel::Webhook
+    }
+
+    fn push_key(&self) -> Option<String> {
+        Some("BPublicKey".to_owned())
+    }
+
+    fn words(&self, order: &NoticeOrder) -> NoticeWords {
+        NoticeWords {
+            subject: format!("{} in {}", order.kind, order.language),
+            text: order.events[0]["text"].as_str().unwrap_or("-").to_owned(),
+        }
     }
 }
 

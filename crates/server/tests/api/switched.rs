@@ -173,7 +173,7 @@ impl Notices for Switched {
         notifications_since(account: AccountId, after: u64, limit: usize) -> Vec<(u64, Notification)>, StoreError;
         notice_cursors(shards: Vec<Shard>) -> BTreeMap<Shard, u64>, StoreError;
         issues(connections: Vec<ConnectionId>) -> BTreeMap<ConnectionId, Issue>, StoreError;
-        add_notification(notification: Notification, notices: Vec<Notice>) -> (), StoreError;
+        add_notification(notification: Notification, notices: Vec<Notice>) -> Option<Notification>, StoreError;
         due_notices(channel: Channel, shards: Vec<Shard>, by: Timestamp, limit: usize) -> Vec<Notice>, StoreError;
         notifications_of(ids: Vec<NotificationId>) -> Vec<Notification>, StoreError;
         notifications(account: AccountId, filter: NotificationFilter, limit: usize) -> Vec<Notification>, StoreError;

@@ -7,6 +7,10 @@ CREATE TABLE notification_heads (
     seq     bigint NOT NULL
 ) WITH (fillfactor = 70);
 
+-- A request is one message, however often it is sent.
+ALTER TABLE notifications ADD COLUMN request bytea;
+CREATE UNIQUE INDEX notifications_asked ON notifications (account, request) WHERE request IS NOT NULL;
+
 -- A keyed hash of the number, by which an answer by SMS finds its people, and which answers were taken in.
 ALTER TABLE people ADD COLUMN phone bytea;
 ALTER TABLE people ADD COLUMN heard text NOT NULL DEFAULT '[]';

@@ -6,6 +6,10 @@ CREATE TABLE notification_heads (
     seq     INTEGER NOT NULL
 ) WITHOUT ROWID;
 
+-- A request is one message, however often it is sent.
+ALTER TABLE notifications ADD COLUMN request BLOB;
+CREATE UNIQUE INDEX notifications_asked ON notifications (account, request) WHERE request IS NOT NULL;
+
 -- A keyed hash of the number, by which an answer by SMS finds its people, and which answers were taken in.
 ALTER TABLE people ADD COLUMN phone BLOB;
 ALTER TABLE people ADD COLUMN heard TEXT NOT NULL DEFAULT '[]';

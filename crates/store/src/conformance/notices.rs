@@ -11,7 +11,7 @@ use wellspring_core::{
 };
 use wellspring_engine::{
     CommitError, IncidentStage, IncidentTelling, Notice, NoticeBatch, NoticeStatus, Notification,
-    NotificationFilter, Person,
+    NotificationFilter, Person, RequestMark,
 };
 
 use super::steps::sealed;
@@ -223,7 +223,7 @@ pub async fn due_messages_come_by_channel_and_an_erased_person_leaves_none(harne
         .await;
     let late = message(&account, 9, at(21), NotificationKind::AccountUpdate);
     let added = node.store.add_notification(late.clone(), vec![]).await;
-    assert_eq!(added, Ok(()));
+    assert_eq!(added, Ok(None));
     let found = node.store.notifications_of(vec![late.id]).await;
     assert_eq!(found, Ok(vec![]), "it is on its way");
     let erasing = erasing.next.expect("is there");
@@ -256,7 +256,7 @@ pub async fn messages_are_streamed_in_the_order_in_which_they_come(harness: &dyn
     let theirs = message(&other, 4, START, kind);
     for one in [&first, &hidden, &theirs] {
         let added = store.add_notification(one.clone(), vec![]).await;
-        assert_eq!(added, Ok(()));
+        assert_eq!(added, Ok(None));
     }
     let batch = NoticeBatch {
         notifications: vec![second.clone()],
@@ -276,6 +276,37 @@ pub async fn messages_are_streamed_in_the_order_in_which_they_come(harness: &dyn
     assert_eq!(since(1, 10).await, [second]);
     assert_eq!(since(3, 10).await, []);
     assert_eq!(since(u64::MAX, 10).await, []);
+}
+
+/// A request of the same key finds what came by it before, whatever it says; the other person's is another.
+pub async fn a_message_that_is_asked_for_twice_is_written_once(harness: &dyn Harness) {
+    let mut node = Node::join(harness.open().await).await;
+    let account = node.account(START, TENANT, None).await;
+    let other = node.account(START, TENANT, None).await;
+    let asked = |account: &Account, number, said| Notification {
+        request: Some(RequestMark {
+            key: [1; 16],
+            said: [said; 16],
+        }),
+        ..message(account, number, START, NotificationKind::AccountUpdate)
+    };
+    let first = asked(&account, 1, 1);
+    let told = notice(&first, Channel::Email, START);
+    let store = &node.store;
+    let added = store
+        .add_notification(first.clone(), vec![told.clone()])
+        .await;
+    assert_eq!(added, Ok(None));
+    let theirs = store.add_notification(asked(&other, 2, 1), vec![]).await;
+    assert_eq!(theirs, Ok(None));
+    let store = harness.open().await;
+    let again = asked(&account, 3, 2);
+    let late = notice(&again, Channel::Email, START);
+    let added = store.add_notification(again.clone(), vec![late]).await;
+    assert_eq!(added, Ok(Some(first.clone())));
+    assert_eq!(store.notifications_of(vec![again.id]).await, Ok(vec![]));
+    assert_eq!(store.notices(again.id).await, Ok(vec![]));
+    assert_eq!(store.notices(first.id).await, Ok(vec![told]));
 }
 
 /// Who is at a source is paged through, and what was told stands with how far it was told.
@@ -373,6 +404,7 @@ fn message(account: &Account, number: u8, at: Timestamp, kind: NotificationKind)
         read_at: None,
         in_app: true,
         event,
+        request: None,
     }
 }
 

@@ -223,14 +223,23 @@ impl Notices for MemoryStore {
         &self,
         notification: Notification,
         notices: Vec<Notice>,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
+    ) -> BoxFuture<'_, Result<Option<Notification>, StoreError>> {
         let mut image = self.image();
+        let key = notification.request.map(|request| request.key);
+        let before = image.told.notifications.values().find(|one| {
+            key.is_some()
+                && one.account == notification.account
+                && one.request.map(|request| request.key) == key
+        });
+        if let Some(before) = before {
+            return Box::pin(ready(Ok(Some(before.clone()))));
+        }
         let fresh = !image.told.notifications.contains_key(&notification.id);
         if fresh && image.is_present(notification.account) {
             image.told.add(notification);
             image.told.put(notices);
         }
-        Box::pin(ready(Ok(())))
+        Box::pin(ready(Ok(None)))
     }
 
     fn due_notices(

@@ -209,18 +209,25 @@ impl Notices for PostgresStore {
         &self,
         notification: Notification,
         notices: Vec<Notice>,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
+    ) -> BoxFuture<'_, Result<Option<Notification>, StoreError>> {
         self.within(async move {
             let session = self.pool().get().await?;
             session.batch("BEGIN").await?;
+            let mut before = None;
             if add(&session, &notification).await? {
                 for notice in &notices {
                     put_notice(&session, notice).await?;
                 }
+            } else if let Some(request) = notification.request {
+                let sql = "SELECT id, body, read_at FROM notifications \
+                           WHERE account = $1 AND request = $2";
+                let params: [Param<'_>; 2] =
+                    [&notification.account.uuid(), &request.key.as_slice()];
+                before = session.query_opt(sql, &params).await?;
             }
             session.batch("COMMIT").await?;
             session.keep();
-            Ok(())
+            before.as_ref().map(self::notification).transpose()
         })
     }
 
@@ -521,10 +528,12 @@ async fn add(session: &Session, one: &Notification) -> Result<bool, StoreError> 
                head AS (INSERT INTO notification_heads AS h (account, seq) \
                SELECT id, 1 FROM present \
                ON CONFLICT (account) DO UPDATE SET seq = h.seq + 1 RETURNING account, seq) \
-               INSERT INTO notifications (id, account, kind, at, read_at, in_app, body, seq) \
-               SELECT $1, account, $3, $4, $5, $6, $7, seq FROM head ON CONFLICT DO NOTHING";
+               INSERT INTO notifications \
+               (id, account, kind, at, read_at, in_app, body, request, seq) \
+               SELECT $1, account, $3, $4, $5, $6, $7, $8, seq FROM head ON CONFLICT DO NOTHING";
     let body = json(one)?;
-    let params: [Param<'_>; 7] = [
+    let request = one.request.as_ref().map(|request| request.key.as_slice());
+    let params: [Param<'_>; 8] = [
         &one.id.uuid(),
         &one.account.uuid(),
         &i16::from(one.kind.code()),
@@ -532,6 +541,7 @@ async fn add(session: &Session, one: &Notification) -> Result<bool, StoreError> 
         &one.read_at.map(Timestamp::as_millis),
         &one.in_app,
         &text(&body),
+        &request,
     ];
     Ok(session.execute(sql, &params).await? == 1)
 }

@@ -173,16 +173,25 @@ impl Notices for SqliteStore {
         &self,
         notification: Notification,
         notices: Vec<Notice>,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
+    ) -> BoxFuture<'_, Result<Option<Notification>, StoreError>> {
         Box::pin(self.write(move |connection| {
-            transact(connection, |transaction| {
-                if add(transaction, &notification)? {
+            let (account, request) = (notification.account, notification.request);
+            let added = transact(connection, |transaction| {
+                let added = add(transaction, &notification)?;
+                if added {
                     for notice in &notices {
                         put_notice(transaction, notice)?;
                     }
                 }
-                Ok(())
-            })
+                Ok(added)
+            })?;
+            let Some(request) = request.filter(|_| !added) else {
+                return Ok(None);
+            };
+            let sql = "SELECT id, body, read_at FROM notifications \
+                       WHERE account = ?1 AND request = ?2";
+            let params = params![account.as_bytes(), request.key];
+            Ok(notifications(connection, sql, params)?.into_iter().next())
         }))
     }
 
@@ -512,8 +521,8 @@ fn put_maintenance(
 /// Adds a message; returns whether it was new and there is somebody to tell.
 fn add(transaction: &Transaction<'_>, one: &Notification) -> rusqlite::Result<bool> {
     let sql = "INSERT OR IGNORE INTO notifications \
-               (id, account, kind, at, read_at, in_app, body, seq) \
-               SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, \
+               (id, account, kind, at, read_at, in_app, body, request, seq) \
+               SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, \
                coalesce((SELECT seq FROM notification_heads WHERE account = ?2), 0) + 1 \
                WHERE EXISTS (SELECT 1 FROM accounts WHERE id = ?2 AND erasing_at IS NULL)";
     let added = transaction.prepare_cached(sql)?.execute(params![
@@ -523,7 +532,8 @@ fn add(transaction: &Transaction<'_>, one: &Notification) -> rusqlite::Result<bo
         one.at.as_millis(),
         one.read_at.map(Timestamp::as_millis),
         one.in_app,
-        json(one)?
+        json(one)?,
+        one.request.map(|request| request.key)
     ])?;
     if added == 1 {
         let sql = "INSERT INTO notification_heads (account, seq) VALUES (?1, 1) \

@@ -11,6 +11,7 @@ use futures_util::{Stream, stream};
 use http::{HeaderMap, HeaderValue};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
+use wellspring_core::notification::Contact;
 use wellspring_core::{Account, AccountId, TenantId};
 use wellspring_engine::{Notification, StoreError};
 
@@ -81,6 +82,7 @@ pub(crate) async fn stream(
         has_more: after.is_some_and(|after| after < head),
         is_told: false,
         ready: VecDeque::new(),
+        contact: Contact::default(),
         authority: authority(&parts.headers),
         read_at: Instant::now(),
         beat_at: Instant::now() + HEARTBEAT,
@@ -105,6 +107,8 @@ struct Tail {
     /// Whether the client knows where the stream begins.
     is_told: bool,
     ready: VecDeque<(u64, Notification)>,
+    /// In whose language they are written.
+    contact: Contact,
     read_at: Instant,
     beat_at: Instant,
     seat: Seat,
@@ -136,7 +140,8 @@ impl Tail {
                 self.beat_at = Instant::now() + HEARTBEAT;
                 let event = Event::default().event("notification");
                 let event = event.id(number.to_string());
-                return event.json_data(NotificationBody::new(one)).ok();
+                let body = NotificationBody::new(&self.app, one, &self.contact);
+                return event.json_data(body).ok();
             }
             if !self.has_more {
                 match self.wait().await {
@@ -161,6 +166,14 @@ impl Tail {
             .notifications_since(self.of.1, self.after, PAGE);
         self.ready = within(rows).await?.into();
         self.has_more = self.ready.len() >= PAGE;
+        if !self.ready.is_empty() {
+            let people = within(self.app.backend.people(vec![self.of.1])).await?;
+            let addresses = self.app.notifier.addresses();
+            let person = people.first();
+            self.contact = person
+                .and_then(|person| addresses.open(person))
+                .unwrap_or_default();
+        }
         Ok(())
     }
 
