@@ -111,6 +111,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) notifications: NoticeOptions,
     pub(crate) traces: Option<Traces>,
+    /// With what the gateway signs the SMS that it takes in.
+    pub(crate) sms_secret: Option<SecretString>,
     pub(crate) master_key: Option<SecretString>,
     pub(crate) bootstrap_api_key: Option<SecretString>,
     pub(crate) bootstrap_callback_secret: Option<SecretString>,
@@ -206,6 +208,7 @@ impl Config {
             metrics_listen: serve.metrics_listen.or(file.metrics_listen),
             threads,
             limits,
+            sms_secret: file.notifications.inbound_secret()?,
             notifications: file.notifications.options()?,
             traces: file.telemetry.traces().with_context(|| in_file(path))?,
             master_key: secret("WELLSPRING_MASTER_KEY", None)?,

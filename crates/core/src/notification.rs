@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 use crate::Stored;
 
 mod issue;
+mod maintenance;
 mod person;
 mod plan;
 
 pub use issue::{Issue, IssueKey, Observation, Telling};
+pub use maintenance::Maintenance;
 pub use person::{
     Contact, Digest, Minute, Preferences, PreferencesError, PushSubscription, QuietHours,
 };

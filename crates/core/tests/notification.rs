@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use wellspring_core::Timestamp;
 use wellspring_core::notification::{
-    Channel, Digest, Issue, IssueKey, NotificationKind, Observation, Planned, Preferences,
-    QuietHours, Reach, Telling, plan, retry_after,
+    Channel, Digest, Issue, IssueKey, Maintenance, NotificationKind, Observation, Planned,
+    Preferences, QuietHours, Reach, Telling, plan, retry_after,
 };
+use wellspring_core::{IncidentId, Timestamp};
 
 const ISSUE: NotificationKind = NotificationKind::PlaidConnectionIssue;
 
@@ -206,7 +206,7 @@ fn a_question_is_told_where_nobody_was_there_to_see_it() {
 fn a_maintenance_is_told_at_its_start_and_its_end_and_not_again_at_once() {
     let start = at("2026-11-21T12:00:00Z");
     let hours = |hours: u64| start.after(Duration::from_secs(hours * 3_600));
-    let mut issue = Issue::default();
+    let mut source = Maintenance::default();
     let good = seen("waiting", "valid", Some("success"));
     let shut = Observation {
         reason: Some("maintenance"),
@@ -220,13 +220,62 @@ fn a_maintenance_is_told_at_its_start_and_its_end_and_not_again_at_once() {
     let told = Telling::Tell(kind, IssueKey::Maintenance);
     let over = Telling::Mended(kind, IssueKey::Maintenance);
 
-    assert_eq!(issue.observe(start, &shut), [told]);
-    assert_eq!(issue.observe(hours(1), &shut), []);
-    assert_eq!(issue.observe(hours(1), &throttled), []);
-    assert_eq!(issue.observe(hours(2), &good), [over]);
-    assert_eq!(issue.observe(hours(3), &shut), [], "it comes and goes");
-    assert_eq!(issue.observe(hours(4), &good), []);
-    assert_eq!(issue.observe(hours(9), &shut), [told]);
+    assert_eq!(source.observe(start, &shut), Some(told));
+    assert_eq!(Issue::default().observe(start, &shut), []);
+    assert_eq!(source.observe(hours(1), &shut), None);
+    assert_eq!(source.observe(hours(1), &throttled), None);
+    assert_eq!(source.observe(hours(2), &good), Some(over));
+    assert_eq!(source.observe(hours(3), &shut), None, "it comes and goes");
+    assert_eq!(source.observe(hours(4), &good), None);
+    assert!(!source.is_blank(hours(7)) && source.is_blank(hours(8)));
+    assert_eq!(source.observe(hours(9), &shut), Some(told));
+}
+
+#[test]
+fn an_incident_is_told_once_whatever_a_connection_says_of_it() {
+    let start = at("2026-11-21T12:00:00Z");
+    let hours = |hours: u64| start.after(Duration::from_secs(hours * 3_600));
+    let incident = |number| IncidentId::from_bytes([number; 16]);
+    let good = seen("waiting", "valid", Some("success"));
+    let shut = seen("waiting", "valid", Some("bank_maintenance"));
+    let kind = NotificationKind::BankMaintenance;
+    let told = Some(Telling::Tell(kind, IssueKey::Maintenance));
+    let over = Some(Telling::Mended(kind, IssueKey::Maintenance));
+
+    // Of a connection that was only held back.
+    let mut source = Maintenance::default();
+    assert_eq!(source.ended(start, incident(9)), None, "nobody was told");
+    assert_eq!(source.begun(start, incident(1)), told);
+    assert_eq!(source.begun(start, incident(1)), None);
+    assert_eq!(source.observe(hours(1), &shut), None);
+    assert_eq!(source.observe(hours(1), &good), None, "one got through");
+    assert_eq!(source.ended(hours(2), incident(1)), over);
+    assert_eq!(source.ended(hours(2), incident(1)), None);
+    assert_eq!(source.begun(hours(3), incident(2)), None, "cooling down");
+    assert_eq!(source.ended(hours(4), incident(2)), None);
+    assert_eq!(source.begun(hours(9), incident(3)), told);
+    assert_eq!(
+        source.begun(hours(30), incident(4)),
+        told,
+        "3 was left behind"
+    );
+
+    // The connection's own word came first.
+    let mut source = Maintenance::default();
+    assert_eq!(source.observe(start, &shut), told);
+    assert_eq!(source.begun(hours(1), incident(1)), None);
+    assert_eq!(source.observe(hours(1), &good), None);
+    assert_eq!(source.ended(hours(2), incident(1)), over);
+
+    // The person came in the midst of it.
+    let mut source = Maintenance::default();
+    assert_eq!(source.observe(start, &shut), told);
+    assert_eq!(source.ended(hours(2), incident(1)), over);
+
+    // What was said a day before is another matter.
+    let mut source = Maintenance::default();
+    assert_eq!(source.observe(start, &shut), told);
+    assert_eq!(source.begun(hours(24), incident(1)), told);
 }
 
 #[test]

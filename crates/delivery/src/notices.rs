@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use wellspring_core::notification::Channel;
-use wellspring_engine::{Clock, NoticeAddress, NoticeOrder, NoticeResult, Transport};
+use wellspring_engine::{Clock, NoticeAddress, NoticeOrder, NoticeResult, NoticeWords, Transport};
 use wellspring_outbound::{AddressPolicy, Client, ClientError, ClientOptions};
 
 use crate::Secrets;
@@ -163,7 +163,8 @@ impl Notices {
                 NoticeAddress::Email(_)
                 | NoticeAddress::Push { .. }
                 | NoticeAddress::Sms(_)
-                | NoticeAddress::Webhook(_),
+                | NoticeAddress::Webhook(_)
+                | NoticeAddress::InApp,
             ) => outcome::refused("the address is none of this channel", false),
         }
     }
@@ -183,6 +184,15 @@ impl Transport for Notices {
             Channel::Sms => self.sms.is_some(),
             Channel::Webhook => true,
         }
+    }
+
+    fn push_key(&self) -> Option<String> {
+        Self::push_key(self).map(str::to_owned)
+    }
+
+    fn words(&self, order: &NoticeOrder) -> NoticeWords {
+        let Words { subject, text, .. } = self.templates.words(order);
+        NoticeWords { subject, text }
     }
 }
 

@@ -38,15 +38,15 @@ pub use driver::{
 };
 pub use engine::{Engine, EngineHandle, EngineParts, Holding, Snapshot, random_seed};
 
-pub use notifier::{NoTransport, Notifier, NotifierHandle, NotifierParts};
+pub use notifier::{NoTransport, NoticeRequest, Notifier, NotifierHandle, NotifierParts, Told};
 pub use orphans::sweep_orphans;
 pub use ports::blobs::{BlobError, Blobs};
 pub use ports::channel::{Channel, DeliverResult};
 pub use ports::connector::{Connector, FetchResult};
 pub use ports::directory::{Directory, KeyRecord, Settings, Tenant, TokenKind, TokenRecord};
 pub use ports::notices::{
-    AddressBook, Notice, NoticeBatch, NoticeStatus, Notices, Notification, NotificationFilter,
-    Person,
+    AddressBook, IncidentStage, IncidentTelling, Notice, NoticeBatch, NoticeStatus, Notices,
+    Notification, NotificationFilter, Person, PhoneMark, RequestMark,
 };
 pub use ports::queries::{
     AlertFilter, AttemptView, ChangeView, ChangesPage, CollectionPage, CollectionView, Cursor,
@@ -58,7 +58,7 @@ pub use ports::store::{
     Backend, CommitError, InboxRow, Lease, Live, Loaded, LoadedCollection, Membership, Store,
     StoreError, Sweep, Swept,
 };
-pub use ports::transport::{NoticeAddress, NoticeOrder, NoticeResult, Transport};
+pub use ports::transport::{NoticeAddress, NoticeOrder, NoticeResult, NoticeWords, Transport};
 pub use session::{
     DocumentError, Ended, KnownDocuments, NewDocument, Record, Report, Reporter, RunInputs,
     RunOrder, RunResult, Session,

@@ -17,15 +17,22 @@ use serde_json::{Map, Value};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use wellspring_core::notification::{Channel, Contact, NotificationKind, Preferences};
-use wellspring_core::{AccountId, ConnectionId, NotificationId, Shard, TenantId, Timestamp};
+use wellspring_core::notification::{
+    Channel, Contact, Issue, IssueKey, Maintenance, NotificationKind, Preferences, Telling,
+};
+use wellspring_core::{
+    AccountId, ConnectionId, NotificationId, Shard, SourceName, TenantId, Timestamp,
+};
 
 use crate::{
-    AddressBook, Backend, Clock, CommitError, EngineHandle, Holding, Notice, NoticeBatch,
-    NoticeOrder, NoticeResult, Notification, StoreError, Tasks, Transport, random_seed,
+    AddressBook, Backend, Clock, CommitError, EngineHandle, Holding, Notice, NoticeAddress,
+    NoticeBatch, NoticeOrder, NoticeResult, NoticeWords, Notification, PhoneMark, RequestMark,
+    StoreError, Tasks, Transport, random_seed,
 };
 
 mod compose;
+mod drafts;
+mod incident;
 mod read;
 mod send;
 
@@ -61,6 +68,42 @@ impl Transport for NoTransport {
     fn has(&self, _channel: Channel) -> bool {
         false
     }
+
+    fn push_key(&self) -> Option<String> {
+        None
+    }
+
+    fn words(&self, _order: &NoticeOrder) -> NoticeWords {
+        NoticeWords::default()
+    }
+}
+
+/// A message that a tenant has a person told.
+#[derive(Debug, Clone)]
+pub struct NoticeRequest {
+    /// Whose person it is.
+    pub tenant: TenantId,
+    /// Which person.
+    pub account: AccountId,
+    /// What it is about.
+    pub kind: NotificationKind,
+    /// What the templates are filled with.
+    pub event: Map<String, Value>,
+    /// Over which channels it may go; all if it is empty.
+    pub over: Vec<Channel>,
+    /// The request, where its sender named it.
+    pub request: Option<RequestMark>,
+}
+
+/// A message that was written, now or before under the same request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Told {
+    /// The message.
+    pub notification: Notification,
+    /// The ways that it goes.
+    pub notices: Vec<Notice>,
+    /// Whether it was there before.
+    pub is_again: bool,
 }
 
 /// Starts notifiers.
@@ -82,6 +125,7 @@ impl Notifier {
             flying: BTreeSet::new(),
             sending: FuturesUnordered::new(),
             unrecorded: Vec::new(),
+            incidents_at: Instant::now(),
             rng: ChaCha8Rng::seed_from_u64(random_seed()),
         };
         tasks.spawn("notifier", notifier.run(tasks.stop_token().clone()));
@@ -99,46 +143,79 @@ pub struct NotifierHandle {
 
 impl NotifierHandle {
     /// Writes a message of the tenant's to a person, and returns it with the ways that it goes:
-    /// those of `over` (all if it is empty) that are configured and that the person wants.
+    /// those that are asked for, configured and wanted by the person.
     ///
     /// # Errors
     ///
     /// When the database does not answer; it may have been written.
-    pub async fn notify(
-        &self,
-        (tenant, account): (TenantId, AccountId),
-        kind: NotificationKind,
-        event: Map<String, Value>,
-        over: &[Channel],
-    ) -> Result<(Notification, Vec<Notice>), StoreError> {
+    pub async fn notify(&self, asked: NoticeRequest) -> Result<Told, StoreError> {
         let now = self.parts.clock.now();
         let mut rng = ChaCha8Rng::seed_from_u64(random_seed());
+        let account = asked.account;
         let draft = Draft {
             id: NotificationId::mint_in(now, account.shard(), &mut rng),
-            tenant,
+            tenant: asked.tenant,
             account,
-            kind,
-            event,
+            kind: asked.kind,
+            event: asked.event,
+            mends: 0,
         };
         let people = self.parts.people(vec![account]).await?;
         let nobody = (Preferences::default(), Contact::default());
         let (preferences, contact) = people.get(&account).unwrap_or(&nobody);
+        let over = &asked.over;
         let (notification, notices) = write_up(now, draft, preferences, contact, |channel| {
             (over.is_empty() || over.contains(&channel)) && self.has(channel)
         });
+        let notification = Notification {
+            request: asked.request,
+            ..notification
+        };
         let adding = self
             .parts
             .store
             .add_notification(notification.clone(), notices.clone());
-        adding.await?;
+        if let Some(before) = adding.await? {
+            let notices = self.parts.store.notices(before.id).await?;
+            return Ok(Told {
+                notification: before,
+                notices,
+                is_again: true,
+            });
+        }
         self.wrote.send_modify(|number| *number += 1);
         self.wake.notify_one();
-        Ok((notification, notices))
+        Ok(Told {
+            notification,
+            notices,
+            is_again: false,
+        })
     }
 
     /// Returns whether a channel is configured; the list in the application always is.
     pub fn has(&self, channel: Channel) -> bool {
         self.parts.has(channel)
+    }
+
+    /// Returns the key that browsers subscribe to Web Push with, where that is configured.
+    pub fn push_key(&self) -> Option<String> {
+        self.parts.transport.push_key()
+    }
+
+    /// Returns what a message says in the application, in the language of its person.
+    pub fn words(&self, one: &Notification, contact: &Contact) -> NoticeWords {
+        self.parts.transport.words(&NoticeOrder {
+            id: one.id,
+            tenant: one.tenant,
+            account: one.account,
+            kind: one.kind,
+            channel: Channel::InApp,
+            to: NoticeAddress::InApp,
+            language: compose::language(contact),
+            events: vec![compose::event(one, contact)],
+            at: one.at,
+            unsubscribe_url: None,
+        })
     }
 
     /// Returns the book of addresses.
@@ -165,11 +242,28 @@ impl NotifierParts {
             return Ok(BTreeMap::new());
         }
         let people = self.store.people(accounts).await?;
-        let people = people.into_iter().map(|person| {
+        let mut known = BTreeMap::new();
+        for mut person in people {
             let contact = self.addresses.open(&person).unwrap_or_default();
-            (person.account, (person.preferences, contact))
-        });
-        Ok(people.collect())
+            known.insert(
+                person.account,
+                (person.preferences.clone(), contact.clone()),
+            );
+            let mark = self.mark(&contact);
+            if mark.is_some() && mark != person.phone {
+                // Who may get an SMS is found again by what they answer.
+                let version = person.version;
+                person.version = version.saturating_add(1);
+                person.phone = mark;
+                self.store.put_person(person, version).await?;
+            }
+        }
+        Ok(known)
+    }
+
+    fn mark(&self, contact: &Contact) -> Option<PhoneMark> {
+        let phone = contact.phone.as_deref()?;
+        Some(self.addresses.mark(phone))
     }
 }
 
@@ -185,6 +279,8 @@ struct Loop {
     sending: FuturesUnordered<Sending>,
     /// What came of messages and is not written yet.
     unrecorded: Vec<Notice>,
+    /// When sources are looked at for incidents.
+    incidents_at: Instant,
     rng: ChaCha8Rng,
 }
 
@@ -249,6 +345,7 @@ impl Loop {
             return Ok(false);
         }
         let mut more = self.read_log(holding).await?;
+        more |= self.tell_incidents(holding).await?;
         // Nothing is sent on top of what could not be written.
         if self.unrecorded.is_empty() {
             more |= self.send_due(holding).await?;
@@ -293,6 +390,9 @@ impl Loop {
                 .await?;
             more |= slice.has_more;
             let heard: Vec<Heard> = slice.entries.iter().filter_map(Heard::of).collect();
+            if slice.entries.iter().any(read::is_of_incident) {
+                self.incidents_at = Instant::now();
+            }
             let seen = slice.seen.max(read.seen);
             let written = self.take_in(holding, shard, (read, seen), heard).await?;
             if let Some(read) = self.read.get_mut(&shard) {
@@ -320,6 +420,8 @@ impl Loop {
             epoch: read.epoch,
             cursor: Some((read.kept, seen)),
             issues: Vec::new(),
+            maintenance: Vec::new(),
+            incidents: Vec::new(),
             notifications: Vec::new(),
             notices: Vec::new(),
         };
@@ -330,22 +432,21 @@ impl Loop {
         } else {
             let known = self.parts.store.issues(connections.into_iter().collect());
             let known = known.await?;
-            self.listen(now, &known, heard, &mut batch)
+            let places: BTreeSet<(AccountId, SourceName)> =
+                heard.iter().filter_map(Heard::at_source).collect();
+            let told = self
+                .parts
+                .store
+                .maintenance_told(places.into_iter().collect());
+            let told = told.await?;
+            self.listen(now, (&known, &told), heard, &mut batch)
         };
         let lag = seen.saturating_sub(read.kept);
-        if batch.issues.is_empty() && drafts.is_empty() && lag < WRITE_AFTER {
+        let nothing = batch.issues.is_empty() && batch.maintenance.is_empty() && drafts.is_empty();
+        if nothing && lag < WRITE_AFTER {
             return Ok(false);
         }
-        let accounts: BTreeSet<AccountId> = drafts.iter().map(|draft| draft.account).collect();
-        let people = self.parts.people(accounts.into_iter().collect()).await?;
-        let nobody = (Preferences::default(), Contact::default());
-        for draft in drafts {
-            let (preferences, contact) = people.get(&draft.account).unwrap_or(&nobody);
-            let over = |channel| self.parts.has(channel);
-            let (notification, notices) = write_up(now, draft, preferences, contact, over);
-            batch.notifications.push(notification);
-            batch.notices.extend(notices);
-        }
+        self.parts.write_drafts(now, drafts, &mut batch).await?;
         match self.parts.store.commit_notices(batch).await {
             Ok(()) => {
                 self.wrote.send_modify(|number| *number += 1);
@@ -368,32 +469,46 @@ impl Loop {
     fn listen(
         &mut self,
         now: Timestamp,
-        known: &BTreeMap<ConnectionId, wellspring_core::notification::Issue>,
+        (known, told): (&Issues, &Maintained),
         heard: Vec<Heard>,
         batch: &mut NoticeBatch,
     ) -> Vec<Draft> {
         let mut issues = BTreeMap::new();
+        let mut maintenance = BTreeMap::new();
         let mut drafts = Vec::new();
         for heard in heard {
+            let at_source = heard.at_source();
             let place = heard.place();
             let before = known.get(&place.connection).cloned().unwrap_or_default();
             let entry = issues.entry(place.connection);
             let (_, issue) = entry.or_insert((place.account, before));
-            match heard {
-                Heard::Gone(_) => *issue = wellspring_core::notification::Issue::default(),
-                Heard::State(place, state) => {
-                    for telling in issue.observe(now, &state.observation()) {
-                        let (kind, event) = state.event(place, telling);
-                        let shard = place.account.shard();
-                        drafts.push(Draft {
-                            id: NotificationId::mint_in(now, shard, &mut self.rng),
-                            tenant: place.tenant,
-                            account: place.account,
-                            kind,
-                            event,
-                        });
-                    }
-                }
+            let Heard::State(place, state) = heard else {
+                *issue = Issue::default();
+                continue;
+            };
+            let seen = state.observation();
+            let openings = issue.told();
+            let mut tellings = issue.observe(now, &seen);
+            if let Some(key) = at_source {
+                let before = told.get(&key).cloned().unwrap_or_default();
+                let source = maintenance.entry(key).or_insert(before);
+                tellings.extend(source.observe(now, &seen));
+            }
+            for telling in tellings {
+                let (kind, event) = state.event(place, telling);
+                let mends = match telling {
+                    Telling::Tell(_, _) => 0,
+                    Telling::Mended(_, IssueKey::Maintenance) => 1,
+                    Telling::Mended(_, _) => openings,
+                };
+                drafts.push(Draft {
+                    id: NotificationId::mint_in(now, place.account.shard(), &mut self.rng),
+                    tenant: place.tenant,
+                    account: place.account,
+                    kind,
+                    event,
+                    mends,
+                });
             }
         }
         let changed = issues.into_iter().filter(|(connection, (_, issue))| {
@@ -404,6 +519,13 @@ impl Loop {
         batch.issues = changed
             .map(|(connection, (account, issue))| (connection, account, issue))
             .collect();
+        for ((account, source), said) in maintenance {
+            let key = (account, source);
+            let kept = (!said.is_blank(now)).then_some(said);
+            if told.get(&key) != kept.as_ref() {
+                batch.maintenance.push((key.0, key.1, kept));
+            }
+        }
         drafts
     }
 
@@ -419,6 +541,11 @@ impl Loop {
         }
     }
 }
+
+/// What was told about connections.
+type Issues = BTreeMap<ConnectionId, Issue>;
+/// What was told about the maintenance of sources.
+type Maintained = BTreeMap<(AccountId, SourceName), Maintenance>;
 
 fn epoch(holding: &Holding, shard: Shard) -> Option<u64> {
     let mut shards = holding.shards.iter();

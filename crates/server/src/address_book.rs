@@ -4,8 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::ExposeSecret;
 use wellspring_core::notification::{Channel, Contact, NotificationKind};
-use wellspring_core::{AccountId, Sealed, Stored};
-use wellspring_engine::{AddressBook, Person};
+use wellspring_core::{AccountId, ConnectionId, Sealed, Stored, Timestamp};
+use wellspring_engine::{AddressBook, Person, PhoneMark};
 use wellspring_vault::Vault;
 use zeroize::Zeroizing;
 
@@ -46,6 +46,24 @@ impl AddressBook for SealedAddresses {
         Sealed::new(self.vault.seal(&context(account), &Zeroizing::new(plain)))
     }
 
+    fn mark(&self, text: &str) -> PhoneMark {
+        let hash = self.vault.keyed_hash(b"phone", text.as_bytes());
+        let mut mark = PhoneMark::default();
+        let length = mark.len();
+        mark.copy_from_slice(&hash[..length]);
+        mark
+    }
+
+    fn mend_url(
+        &self,
+        account: AccountId,
+        connection: ConnectionId,
+        until: Timestamp,
+    ) -> Option<String> {
+        let token = mend_token(&self.vault, account, connection, until);
+        Some(format!("{}/mend/{token}", self.public_url))
+    }
+
     fn unsubscribe_url(
         &self,
         account: AccountId,
@@ -82,15 +100,44 @@ pub(crate) fn unsubscribed(
     let (kind, channel) = (*rest.first()?, *rest.get(1)?);
     let kind = NotificationKind::from_code(kind)?;
     let channel = Channel::from_code(channel)?;
-    // The proof is a keyed hash of what it proves: comparing the whole text gives nothing to guess with.
     let right = unsubscribe_token(vault, account, kind, channel);
-    let differs = right
-        .bytes()
-        .zip(token.bytes())
-        .fold(right.len() ^ token.len(), |differs, (a, b)| {
-            differs | usize::from(a ^ b)
-        });
-    (differs == 0).then_some((account, kind, channel))
+    is_same(&right, token).then_some((account, kind, channel))
+}
+
+/// Returns the token by which anybody who has it comes to the page that mends one connection.
+fn mend_token(
+    vault: &Vault,
+    account: AccountId,
+    connection: ConnectionId,
+    until: Timestamp,
+) -> String {
+    let mut said = [account.as_bytes().as_slice(), connection.as_bytes()].concat();
+    said.extend(until.as_millis().to_be_bytes());
+    let proof = vault.keyed_hash(b"mend", &said);
+    said.extend(&proof[..16]);
+    URL_SAFE_NO_PAD.encode(said)
+}
+
+/// Returns what a token of [`AddressBook::mend_url`] is for, and until when.
+pub(crate) fn mending(vault: &Vault, token: &str) -> Option<(AccountId, ConnectionId, Timestamp)> {
+    let said = URL_SAFE_NO_PAD.decode(token).ok()?;
+    let (account, rest) = said.split_first_chunk::<16>()?;
+    let (connection, rest) = rest.split_first_chunk::<16>()?;
+    let (until, _) = rest.split_first_chunk::<8>()?;
+    let account = AccountId::from_bytes(*account);
+    let connection = ConnectionId::from_bytes(*connection);
+    let until = Timestamp::from_millis(i64::from_be_bytes(*until));
+    let right = mend_token(vault, account, connection, until);
+    is_same(&right, token).then_some((account, connection, until))
+}
+
+/// Compares whole texts: the proof is a keyed hash of what it proves, and the time gives nothing to guess with.
+fn is_same(right: &str, given: &str) -> bool {
+    let pairs = right.bytes().zip(given.bytes());
+    let differs = pairs.fold(right.len() ^ given.len(), |differs, (a, b)| {
+        differs | usize::from(a ^ b)
+    });
+    differs == 0
 }
 
 fn context(account: AccountId) -> Vec<u8> {

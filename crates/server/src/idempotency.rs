@@ -4,7 +4,7 @@ use axum::response::Response;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use sha2::{Digest, Sha256};
 use wellspring_core::{TenantId, connection};
-use wellspring_engine::{Aggregate, Key, KeyRow, Request, StoreError};
+use wellspring_engine::{Aggregate, Key, KeyRow, Request, RequestMark, StoreError, Told};
 
 use crate::Caller;
 use crate::ask::{Refused, ask};
@@ -108,6 +108,28 @@ impl Once {
         let fingerprint = app.access.vault().keyed_hash(CONTEXT, &digest);
         let key = Some(Key { hash, fingerprint });
         Ok(Self { tenant, key })
+    }
+
+    /// Returns the key as it is kept with what the request makes.
+    pub(crate) fn mark(&self) -> Option<RequestMark> {
+        let key = self.key?;
+        let half = |whole: [u8; 32]| {
+            let mut half = [0; 16];
+            half.copy_from_slice(&whole[..16]);
+            half
+        };
+        Some(RequestMark {
+            key: half(key.hash),
+            said: half(key.fingerprint),
+        })
+    }
+
+    /// Returns whether a message was written by an earlier request under this key.
+    pub(crate) fn is_again(&self, told: &Told) -> Result<bool, Refusal> {
+        if told.is_again && told.notification.request != self.mark() {
+            return Err(Refusal::Reused);
+        }
+        Ok(told.is_again)
     }
 
     /// Returns what the request was done to before, if it was.

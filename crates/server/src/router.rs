@@ -12,6 +12,7 @@ use axum::routing::{MethodFilter, on};
 use bytes::Bytes;
 use http::StatusCode;
 use metrics_exporter_prometheus::PrometheusHandle;
+use secrecy::SecretString;
 use tokio::time::Instant;
 use wellspring_core::TenantId;
 use wellspring_engine::{Backend, Blobs, Clock, EngineHandle, NotifierHandle, StoreError};
@@ -55,6 +56,8 @@ pub struct AppParts {
     pub metrics: Option<PrometheusHandle>,
     /// The version of the program.
     pub version: &'static str,
+    /// With what a gateway signs the SMS that it takes in; without it none are taken in.
+    pub sms_secret: Option<SecretString>,
     /// Whether metrics are served by [`metrics_router`] alone.
     pub separate_metrics: bool,
 }
@@ -124,6 +127,7 @@ pub(crate) struct App {
     pub(crate) public_url: String,
     /// Open streams of changes.
     pub(crate) streams: Arc<AtomicUsize>,
+    pub(crate) sms_secret: Option<SecretString>,
     pub(crate) exposition: Option<Exposition>,
     pub(crate) openapi: Bytes,
     pub(crate) docs: Bytes,
@@ -160,6 +164,7 @@ impl App {
             links: Links::new(public_url),
             public_url: public_url.to_owned(),
             streams: Arc::default(),
+            sms_secret: parts.sms_secret,
             exposition,
             openapi: document.to_string().into(),
             docs: docs::render(&document).into(),
@@ -205,6 +210,7 @@ fn routes() -> Routes {
     const PUSH: &str = "/v1/accounts/{account}/push-subscriptions/{push}";
     const NOTIFICATIONS: &str = "/v1/accounts/{account}/notifications";
     const NOTIFICATION: &str = "/v1/accounts/{account}/notifications/{notification}";
+    const MESSAGES: &str = "/v1/accounts/{account}/notifications/stream";
     const READ: &str = "/v1/accounts/{account}/notifications/{notification}/read";
     const ITS_DOCUMENTS: &str = "/v1/accounts/{account}/connections/{connection}/documents";
 
@@ -265,7 +271,11 @@ fn routes() -> Routes {
         .for_clients(GET, NOTIFICATIONS, notifications::list)
         .keyed(POST, NOTIFICATIONS, notifications::send)
         .keyed(GET, NOTIFICATION, notifications::show)
+        .for_clients(GET, MESSAGES, notifications::stream::stream)
         .for_clients(POST, READ, notifications::read)
+        .for_clients(GET, "/v1/push/key", notifications::push::key)
+        .open(POST, "/v1/sms/inbound", notifications::sms::inbound)
+        .open(GET, "/mend/{token}", notifications::mend::show)
         .open(
             GET,
             "/unsubscribe/{token}",

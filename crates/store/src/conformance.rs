@@ -100,6 +100,9 @@ macro_rules! conformance {
             how_people_are_reached_reads_back,
             messages_to_people_are_written_once_and_listed,
             due_messages_come_by_channel_and_an_erased_person_leaves_none,
+            messages_are_streamed_in_the_order_in_which_they_come,
+            people_at_a_source_are_told_in_pages,
+            a_message_that_is_asked_for_twice_is_written_once,
         ]);
         $crate::conformance!($harness, log: [
             readers_see_their_tenants_entries_in_order,

@@ -72,6 +72,7 @@ pub(crate) async fn run(config: Config, end_with_stdin: bool) -> Result<()> {
         clock: Arc::clone(&opened.clock),
         public_url: public_url.clone(),
         metrics: Some(prometheus.clone()),
+        sms_secret: config.sms_secret.clone(),
         version: env!("CARGO_PKG_VERSION"),
         separate_metrics,
     };

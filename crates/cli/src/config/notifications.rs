@@ -75,6 +75,8 @@ struct SmsSection {
     gone: Option<BTreeSet<String>>,
     refused: Option<BTreeSet<u16>>,
     failed: Option<BTreeSet<u16>>,
+    inbound_secret: Option<String>,
+    inbound_secret_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -84,6 +86,29 @@ enum Preset {
 }
 
 impl Section {
+    /// Returns with what the gateway signs the SMS that it takes in.
+    ///
+    /// Twilio signs with the account's token, which is the password unless that is an API key's.
+    pub(super) fn inbound_secret(&self) -> Result<Option<SecretString>> {
+        let Some(sms) = &self.sms else {
+            return Ok(None);
+        };
+        let given = secret(
+            "notifications.sms.inbound_secret",
+            "WELLSPRING_SMS_INBOUND_SECRET",
+            sms.inbound_secret.clone(),
+            sms.inbound_secret_file.clone(),
+        )?;
+        let of_account = sms
+            .username
+            .as_deref()
+            .is_some_and(|name| name.starts_with("AC"));
+        match (given, sms.preset) {
+            (None, Some(Preset::Twilio)) if of_account => sms.password(),
+            (given, _) => Ok(given),
+        }
+    }
+
     /// Returns the channels that are configured.
     pub(super) fn options(self) -> Result<NoticeOptions> {
         let defaults = NoticeOptions::default();
@@ -145,14 +170,17 @@ impl PushSection {
 }
 
 impl SmsSection {
-    fn options(self) -> Result<SmsOptions> {
-        let key = "notifications.sms.password";
-        let password = secret(
-            key,
+    fn password(&self) -> Result<Option<SecretString>> {
+        secret(
+            "notifications.sms.password",
             "WELLSPRING_SMS_PASSWORD",
-            self.password,
-            self.password_file,
-        )?;
+            self.password.clone(),
+            self.password_file.clone(),
+        )
+    }
+
+    fn options(self) -> Result<SmsOptions> {
+        let password = self.password()?;
         let mut options = match self.preset {
             Some(Preset::Twilio) => {
                 let (Some(username), Some(password), Some(from)) =
@@ -262,6 +290,16 @@ mod tests {
             from = "+15005550006"
             "#
         );
+        let section: Section = toml::from_str(&text).unwrap();
+        let inbound = section.inbound_secret().unwrap().unwrap();
+        assert_eq!(inbound.expose_secret(), "token", "what Twilio signs with");
+        let other = text.replace("\"AC1\"", "\"SK1\"");
+        let section: Section = toml::from_str(&other).unwrap();
+        assert!(section.inbound_secret().unwrap().is_none());
+        let other = format!("{other}\ninbound_secret = \"other\"");
+        let section: Section = toml::from_str(&other).unwrap();
+        let inbound = section.inbound_secret().unwrap().unwrap();
+        assert_eq!(inbound.expose_secret(), "other");
         let options = options(&text).unwrap();
         let email = options.email.unwrap();
         assert_eq!(options.language, "de");

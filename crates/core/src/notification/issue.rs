@@ -1,7 +1,6 @@
 //! What a person has been told about a connection, so that they are told once, and told when it is over.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,8 +27,6 @@ pub enum IssueKey {
 pub struct Issue {
     /// What they were told and is not over, and since when.
     told: BTreeMap<IssueKey, Timestamp>,
-    /// When they were last told that a maintenance is over.
-    maintenance_over_at: Option<Timestamp>,
     /// Whether the person is there in the present fetch.
     attended: bool,
 }
@@ -78,10 +75,18 @@ impl IssueKey {
     }
 }
 
+impl Observation<'_> {
+    /// Returns whether the source is in maintenance, by its own word or an incident.
+    pub(super) fn in_maintenance(&self) -> bool {
+        self.reason == Some("maintenance") || self.outcome == Some("bank_maintenance")
+    }
+}
+
 impl Issue {
     /// Takes in what the log says and returns what the person is to be told.
     ///
     /// What was told is not told again before it is mended; a success of what never failed says nothing.
+    /// Maintenance is the source's and told by [`super::Maintenance`].
     pub fn observe(&mut self, now: Timestamp, seen: &Observation<'_>) -> Vec<Telling> {
         let mut tellings = Vec::new();
         match seen.state {
@@ -98,22 +103,7 @@ impl Issue {
     }
 
     fn settle(&mut self, now: Timestamp, seen: &Observation<'_>, tellings: &mut Vec<Telling>) {
-        let in_maintenance =
-            seen.reason == Some("maintenance") || seen.outcome == Some("bank_maintenance");
-        // Nothing is known of the source while it only lets nobody in.
-        let throttled = seen.reason == Some("rate_limit");
-        if in_maintenance {
-            let cooling = self
-                .maintenance_over_at
-                .is_some_and(|over| now.since(over) < COOL_DOWN);
-            if !cooling {
-                self.tell(now, IssueKey::Maintenance, tellings);
-            }
-        } else if !throttled && self.told.remove(&IssueKey::Maintenance).is_some() {
-            self.maintenance_over_at = Some(now);
-            let kind = NotificationKind::BankMaintenance;
-            tellings.push(Telling::Mended(kind, IssueKey::Maintenance));
-        }
+        let in_maintenance = seen.in_maintenance();
         let needs_person = matches!(seen.access, "reauth_required" | "revoked");
         if needs_person {
             self.tell(now, IssueKey::ReauthRequired, tellings);
@@ -151,11 +141,13 @@ impl Issue {
         }
     }
 
+    /// Returns how much the person was told that is not over.
+    pub fn told(&self) -> usize {
+        self.told.len()
+    }
+
     /// Returns whether there is nothing to remember.
     pub fn is_blank(&self) -> bool {
         *self == Self::default()
     }
 }
-
-/// How long after a maintenance another one is not told.
-const COOL_DOWN: Duration = Duration::from_secs(6 * 3_600);

@@ -206,3 +206,71 @@ const TWILIO_GONE: [&str; 4] = ["21211", "21610", "21614", "21217"];
 const DEFAULT_REFUSED: [u16; 6] = [400, 406, 410, 413, 415, 422];
 /// Answers that say nothing was taken for now, be it for our password or for the load.
 const DEFAULT_FAILED: [u16; 8] = [401, 402, 403, 404, 405, 425, 429, 503];
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::print_stdout, reason = "prints what it measured")]
+
+    use serde_json::{Map, Value, json};
+    use wellspring_core::notification::{Channel, NotificationKind};
+    use wellspring_core::{AccountId, NotificationId, TenantId, Timestamp};
+    use wellspring_engine::NoticeAddress;
+
+    use super::super::template::Templates;
+    use super::*;
+
+    /// What a person reads is whole: with the names and the link that there are, nothing is cut.
+    #[test]
+    fn every_message_fits_two_parts_of_an_sms_whole() {
+        let templates = Templates::load(None, "en").unwrap();
+        let link = format!("https://connect.example.com/mend/{}", "x".repeat(75));
+        let reasons = [
+            "failing",
+            "question",
+            "reauth_required",
+            "consent_expiring",
+            "maintenance",
+            "outage",
+        ];
+        for language in ["en", "de"] {
+            for kind in NotificationKind::ALL {
+                for (state, test) in [("opened", false), ("opened", true), ("mended", false)] {
+                    for reason in reasons {
+                        let facts = json!({
+                            "person": "Jürgen Müller-Lüdenscheidt", "source": "Städtische Sparkasse",
+                            "connection": "Girokonto", "app": "Haushaltsbuch", "state": state,
+                            "reason": reason, "until": "2026-11-29T04:00:00Z",
+                            "zone": "Europe/Berlin", "link": link, "test": test,
+                        });
+                        let order = order(kind, language, &facts);
+                        let words = templates.words(&order);
+                        let text = fit::text(&words.short, words.link.as_deref(), &words.stop);
+                        let parts = fit::segments(&text);
+                        println!("{parts} parts: {text}");
+                        assert!(parts <= 2, "{text}");
+                        assert!(text.contains(&words.short), "cut: {text}");
+                        assert!(
+                            text.contains(&link) && text.ends_with(&words.stop),
+                            "{text}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    fn order(kind: NotificationKind, language: &str, facts: &Value) -> NoticeOrder {
+        NoticeOrder {
+            id: NotificationId::from_bytes([1; 16]),
+            tenant: TenantId::from_bytes([1; 16]),
+            account: AccountId::from_bytes([1; 16]),
+            kind,
+            channel: Channel::Sms,
+            to: NoticeAddress::Sms("+4915112345678".to_owned()),
+            language: language.to_owned(),
+            events: vec![facts.as_object().cloned().unwrap_or_else(Map::new)],
+            at: Timestamp::from_millis(0),
+            unsubscribe_url: None,
+        }
+    }
+}

@@ -319,11 +319,25 @@ fn words(
         words.link.clone_from(&first.link);
         blocks(env, &file, first.context(order, language, context! {}))?
     };
-    Ok(Words {
+    let words = Words {
         subject: one_line(&subject, SUBJECT),
         text,
         short,
         action,
+        ..words
+    };
+    if !first.is_test {
+        return Ok(words);
+    }
+    let frame = fall_back(env, language, "frame");
+    let context = first.context(order, language, context! {});
+    // An operator's own frame may be from before there was this block.
+    let said = named(env, &frame, ["test"], context);
+    let [said] = said.unwrap_or_else(|_missing| ["Test".to_owned()]);
+    Ok(Words {
+        subject: one_line(&format!("Test: {}", words.subject), SUBJECT),
+        text: format!("{said}\n\n{}", words.text),
+        short: format!("Test: {}", words.short),
         ..words
     })
 }

@@ -16,6 +16,8 @@ pub(crate) struct Draft {
     pub(crate) account: AccountId,
     pub(crate) kind: NotificationKind,
     pub(crate) event: Map<String, Value>,
+    /// How many messages said that what this one says to be over had begun; 0 where nothing is over.
+    pub(crate) mends: usize,
 }
 
 /// Returns the rows of a message to a person; `over` says which channels may be used at all.
@@ -60,8 +62,23 @@ pub(crate) fn write_up(
         read_at: None,
         in_app,
         event: draft.event,
+        request: None,
     };
     (notification, notices)
+}
+
+/// Returns the language of a person.
+pub(super) fn language(contact: &Contact) -> String {
+    contact.language.clone().unwrap_or_else(|| "en".to_owned())
+}
+
+/// Returns what the templates of a message to a person are filled with.
+pub(super) fn event(one: &Notification, contact: &Contact) -> Map<String, Value> {
+    let mut event = one.event.clone();
+    if let Some(name) = &contact.name {
+        event.insert("person".to_owned(), name.as_str().into());
+    }
+    event
 }
 
 /// Puts together what goes out as one message: what was sent together before, and what gathered.
@@ -120,6 +137,7 @@ pub(super) fn forget(contact: &mut Contact, address: &NoticeAddress) -> bool {
         NoticeAddress::Email(gone) => emptied(&mut contact.email, gone),
         NoticeAddress::Sms(gone) => emptied(&mut contact.phone, gone),
         NoticeAddress::Webhook(gone) => emptied(&mut contact.webhook, gone),
+        NoticeAddress::InApp => false,
         NoticeAddress::Push { endpoint, .. } => {
             let before = contact.push.len();
             contact.push.retain(|browser| browser.endpoint != *endpoint);
@@ -156,6 +174,29 @@ pub(super) fn settle(notice: &mut Notice, now: Timestamp, result: &NoticeResult)
         }
         None => end(notice, now, NoticeStatus::Failed),
     }
+}
+
+/// Returns whether a message says that what another says to have begun is over.
+pub(super) fn mends(over: &Notification, opened: &Notice, event: &Map<String, Value>) -> bool {
+    let same = |name: &str| over.event.get(name) == event.get(name);
+    let about = match over.kind {
+        NotificationKind::BankMaintenance => same("source"),
+        NotificationKind::PlaidConnectionIssue
+        | NotificationKind::DataSyncStatus
+        | NotificationKind::SecurityAlert
+        | NotificationKind::ComplianceUpdate
+        | NotificationKind::SystemMaintenance
+        | NotificationKind::FeatureUpdate
+        | NotificationKind::AccountUpdate => same("connection_id"),
+    };
+    let opens = event.get("state").is_some_and(|state| state == "opened");
+    (over.account, over.kind) == (opened.account, opened.kind) && opens && about
+}
+
+/// Notes on a message that it is not needed any more.
+pub(super) fn drop(notice: &mut Notice, now: Timestamp) {
+    notice.reason = Some("it was over before the message went out".to_owned());
+    end(notice, now, NoticeStatus::Dropped);
 }
 
 pub(super) const fn end(notice: &mut Notice, now: Timestamp, status: NoticeStatus) {

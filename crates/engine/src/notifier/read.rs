@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use wellspring_core::notification::{NotificationKind, Observation, Telling};
-use wellspring_core::{AccountId, ConnectionId, FetchId, TenantId, Timestamp, Verb};
+use wellspring_core::{AccountId, ConnectionId, FetchId, SourceName, TenantId, Timestamp, Verb};
 
 use crate::LogEntry;
 use crate::traces::message::FETCH;
@@ -67,6 +67,14 @@ impl Heard {
         }
     }
 
+    /// Returns whose connection it is and at which source, where it says so.
+    pub(super) fn at_source(&self) -> Option<(AccountId, SourceName)> {
+        match self {
+            Self::State(place, state) => Some((place.account, state.source.parse().ok()?)),
+            Self::Gone(_) => None,
+        }
+    }
+
     pub(super) const fn place(&self) -> Place {
         match self {
             Self::State(place, _) | Self::Gone(place) => *place,
@@ -112,4 +120,10 @@ impl State {
         }
         (kind, event)
     }
+}
+
+/// Returns whether an entry says that an incident began, changed or ended.
+pub(super) fn is_of_incident(entry: &LogEntry) -> bool {
+    let path = entry.view.path.strip_prefix("/sources/");
+    path.and_then(|path| path.split('/').nth(1)) == Some("incidents")
 }

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::BoxFuture;
-use wellspring_core::notification::{Channel, Contact, Preferences};
-use wellspring_core::{AccountId, NotificationId, Shard, Timestamp};
+use serde_json::{Map, Value};
+use wellspring_core::notification::{Channel, Contact, IssueKey, NotificationKind, Preferences};
+use wellspring_core::{AccountId, ConnectionId, NotificationId, Shard, Timestamp};
 
 use super::{Loop, NotifierParts, compose};
 use crate::{
     CommitError, Holding, Notice, NoticeAddress, NoticeBatch, NoticeOrder, NoticeResult,
-    NoticeStatus, StoreError,
+    NoticeStatus, Notification, StoreError,
 };
 
 /// Names one message over one channel to one address.
@@ -114,13 +115,7 @@ impl Loop {
             let mut events = Vec::new();
             for notice in &notices {
                 let text = texts.get(&notice.notification);
-                events.extend(text.map(|text| {
-                    let mut event = text.event.clone();
-                    if let Some(name) = &contact.name {
-                        event.insert("person".to_owned(), name.as_str().into());
-                    }
-                    event
-                }));
+                events.extend(text.map(|text| self.parts.event(text, contact, now)));
             }
             let order = NoticeOrder {
                 id,
@@ -129,7 +124,7 @@ impl Loop {
                 kind: first.kind,
                 channel: first.channel,
                 to,
-                language: contact.language.clone().unwrap_or_else(|| "en".to_owned()),
+                language: compose::language(contact),
                 events,
                 at: texts.get(&id).map_or(now, |text| text.at),
                 unsubscribe_url: self.parts.addresses.unsubscribe_url(
@@ -224,6 +219,8 @@ impl Loop {
                 epoch: super::epoch(holding, shard).ok_or(CommitError::Fenced)?,
                 cursor: None,
                 issues: Vec::new(),
+                maintenance: Vec::new(),
+                incidents: Vec::new(),
                 notifications: Vec::new(),
                 notices,
             };
@@ -248,11 +245,35 @@ impl Loop {
             let version = person.version;
             person.version = version.saturating_add(1);
             person.contact = Some(self.parts.addresses.seal(account, &contact));
+            person.phone = self.parts.mark(&contact);
             if self.parts.store.put_person(person, version).await? {
                 return Ok(());
             }
         }
         Ok(())
+    }
+}
+
+impl NotifierParts {
+    /// Returns what a message that leaves is filled with: with a link, where the person can mend something.
+    fn event(&self, one: &Notification, contact: &Contact, now: Timestamp) -> Map<String, Value> {
+        let mut event = compose::event(one, contact);
+        let said = |name: &str| event.get(name).and_then(Value::as_str);
+        let reason = said("reason");
+        let needs = one.kind == NotificationKind::PlaidConnectionIssue
+            && said("state") == Some("opened")
+            && (reason == Some(IssueKey::ReauthRequired.as_str())
+                || reason == Some(IssueKey::Question.as_str()));
+        let connection = said("connection_id").and_then(|id| id.parse::<ConnectionId>().ok());
+        let connection = connection.filter(|_| needs && said("link").is_none());
+        let url = connection.and_then(|connection| {
+            let until = now.after(LINK);
+            self.addresses.mend_url(one.account, connection, until)
+        });
+        if let Some(url) = url {
+            event.insert("link".to_owned(), url.into());
+        }
+        event
     }
 }
 
@@ -264,6 +285,7 @@ fn count(notice: &Notice) {
         NoticeStatus::Sent => "sent",
         NoticeStatus::Failed => "failed",
         NoticeStatus::Unknown => "unknown",
+        NoticeStatus::Dropped => "dropped",
     };
     let channel = notice.channel.as_str();
     metrics::counter!("wellspring_notices_total", "channel" => channel, "outcome" => outcome)
@@ -300,6 +322,8 @@ const ROOM: usize = 32;
 /// Due messages that are looked at together.
 const LOOK: usize = 256;
 const TRIES: usize = 5;
+/// How long the link in a message leads to the page on which its connection is mended.
+const LINK: std::time::Duration = std::time::Duration::from_secs(14 * 86_400);
 const LONGEST: std::time::Duration = std::time::Duration::from_secs(60);
 const NO_ADDRESS: &str = "the person has no such address any more";
 const SWITCHED_OFF: &str = "the person has switched this off";

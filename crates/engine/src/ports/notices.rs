@@ -6,10 +6,12 @@ use std::fmt;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use wellspring_core::notification::{Channel, Contact, Issue, NotificationKind, Preferences};
+use wellspring_core::notification::{
+    Channel, Contact, Issue, Maintenance, NotificationKind, Preferences,
+};
 use wellspring_core::{
-    AccountId, ConnectionId, IncarnationId, NotificationId, Sealed, Shard, Stored, TenantId,
-    Timestamp,
+    AccountId, ConnectionId, IncarnationId, IncidentId, NotificationId, Sealed, Shard, SourceName,
+    Stored, TenantId, Timestamp,
 };
 
 use crate::{CommitError, StoreError};
@@ -27,6 +29,36 @@ pub struct Person {
     pub contact: Option<Sealed>,
     /// What they want.
     pub preferences: Preferences,
+    /// By what their telephone number is found again, which says nothing about it.
+    pub phone: Option<PhoneMark>,
+    /// Messages of theirs that were taken in, the last one last.
+    pub heard: Vec<PhoneMark>,
+}
+
+/// A keyed hash of a telephone number, or of the id of a message that came from one.
+pub type PhoneMark = [u8; 16];
+
+/// How far the people of one shard were told about an incident of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IncidentStage {
+    /// They are being told of its start, and were up to here.
+    Beginning(Option<AccountId>),
+    /// All were told of its start.
+    Begun,
+    /// They are being told of its end, and were up to here.
+    Ending(Option<AccountId>),
+    /// All were told of its end; nothing of it is kept.
+    Ended,
+}
+
+/// What is kept of an incident for the people of one shard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IncidentTelling {
+    /// Where it is.
+    pub source: SourceName,
+    /// How far people were told.
+    pub stage: IncidentStage,
 }
 
 /// A message to a person, whatever ways it goes.
@@ -48,6 +80,18 @@ pub struct Notification {
     pub in_app: bool,
     /// What the templates are filled with.
     pub event: Map<String, Value>,
+    /// The request that it came by, where its sender named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestMark>,
+}
+
+/// A request for a message that is written once, however often it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestMark {
+    /// What its sender calls it, hashed.
+    pub key: [u8; 16],
+    /// What it said, hashed with a key.
+    pub said: [u8; 16],
 }
 
 /// How a message stands that goes over one channel.
@@ -64,6 +108,8 @@ pub enum NoticeStatus {
     Failed,
     /// Whether it was taken is not known, and it is not repeated.
     Unknown,
+    /// It was held back, and what it says was over before it went.
+    Dropped,
 }
 
 /// A message on its way over one channel to one address.
@@ -112,6 +158,10 @@ pub struct NoticeBatch {
     pub cursor: Option<(u64, u64)>,
     /// What people have been told.
     pub issues: Vec<(ConnectionId, AccountId, Issue)>,
+    /// What people have been told about the maintenance of sources.
+    pub maintenance: Vec<(AccountId, SourceName, Option<Maintenance>)>,
+    /// How far they were told about incidents.
+    pub incidents: Vec<(IncidentId, IncidentTelling)>,
     /// New messages.
     pub notifications: Vec<Notification>,
     /// New messages by channel, and those whose standing changed.
@@ -138,6 +188,7 @@ impl Stored for NoticeStatus {
         Self::Sent,
         Self::Failed,
         Self::Unknown,
+        Self::Dropped,
     ];
 }
 
@@ -150,6 +201,7 @@ impl NoticeStatus {
             Self::Sent => "sent",
             Self::Failed => "failed",
             Self::Unknown => "unknown",
+            Self::Dropped => "dropped",
         }
     }
 
@@ -157,7 +209,7 @@ impl NoticeStatus {
     pub const fn is_open(self) -> bool {
         match self {
             Self::Planned | Self::Sending => true,
-            Self::Sent | Self::Failed | Self::Unknown => false,
+            Self::Sent | Self::Failed | Self::Unknown | Self::Dropped => false,
         }
     }
 }
@@ -173,6 +225,19 @@ pub trait Notices: Send + Sync {
     /// returns whether it did.
     fn put_person(&self, person: Person, expected: u32) -> BoxFuture<'_, Result<bool, StoreError>>;
 
+    /// Returns the people of a telephone number.
+    fn people_called(&self, phone: PhoneMark) -> BoxFuture<'_, Result<Vec<Person>, StoreError>>;
+
+    /// Returns the accounts of one shard that have a connection to a source that is not disabled,
+    /// in order from `after` on.
+    fn accounts_at(
+        &self,
+        source: SourceName,
+        shard: Shard,
+        after: Option<AccountId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(AccountId, TenantId)>, StoreError>>;
+
     /// Returns up to where the log of these shards was read; 0 where nothing was.
     fn notice_cursors(
         &self,
@@ -185,6 +250,24 @@ pub trait Notices: Send + Sync {
         connections: Vec<ConnectionId>,
     ) -> BoxFuture<'_, Result<BTreeMap<ConnectionId, Issue>, StoreError>>;
 
+    /// Returns what people were told about the maintenance of sources, where they were told anything.
+    fn maintenance_told(
+        &self,
+        of: Vec<(AccountId, SourceName)>,
+    ) -> BoxFuture<'_, Result<BTreeMap<(AccountId, SourceName), Maintenance>, StoreError>>;
+
+    /// Returns the incidents of which the people of these shards were told and that are not over for them.
+    fn incidents_told(
+        &self,
+        shards: Vec<Shard>,
+    ) -> BoxFuture<'_, Result<BTreeMap<(Shard, IncidentId), IncidentTelling>, StoreError>>;
+
+    /// Returns messages to these people that are held back and were never tried.
+    fn held_notices(
+        &self,
+        accounts: Vec<AccountId>,
+    ) -> BoxFuture<'_, Result<Vec<Notice>, StoreError>>;
+
     /// Writes a step of the notifier.
     ///
     /// # Errors
@@ -193,11 +276,13 @@ pub trait Notices: Send + Sync {
     fn commit_notices(&self, batch: NoticeBatch) -> BoxFuture<'_, Result<(), CommitError>>;
 
     /// Adds a message that the tenant sends; a message of this id that is there stays as it is.
+    ///
+    /// Returns the message that came by a request of the same key before, and adds none then.
     fn add_notification(
         &self,
         notification: Notification,
         notices: Vec<Notice>,
-    ) -> BoxFuture<'_, Result<(), StoreError>>;
+    ) -> BoxFuture<'_, Result<Option<Notification>, StoreError>>;
 
     /// Returns open messages over a channel that are due by `by`, oldest first and by person.
     fn due_notices(
@@ -221,6 +306,19 @@ pub trait Notices: Send + Sync {
         filter: NotificationFilter,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Notification>, StoreError>>;
+
+    /// Returns the number of the last message that was written to a person; 0 where there was none.
+    fn notification_head(&self, account: AccountId) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// Returns messages of the application's list that were written after the one of a number, each with its own.
+    ///
+    /// Numbers grow in the order in which messages come to be seen: none appears below one that was read.
+    fn notifications_since(
+        &self,
+        account: AccountId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(u64, Notification)>, StoreError>>;
 
     /// Returns how a message stands, by channel and slot.
     fn notices(
@@ -251,6 +349,17 @@ pub trait AddressBook: fmt::Debug + Send + Sync {
 
     /// Seals how a person is reached.
     fn seal(&self, account: AccountId, contact: &Contact) -> Sealed;
+
+    /// Returns by what a telephone number, or the id of a message from one, is found again.
+    fn mark(&self, text: &str) -> PhoneMark;
+
+    /// Returns where a person mends one of their connections, up to a moment.
+    fn mend_url(
+        &self,
+        account: AccountId,
+        connection: ConnectionId,
+        until: Timestamp,
+    ) -> Option<String>;
 
     /// Returns where a person wants no more of a kind over a channel, by one click.
     fn unsubscribe_url(

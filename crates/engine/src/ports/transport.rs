@@ -25,6 +25,8 @@ pub enum NoticeAddress {
     Sms(String),
     /// The tenant's receiver of notifications.
     Webhook(String),
+    /// The list in the application, into which nothing is sent.
+    InApp,
 }
 
 /// One message to one person over one channel.
@@ -50,6 +52,15 @@ pub struct NoticeOrder {
     pub at: Timestamp,
     /// Where the person wants no more of this kind over this channel, by one click (RFC 8058).
     pub unsubscribe_url: Option<String>,
+}
+
+/// What a message says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NoticeWords {
+    /// What it is about, one line.
+    pub subject: String,
+    /// The whole text; paragraphs stand between empty lines.
+    pub text: String,
 }
 
 /// What came of sending a message.
@@ -88,6 +99,12 @@ pub trait Transport: fmt::Debug + Send + Sync {
 
     /// Returns whether the channel is configured at all.
     fn has(&self, channel: Channel) -> bool;
+
+    /// Returns the key that browsers subscribe to Web Push with, where that is configured.
+    fn push_key(&self) -> Option<String>;
+
+    /// Returns what a message says to its person, for those who read it in the application.
+    fn words(&self, order: &NoticeOrder) -> NoticeWords;
 }
 
 impl fmt::Debug for NoticeAddress {
@@ -97,6 +114,7 @@ impl fmt::Debug for NoticeAddress {
             Self::Push { .. } => "Push(…)",
             Self::Sms(_) => "Sms(…)",
             Self::Webhook(_) => "Webhook(…)",
+            Self::InApp => "InApp",
         })
     }
 }

@@ -120,7 +120,9 @@ impl ActiveSpan {
     pub(crate) fn ran(self, result: &RunResult) {
         self.ended(match result {
             RunResult::Finished { partial: None, .. } => Ok("success"),
-            RunResult::Finished { partial: Some(_), .. } => Ok("partial"),
+            RunResult::Finished {
+                partial: Some(_), ..
+            } => Ok("partial"),
             RunResult::Asked => Ok("question"),
             RunResult::Failed { error, .. } => Err(error),
         });

@@ -10,10 +10,11 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use wellspring_core::notification::{Channel, Contact, NotificationKind, Preferences};
 use wellspring_core::{Account, NotificationId};
-use wellspring_engine::{Notice, Notification, NotificationFilter, Person};
+use wellspring_engine::{Notice, NoticeRequest, Notification, NotificationFilter, Person};
 
 use crate::Caller;
 use crate::body::{self, Fields, json, nothing};
+use crate::idempotency::{Once, replayed};
 use crate::list::{List, Wanted};
 use crate::path::Place;
 use crate::problem::{Fault, Problem};
@@ -23,8 +24,11 @@ use crate::router::{App, within};
 use super::accounts::find;
 
 pub(crate) mod contact;
+pub(crate) mod mend;
 pub(crate) mod preferences;
 pub(crate) mod push;
+pub(crate) mod sms;
+pub(crate) mod stream;
 pub(crate) mod unsubscribe;
 
 /// A message to a person.
@@ -39,6 +43,10 @@ pub(crate) struct NotificationBody {
     created_at: String,
     /// When the person read it in the application.
     read_at: Option<String>,
+    /// What it is about, in the person's language.
+    subject: String,
+    /// What it says in words, in the person's language; paragraphs stand between empty lines.
+    text: String,
     /// What it says: `state` (`open` or `mended`), `reason`, `source`, `connection_id` and what the tenant gave.
     data: Map<String, Value>,
 }
@@ -100,8 +108,10 @@ pub(crate) async fn list(
     let rows = app.backend.notifications(account.id, filter, page.rows());
     let mut rows = within(rows).await?;
     let next = page.cut(&mut rows, |row| *row.id.as_bytes());
-    let data = rows.into_iter().map(NotificationBody::new).collect();
-    List::response(data, next)
+    let (_, contact) = person(&app, &account).await?;
+    let data = rows.into_iter();
+    let data = data.map(|row| NotificationBody::new(&app, row, &contact));
+    List::response(data.collect(), next)
 }
 
 /// Reads which messages are wanted.
@@ -130,13 +140,16 @@ pub(crate) fn filter(parameters: &mut Parameters) -> NotificationFilter {
 /// Sends a message to a person, over the channels that are configured and that the person wants.
 #[utoipa::path(
     post, path = "/v1/accounts/{account}/notifications", tag = "notifications", operation_id = "sendNotification",
-    params(("account" = String, Path, description = "The account's id")),
+    params(
+        ("account" = String, Path, description = "The account's id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "What is sent again under the same key is sent once"),
+    ),
     request_body(content = Object, example = json!({"type": "account_update", "channels": ["email", "in_app"], "data": {"text": "Your plan has changed."}})),
     responses(
         (status = 202, description = "It is on its way", body = SentBody),
         (status = 400, description = "Not JSON"),
         (status = 404, description = "There is no such account"),
-        (status = 422, description = "The body is not valid, with an entry for each fault"),
+        (status = 422, description = "The body is not valid, with an entry for each fault, or `idempotency_key_reused`"),
     ),
     security(("key" = []), ("basic" = [])),
 )]
@@ -149,6 +162,8 @@ pub(crate) async fn send(
     let place = Place::of(&mut parts).await;
     let account = find(&app, &caller, &place).await?;
     let body = body::read(body).await?;
+    let said: [&[u8]; 3] = [b"notify", account.id.as_bytes(), &body];
+    let once = Once::new(&app, &caller, &parts.headers, &said)?;
     let mut faults = Vec::new();
     let mut fields = Fields::read(&body, &mut faults)?;
     let kind = kind(&mut fields, &mut faults);
@@ -168,13 +183,23 @@ pub(crate) async fn send(
     let Some(kind) = kind.filter(|_| faults.is_empty()) else {
         return Err(Problem::invalid(faults));
     };
-    let whom = (caller.tenant, account.id);
-    let sent = within(app.notifier.notify(whom, kind, data, &channels)).await?;
-    let body = SentBody {
-        notification: NotificationBody::new(sent.0),
-        deliveries: sent.1.iter().map(NoticeBody::new).collect(),
+    let asked = NoticeRequest {
+        tenant: caller.tenant,
+        account: account.id,
+        kind,
+        event: data,
+        over: channels,
+        request: once.mark(),
     };
-    json(StatusCode::ACCEPTED, &body)
+    let told = within(app.notifier.notify(asked)).await?;
+    let again = once.is_again(&told)?;
+    let (_, contact) = person(&app, &account).await?;
+    let body = SentBody {
+        notification: NotificationBody::new(&app, told.notification, &contact),
+        deliveries: told.notices.iter().map(NoticeBody::new).collect(),
+    };
+    let response = json(StatusCode::ACCEPTED, &body)?;
+    Ok(if again { replayed(response) } else { response })
 }
 
 /// Reads the type of a message.
@@ -232,8 +257,9 @@ pub(crate) async fn show(
     let found = found.into_iter().find(|one| one.account == account.id);
     let notification = found.ok_or_else(Problem::nothing)?;
     let notices = within(app.backend.notices(id)).await?;
+    let (_, contact) = person(&app, &account).await?;
     let body = SentBody {
-        notification: NotificationBody::new(notification),
+        notification: NotificationBody::new(&app, notification, &contact),
         deliveries: notices.iter().map(NoticeBody::new).collect(),
     };
     json(StatusCode::OK, &body)
@@ -277,6 +303,8 @@ pub(crate) async fn person(app: &App, account: &Account) -> Result<(Person, Cont
         version: 0,
         contact: None,
         preferences: Preferences::default(),
+        phone: None,
+        heard: Vec::new(),
     });
     let contact = app.notifier.addresses().open(&person).unwrap_or_default();
     Ok((person, contact))
@@ -294,6 +322,8 @@ pub(crate) async fn change(
         let version = person.version;
         person.version = version.saturating_add(1);
         person.contact = Some(app.notifier.addresses().seal(account.id, &contact));
+        let mark = |phone: &str| app.notifier.addresses().mark(phone);
+        person.phone = contact.phone.as_deref().map(mark);
         let preferences = person.preferences.clone();
         if within(app.backend.put_person(person, version)).await? {
             return Ok((contact, preferences));
@@ -307,8 +337,11 @@ pub(crate) async fn change(
 }
 
 impl NotificationBody {
-    pub(crate) fn new(row: Notification) -> Self {
+    pub(crate) fn new(app: &App, row: Notification, contact: &Contact) -> Self {
+        let words = app.notifier.words(&row, contact);
         Self {
+            subject: words.subject,
+            text: words.text,
             id: row.id.to_string(),
             kind: row.kind.as_str(),
             created_at: row.at.to_string(),

@@ -95,10 +95,10 @@ pub(crate) async fn stream(
 }
 
 /// The place of one stream among those that a node has room for.
-struct Seat(Arc<AtomicUsize>);
+pub(crate) struct Seat(Arc<AtomicUsize>);
 
 impl Seat {
-    fn take(app: &App) -> Option<Self> {
+    pub(crate) fn take(app: &App) -> Option<Self> {
         let streams = Arc::clone(&app.streams);
         if streams.fetch_add(1, Ordering::Relaxed) >= MOST_STREAMS {
             streams.fetch_sub(1, Ordering::Relaxed);
@@ -108,7 +108,7 @@ impl Seat {
     }
 
     /// Returns how long a stream waits between reads, so that all together ask little of the database.
-    fn pace(&self) -> Duration {
+    pub(crate) fn pace(&self) -> Duration {
         let streams = u32::try_from(self.0.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
         SHARE.saturating_mul(streams).max(PACE)
     }
@@ -239,20 +239,24 @@ impl Tail {
     }
 }
 
-fn authority(headers: &HeaderMap) -> HeaderMap {
+/// Returns what a caller shows, to show it again.
+pub(crate) fn authority(headers: &HeaderMap) -> HeaderMap {
     let values = headers.get_all(AUTHORIZATION).iter();
     values.map(|value| (AUTHORIZATION, value.clone())).collect()
 }
 
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+/// After which event a client comes back.
+pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// Whether proxies gather an answer.
+pub(crate) const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// Streams of one node.
 const MOST_STREAMS: usize = 1_000;
 /// Entries that one read looks at.
 const PAGE: usize = 200;
-const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How often a stream shows that it lives.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How often a stream looks without having been told.
-const LOOK: Duration = Duration::from_secs(1);
+pub(crate) const LOOK: Duration = Duration::from_secs(1);
 /// The least time between two reads of a stream that has caught up.
 const PACE: Duration = Duration::from_millis(50);
 /// What each open stream adds to that: all together read 500 times a second at most.

@@ -127,6 +127,7 @@ impl Lab {
             blobs: Arc::<MemoryBlobs>::clone(&blobs),
             public_url: "http://wellspring.test/".to_owned(),
             metrics: None,
+            sms_secret: Some("gateway secret".into()),
             version: "1.2.3",
             separate_metrics: false,
         };

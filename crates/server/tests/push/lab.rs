@@ -103,6 +103,7 @@ impl Lab {
             blobs,
             public_url: "http://wellspring.test/".to_owned(),
             metrics: None,
+            sms_secret: Some("gateway secret".into()),
             version: "1.2.3",
             separate_metrics: false,
         };

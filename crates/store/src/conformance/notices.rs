@@ -3,10 +3,15 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use wellspring_core::notification::{Channel, Issue, NotificationKind, Observation, Preferences};
-use wellspring_core::{Account, Actor, ConnectionId, NotificationId, Timestamp};
+use wellspring_core::notification::{
+    Channel, Issue, Maintenance, NotificationKind, Observation, Preferences,
+};
+use wellspring_core::{
+    Account, Actor, ConnectionId, IncidentId, NotificationId, SourceName, Timestamp,
+};
 use wellspring_engine::{
-    CommitError, Notice, NoticeBatch, NoticeStatus, Notification, NotificationFilter, Person,
+    CommitError, IncidentStage, IncidentTelling, Notice, NoticeBatch, NoticeStatus, Notification,
+    NotificationFilter, Person, RequestMark,
 };
 
 use super::steps::sealed;
@@ -22,6 +27,8 @@ pub async fn how_people_are_reached_reads_back(harness: &dyn Harness) {
         version: 1,
         contact: Some(sealed(1)),
         preferences: Preferences::default(),
+        phone: Some([7; 16]),
+        heard: vec![[8; 16], [9; 16]],
     };
     let store = &node.store;
     assert_eq!(store.people(vec![account.id]).await, Ok(vec![]));
@@ -34,7 +41,19 @@ pub async fn how_people_are_reached_reads_back(harness: &dyn Harness) {
         ..person
     };
     changed.preferences.time_zone = "Europe/Berlin".to_owned();
+    assert_eq!(
+        store.people_called([7; 16]).await,
+        Ok(vec![Person {
+            version: 1,
+            contact: Some(sealed(1)),
+            preferences: Preferences::default(),
+            ..changed.clone()
+        }])
+    );
+    changed.phone = None;
+    changed.heard = vec![];
     assert_eq!(store.put_person(changed.clone(), 1).await, Ok(true));
+    assert_eq!(store.people_called([7; 16]).await, Ok(vec![]));
     assert_eq!(store.put_person(changed.clone(), 1).await, Ok(false));
     let again = harness.open().await;
     assert_eq!(again.people(vec![account.id]).await, Ok(vec![changed]));
@@ -193,6 +212,8 @@ pub async fn due_messages_come_by_channel_and_an_erased_person_leaves_none(harne
         version: 1,
         contact: Some(sealed(1)),
         preferences: Preferences::default(),
+        phone: Some([7; 16]),
+        heard: vec![[8; 16], [9; 16]],
     };
     let put = node.store.put_person(person.clone(), 0).await;
     assert_eq!(put, Ok(true));
@@ -202,7 +223,7 @@ pub async fn due_messages_come_by_channel_and_an_erased_person_leaves_none(harne
         .await;
     let late = message(&account, 9, at(21), NotificationKind::AccountUpdate);
     let added = node.store.add_notification(late.clone(), vec![]).await;
-    assert_eq!(added, Ok(()));
+    assert_eq!(added, Ok(None));
     let found = node.store.notifications_of(vec![late.id]).await;
     assert_eq!(found, Ok(vec![]), "it is on its way");
     let erasing = erasing.next.expect("is there");
@@ -214,6 +235,157 @@ pub async fn due_messages_come_by_channel_and_an_erased_person_leaves_none(harne
     assert_eq!(store.notifications(account.id, none, 10).await, Ok(vec![]));
     assert_eq!(store.notices(all[0].notification).await, Ok(vec![]));
     assert_eq!(store.put_person(person, 0).await, Ok(false));
+}
+
+/// Messages are numbered by person in the order in which they come, whatever their ids say.
+pub async fn messages_are_streamed_in_the_order_in_which_they_come(harness: &dyn Harness) {
+    let mut node = Node::join(harness.open().await).await;
+    let account = node.account(START, TENANT, None).await;
+    let other = node.account(START, TENANT, None).await;
+    let kind = NotificationKind::AccountUpdate;
+    let store = &node.store;
+    assert_eq!(store.notification_head(account.id).await, Ok(0));
+    let (first, second) = (
+        message(&account, 2, START, kind),
+        message(&account, 1, START, kind),
+    );
+    let hidden = Notification {
+        in_app: false,
+        ..message(&account, 3, START, kind)
+    };
+    let theirs = message(&other, 4, START, kind);
+    for one in [&first, &hidden, &theirs] {
+        let added = store.add_notification(one.clone(), vec![]).await;
+        assert_eq!(added, Ok(None));
+    }
+    let batch = NoticeBatch {
+        notifications: vec![second.clone()],
+        ..batch(&node, &account)
+    };
+    assert_eq!(store.commit_notices(batch).await, Ok(()));
+    let store = harness.open().await;
+    assert_eq!(store.notification_head(account.id).await, Ok(3));
+    assert_eq!(store.notification_head(other.id).await, Ok(1));
+    let since = async |after, limit| {
+        let since = store.notifications_since(account.id, after, limit).await;
+        since.expect("reads")
+    };
+    let (first, second) = ((1, first), (3, second));
+    assert_eq!(since(0, 10).await, [first.clone(), second.clone()]);
+    assert_eq!(since(0, 1).await, [first]);
+    assert_eq!(since(1, 10).await, [second]);
+    assert_eq!(since(3, 10).await, []);
+    assert_eq!(since(u64::MAX, 10).await, []);
+}
+
+/// A request of the same key finds what came by it before, whatever it says; the other person's is another.
+pub async fn a_message_that_is_asked_for_twice_is_written_once(harness: &dyn Harness) {
+    let mut node = Node::join(harness.open().await).await;
+    let account = node.account(START, TENANT, None).await;
+    let other = node.account(START, TENANT, None).await;
+    let asked = |account: &Account, number, said| Notification {
+        request: Some(RequestMark {
+            key: [1; 16],
+            said: [said; 16],
+        }),
+        ..message(account, number, START, NotificationKind::AccountUpdate)
+    };
+    let first = asked(&account, 1, 1);
+    let told = notice(&first, Channel::Email, START);
+    let store = &node.store;
+    let added = store
+        .add_notification(first.clone(), vec![told.clone()])
+        .await;
+    assert_eq!(added, Ok(None));
+    let theirs = store.add_notification(asked(&other, 2, 1), vec![]).await;
+    assert_eq!(theirs, Ok(None));
+    let store = harness.open().await;
+    let again = asked(&account, 3, 2);
+    let late = notice(&again, Channel::Email, START);
+    let added = store.add_notification(again.clone(), vec![late]).await;
+    assert_eq!(added, Ok(Some(first.clone())));
+    assert_eq!(store.notifications_of(vec![again.id]).await, Ok(vec![]));
+    assert_eq!(store.notices(again.id).await, Ok(vec![]));
+    assert_eq!(store.notices(first.id).await, Ok(vec![told]));
+}
+
+/// Who is at a source is paged through, and what was told stands with how far it was told.
+pub async fn people_at_a_source_are_told_in_pages(harness: &dyn Harness) {
+    let mut node = Node::join(harness.open().await).await;
+    let account = node.account(START, TENANT, None).await;
+    let connection = node.connected(START, &account).await;
+    node.connected(START, &account).await;
+    let shard = account.id.shard();
+    let mut there = vec![(account.id, TENANT)];
+    for _ in 0..2 {
+        let next = node.account(START, TENANT, None).await;
+        node.connected(START, &next).await;
+        there.push((next.id, TENANT));
+    }
+    there.sort();
+    let store = harness.open().await;
+    let source = &connection.source;
+    let page = async |source: &SourceName, after, limit| {
+        let page = store.accounts_at(source.clone(), shard, after, limit).await;
+        page.expect("reads")
+    };
+    assert_eq!(page(source, None, 10).await, there);
+    assert_eq!(page(source, None, 2).await, there[..2]);
+    assert_eq!(page(source, Some(there[1].0), 10).await, there[2..]);
+    let absent = "nowhere".parse().expect("a name");
+    assert_eq!(page(&absent, None, 10).await, []);
+    let others = node.leases.iter().find(|lease| lease.shard != shard);
+    if let Some(lease) = others {
+        let other = store.accounts_at(source.clone(), lease.shard, None, 10);
+        assert_eq!(other.await, Ok(vec![]));
+    }
+
+    let incident = IncidentId::from_bytes([3; 16]);
+    let mut told = Maintenance::default();
+    told.begun(START, incident).expect("is news");
+    let key = (account.id, source.clone());
+    let telling = |stage| {
+        let source = source.clone();
+        (incident, IncidentTelling { source, stage })
+    };
+    let stage = IncidentStage::Beginning(Some(account.id));
+    let held = Notice {
+        gathers: true,
+        ..notice(
+            &message(&account, 5, START, NotificationKind::BankMaintenance),
+            Channel::Email,
+            START,
+        )
+    };
+    let sent = Notice {
+        attempts: 1,
+        channel: Channel::Push,
+        ..held.clone()
+    };
+    let first = NoticeBatch {
+        maintenance: vec![(key.0, key.1.clone(), Some(told.clone()))],
+        incidents: vec![telling(stage)],
+        notices: vec![held.clone(), sent],
+        ..batch(&node, &account)
+    };
+    assert_eq!(store.commit_notices(first).await, Ok(()));
+    let store = harness.open().await;
+    let found = store.maintenance_told(vec![key.clone()]).await;
+    assert_eq!(found, Ok([(key.clone(), told)].into()));
+    let found = store.incidents_told(vec![shard]).await;
+    assert_eq!(found, Ok([((shard, incident), telling(stage).1)].into()));
+    assert_eq!(store.incidents_told(vec![]).await, Ok([].into()));
+    let found = store.held_notices(vec![account.id]).await;
+    assert_eq!(found, Ok(vec![held]));
+
+    let over = NoticeBatch {
+        maintenance: vec![(key.0, key.1.clone(), None)],
+        incidents: vec![telling(IncidentStage::Ended)],
+        ..batch(&node, &account)
+    };
+    assert_eq!(store.commit_notices(over).await, Ok(()));
+    assert_eq!(store.maintenance_told(vec![key]).await, Ok([].into()));
+    assert_eq!(store.incidents_told(vec![shard]).await, Ok([].into()));
 }
 
 fn message(account: &Account, number: u8, at: Timestamp, kind: NotificationKind) -> Notification {
@@ -228,6 +400,7 @@ fn message(account: &Account, number: u8, at: Timestamp, kind: NotificationKind)
         read_at: None,
         in_app: true,
         event,
+        request: None,
     }
 }
 
@@ -259,6 +432,8 @@ fn batch(node: &Node, account: &Account) -> NoticeBatch {
         epoch: lease.expect("owns the shard").epoch,
         cursor: None,
         issues: Vec::new(),
+        maintenance: Vec::new(),
+        incidents: Vec::new(),
         notifications: Vec::new(),
         notices: Vec::new(),
     }

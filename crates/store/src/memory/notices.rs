@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::{BoxFuture, ready};
-use wellspring_core::notification::{Channel, Issue};
-use wellspring_core::{AccountId, ConnectionId, NotificationId, Shard, Timestamp};
+use wellspring_core::notification::{Channel, Issue, Maintenance};
+use wellspring_core::{
+    AccountId, ConnectionId, ConnectionState, IncidentId, NotificationId, Shard, SourceName,
+    TenantId, Timestamp,
+};
 use wellspring_engine::{
-    CommitError, Notice, NoticeBatch, Notices, Notification, NotificationFilter, Person, StoreError,
+    CommitError, IncidentStage, IncidentTelling, Notice, NoticeBatch, Notices, Notification,
+    NotificationFilter, Person, PhoneMark, StoreError,
 };
 
 use super::{Image, MemoryStore};
@@ -19,6 +23,11 @@ pub(crate) struct NoticeTables {
     notices: BTreeMap<(NotificationId, Channel, u64), Notice>,
     issues: BTreeMap<ConnectionId, (AccountId, Issue)>,
     cursors: BTreeMap<Shard, u64>,
+    /// The number of each person's last message, and of each message.
+    heads: BTreeMap<AccountId, u64>,
+    numbers: BTreeMap<(AccountId, u64), NotificationId>,
+    maintenance: BTreeMap<(AccountId, SourceName), Maintenance>,
+    incidents: BTreeMap<(Shard, IncidentId), IncidentTelling>,
 }
 
 impl NoticeTables {
@@ -28,6 +37,16 @@ impl NoticeTables {
         self.notifications.retain(|_, one| one.account != account);
         self.notices.retain(|_, one| one.account != account);
         self.issues.retain(|_, (of, _)| *of != account);
+        self.heads.remove(&account);
+        self.numbers.retain(|(of, _), _| *of != account);
+        self.maintenance.retain(|(of, _), _| *of != account);
+    }
+
+    fn add(&mut self, one: Notification) {
+        let head = self.heads.entry(one.account).or_default();
+        *head += 1;
+        self.numbers.insert((one.account, *head), one.id);
+        self.notifications.insert(one.id, one);
     }
 
     fn put(&mut self, notices: Vec<Notice>) {
@@ -63,9 +82,24 @@ impl Image {
                 self.told.issues.insert(connection, (account, issue));
             }
         }
+        for (account, source, told) in batch.maintenance {
+            let key = (account, source);
+            match told.filter(|_| self.is_present(account)) {
+                Some(told) => self.told.maintenance.insert(key, told),
+                None => self.told.maintenance.remove(&key),
+            };
+        }
+        for (incident, telling) in batch.incidents {
+            let key = (batch.shard, incident);
+            if telling.stage == IncidentStage::Ended {
+                self.told.incidents.remove(&key);
+            } else {
+                self.told.incidents.insert(key, telling);
+            }
+        }
         for one in batch.notifications {
             if self.is_present(one.account) {
-                self.told.notifications.insert(one.id, one);
+                self.told.add(one);
             }
         }
         let mut notices = batch.notices;
@@ -95,6 +129,33 @@ impl Notices for MemoryStore {
         Box::pin(ready(Ok(put)))
     }
 
+    fn people_called(&self, phone: PhoneMark) -> BoxFuture<'_, Result<Vec<Person>, StoreError>> {
+        let image = self.image();
+        let people = image.told.people.values();
+        let people = people.filter(|person| person.phone == Some(phone));
+        Box::pin(ready(Ok(people.cloned().collect())))
+    }
+
+    fn accounts_at(
+        &self,
+        source: SourceName,
+        shard: Shard,
+        after: Option<AccountId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(AccountId, TenantId)>, StoreError>> {
+        let image = self.image();
+        let there = image.connections.values().filter(|connection| {
+            connection.source == source
+                && connection.account.shard() == shard
+                && connection.state() != ConnectionState::Disabled
+                && after.is_none_or(|after| connection.account > after)
+        });
+        let there: BTreeMap<AccountId, TenantId> = there
+            .map(|connection| (connection.account, connection.tenant))
+            .collect();
+        Box::pin(ready(Ok(there.into_iter().take(limit).collect())))
+    }
+
     fn notice_cursors(
         &self,
         shards: Vec<Shard>,
@@ -118,6 +179,42 @@ impl Notices for MemoryStore {
         Box::pin(ready(Ok(issues.collect())))
     }
 
+    fn maintenance_told(
+        &self,
+        of: Vec<(AccountId, SourceName)>,
+    ) -> BoxFuture<'_, Result<BTreeMap<(AccountId, SourceName), Maintenance>, StoreError>> {
+        let image = self.image();
+        let told = of.into_iter().filter_map(|key| {
+            let told = image.told.maintenance.get(&key)?.clone();
+            Some((key, told))
+        });
+        Box::pin(ready(Ok(told.collect())))
+    }
+
+    fn incidents_told(
+        &self,
+        shards: Vec<Shard>,
+    ) -> BoxFuture<'_, Result<BTreeMap<(Shard, IncidentId), IncidentTelling>, StoreError>> {
+        let image = self.image();
+        let told = image.told.incidents.iter();
+        let told = told.filter(|((shard, _), _)| shards.contains(shard));
+        let told = told.map(|(key, telling)| (*key, telling.clone())).collect();
+        Box::pin(ready(Ok(told)))
+    }
+
+    fn held_notices(
+        &self,
+        accounts: Vec<AccountId>,
+    ) -> BoxFuture<'_, Result<Vec<Notice>, StoreError>> {
+        let image = self.image();
+        let held = image
+            .told
+            .notices
+            .values()
+            .filter(|notice| accounts.contains(&notice.account) && crate::row::is_held(notice));
+        Box::pin(ready(Ok(held.cloned().collect())))
+    }
+
     fn commit_notices(&self, batch: NoticeBatch) -> BoxFuture<'_, Result<(), CommitError>> {
         Box::pin(ready(self.image().commit_notices(batch)))
     }
@@ -126,17 +223,23 @@ impl Notices for MemoryStore {
         &self,
         notification: Notification,
         notices: Vec<Notice>,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
+    ) -> BoxFuture<'_, Result<Option<Notification>, StoreError>> {
         let mut image = self.image();
+        let key = notification.request.map(|request| request.key);
+        let before = image.told.notifications.values().find(|one| {
+            key.is_some()
+                && one.account == notification.account
+                && one.request.map(|request| request.key) == key
+        });
+        if let Some(before) = before {
+            return Box::pin(ready(Ok(Some(before.clone()))));
+        }
         let fresh = !image.told.notifications.contains_key(&notification.id);
         if fresh && image.is_present(notification.account) {
-            image
-                .told
-                .notifications
-                .insert(notification.id, notification);
+            image.told.add(notification);
             image.told.put(notices);
         }
-        Box::pin(ready(Ok(())))
+        Box::pin(ready(Ok(None)))
     }
 
     fn due_notices(
@@ -189,6 +292,27 @@ impl Notices for MemoryStore {
         Box::pin(ready(Ok(rows.take(limit).cloned().collect())))
     }
 
+    fn notification_head(&self, account: AccountId) -> BoxFuture<'_, Result<u64, StoreError>> {
+        let head = self.image().told.heads.get(&account).copied();
+        Box::pin(ready(Ok(head.unwrap_or(0))))
+    }
+
+    fn notifications_since(
+        &self,
+        account: AccountId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(u64, Notification)>, StoreError>> {
+        let image = self.image();
+        let from = (account, after.saturating_add(1));
+        let numbers = image.told.numbers.range(from..=(account, u64::MAX));
+        let rows = numbers.filter_map(|((_, number), id)| {
+            let one = image.told.notifications.get(id)?;
+            one.in_app.then(|| (*number, one.clone()))
+        });
+        Box::pin(ready(Ok(rows.take(limit).collect())))
+    }
+
     fn notices(
         &self,
         notification: NotificationId,
@@ -224,6 +348,7 @@ impl Notices for MemoryStore {
         let old: Vec<NotificationId> = old.take(limit).collect();
         image.told.notifications.retain(|id, _| !old.contains(id));
         image.told.notices.retain(|(id, _, _), _| !old.contains(id));
+        image.told.numbers.retain(|_, id| !old.contains(id));
         Box::pin(ready(Ok(old.len())))
     }
 }

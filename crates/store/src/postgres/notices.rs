@@ -6,27 +6,29 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use tokio_postgres::Row;
 use uuid::Uuid;
-use wellspring_core::notification::{Channel, Issue};
+use wellspring_core::notification::{Channel, Issue, Maintenance};
 use wellspring_core::{
-    AccountId, ConnectionId, NotificationId, Sealed, Shard, Stored, TenantId, Timestamp,
+    AccountId, ConnectionId, ConnectionState, IncidentId, NotificationId, Sealed, Shard,
+    SourceName, Stored, TenantId, Timestamp,
 };
 use wellspring_engine::{
-    CommitError, Notice, NoticeBatch, Notices, Notification, NotificationFilter, Person, StoreError,
+    CommitError, IncidentStage, IncidentTelling, Notice, NoticeBatch, NoticeStatus, Notices,
+    Notification, NotificationFilter, Person, PhoneMark, StoreError,
 };
 
 use super::PostgresStore;
 use super::columns::{Fields, text};
 use super::queries::count;
 use super::session::{Param, Session};
-use crate::row::{body, body_text, channel_code, kind_code};
+use crate::row::{body, body_text, channel_code, is_held, kind_code, mark};
 
 impl Notices for PostgresStore {
     fn people(&self, accounts: Vec<AccountId>) -> BoxFuture<'_, Result<Vec<Person>, StoreError>> {
         self.within(async move {
             let session = self.pool().get().await?;
             let ids: Vec<Uuid> = accounts.iter().map(AccountId::uuid).collect();
-            let sql = "SELECT account, tenant, version, contact, preferences FROM people \
-                       WHERE account = ANY($1)";
+            let sql = "SELECT account, tenant, version, contact, preferences, phone, heard \
+                       FROM people WHERE account = ANY($1)";
             let rows = session.query(sql, &[&ids]).await?;
             session.keep();
             rows.iter().map(person).collect()
@@ -39,6 +41,109 @@ impl Notices for PostgresStore {
             let put = put_person(&session, &person, expected).await?;
             session.keep();
             Ok(put)
+        })
+    }
+
+    fn people_called(&self, phone: PhoneMark) -> BoxFuture<'_, Result<Vec<Person>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let sql = "SELECT account, tenant, version, contact, preferences, phone, heard \
+                       FROM people WHERE phone = $1";
+            let rows = session.query(sql, &[&phone.as_slice()]).await?;
+            session.keep();
+            rows.iter().map(person).collect()
+        })
+    }
+
+    fn accounts_at(
+        &self,
+        source: SourceName,
+        shard: Shard,
+        after: Option<AccountId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(AccountId, TenantId)>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let sql = "SELECT DISTINCT account, tenant FROM connections WHERE source = $1 \
+                       AND shard = $2 AND account > $3 AND state <> $4 \
+                       ORDER BY account LIMIT $5";
+            let after = after.map_or_else(Uuid::nil, |after| after.uuid());
+            let disabled = i16::from(ConnectionState::Disabled.code());
+            let (shard, limit) = (i16::from(shard.0), count(limit));
+            let params: [Param<'_>; 5] =
+                [&text(source.as_str()), &shard, &after, &disabled, &limit];
+            let rows = session.query(sql, &params).await?;
+            session.keep();
+            let read = |row| {
+                let fields = Fields::new("connections", row);
+                let account = AccountId::from_bytes(fields.uuid("account")?);
+                Ok((account, TenantId::from_bytes(fields.uuid("tenant")?)))
+            };
+            rows.iter().map(read).collect()
+        })
+    }
+
+    fn maintenance_told(
+        &self,
+        of: Vec<(AccountId, SourceName)>,
+    ) -> BoxFuture<'_, Result<BTreeMap<(AccountId, SourceName), Maintenance>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let accounts: Vec<Uuid> = of.iter().map(|(account, _)| account.uuid()).collect();
+            let sources: Vec<&str> = of.iter().map(|(_, source)| source.as_str()).collect();
+            let sql = "SELECT account, source, body FROM maintenance_told WHERE (account, source) \
+                       IN (SELECT * FROM unnest($1::uuid[], $2::text[]))";
+            let rows = session.query(sql, &[&accounts, &sources]).await?;
+            session.keep();
+            let read = |row| {
+                let fields = Fields::new("maintenance_told", row);
+                let account = AccountId::from_bytes(fields.uuid("account")?);
+                let source: &str = fields.get("source")?;
+                let source = source
+                    .parse()
+                    .map_err(|_error| fields.inconsistent("source"))?;
+                let told = body("maintenance_told", &account, fields.get("body")?)?;
+                Ok(((account, source), told))
+            };
+            rows.iter().map(read).collect()
+        })
+    }
+
+    fn incidents_told(
+        &self,
+        shards: Vec<Shard>,
+    ) -> BoxFuture<'_, Result<BTreeMap<(Shard, IncidentId), IncidentTelling>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let shards: Vec<i16> = shards.iter().map(|shard| i16::from(shard.0)).collect();
+            let sql = "SELECT shard, incident, body FROM incidents_told WHERE shard = ANY($1)";
+            let rows = session.query(sql, &[&shards]).await?;
+            session.keep();
+            let read = |row| {
+                let fields = Fields::new("incidents_told", row);
+                let shard = u8::try_from(fields.get::<i16>("shard")?).unwrap_or(u8::MAX);
+                let id = IncidentId::from_bytes(fields.uuid("incident")?);
+                let telling = body("incidents_told", &id, fields.get("body")?)?;
+                Ok(((Shard(shard), id), telling))
+            };
+            rows.iter().map(read).collect()
+        })
+    }
+
+    fn held_notices(
+        &self,
+        accounts: Vec<AccountId>,
+    ) -> BoxFuture<'_, Result<Vec<Notice>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let ids: Vec<Uuid> = accounts.iter().map(AccountId::uuid).collect();
+            let sql = "SELECT notification, body FROM notices WHERE account = ANY($1) \
+                       AND status = $2 ORDER BY notification, channel, slot";
+            let planned = i16::from(NoticeStatus::Planned.code());
+            let rows = session.query(sql, &[&ids, &planned]).await?;
+            session.keep();
+            let planned: Vec<Notice> = rows.iter().map(notice).collect::<Result<_, _>>()?;
+            Ok(planned.into_iter().filter(is_held).collect())
         })
     }
 
@@ -104,18 +209,25 @@ impl Notices for PostgresStore {
         &self,
         notification: Notification,
         notices: Vec<Notice>,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
+    ) -> BoxFuture<'_, Result<Option<Notification>, StoreError>> {
         self.within(async move {
             let session = self.pool().get().await?;
             session.batch("BEGIN").await?;
+            let mut before = None;
             if add(&session, &notification).await? {
                 for notice in &notices {
                     put_notice(&session, notice).await?;
                 }
+            } else if let Some(request) = notification.request {
+                let sql = "SELECT id, body, read_at FROM notifications \
+                           WHERE account = $1 AND request = $2";
+                let params: [Param<'_>; 2] =
+                    [&notification.account.uuid(), &request.key.as_slice()];
+                before = session.query_opt(sql, &params).await?;
             }
             session.batch("COMMIT").await?;
             session.keep();
-            Ok(())
+            before.as_ref().map(self::notification).transpose()
         })
     }
 
@@ -182,6 +294,42 @@ impl Notices for PostgresStore {
         })
     }
 
+    fn notification_head(&self, account: AccountId) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let sql = "SELECT seq FROM notification_heads WHERE account = $1";
+            let row = session.query_opt(sql, &[&account.uuid()]).await?;
+            session.keep();
+            let head: i64 = row.map_or(Ok(0), |row| {
+                Fields::new("notification_heads", &row).get("seq")
+            })?;
+            Ok(head.cast_unsigned())
+        })
+    }
+
+    fn notifications_since(
+        &self,
+        account: AccountId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(u64, Notification)>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let sql = "SELECT id, body, read_at, seq FROM notifications \
+                       WHERE account = $1 AND seq > $2 AND in_app \
+                       ORDER BY account, seq LIMIT $3";
+            let after = i64::try_from(after).unwrap_or(i64::MAX);
+            let params: [Param<'_>; 3] = [&account.uuid(), &after, &count(limit)];
+            let rows = session.query(sql, &params).await?;
+            session.keep();
+            let read = |row| {
+                let seq: i64 = Fields::new("notifications", row).get("seq")?;
+                Ok((seq.cast_unsigned(), notification(row)?))
+            };
+            rows.iter().map(read).collect()
+        })
+    }
+
     fn notices(&self, id: NotificationId) -> BoxFuture<'_, Result<Vec<Notice>, StoreError>> {
         self.within(async move {
             let session = self.pool().get().await?;
@@ -245,6 +393,8 @@ fn person(row: &Row) -> Result<Person, StoreError> {
         version: fields.version("version")?,
         contact: contact.map(Sealed::new),
         preferences: body("people", &account, fields.get("preferences")?)?,
+        phone: mark(account, fields.get("phone")?)?,
+        heard: body("people", &account, fields.get("heard")?)?,
     })
 }
 
@@ -268,16 +418,22 @@ fn notification(row: &Row) -> Result<Notification, StoreError> {
 async fn put_person(session: &Session, person: &Person, expected: u32) -> Result<bool, StoreError> {
     let contact = person.contact.as_ref().map(Sealed::as_bytes);
     let preferences = json(&person.preferences)?;
-    let insert = "INSERT INTO people (account, tenant, version, contact, preferences) \
-                  SELECT a.id, a.tenant, $2, $3, $4 FROM accounts a \
+    let heard = json(&person.heard)?;
+    let insert = "INSERT INTO people \
+                  (account, tenant, version, contact, preferences, phone, heard) \
+                  SELECT a.id, a.tenant, $2, $3, $4, $5, $6 FROM accounts a \
                   WHERE a.id = $1 AND a.erasing_at IS NULL FOR SHARE OF a ON CONFLICT DO NOTHING";
-    let update = "UPDATE people p SET version = $2, contact = $3, preferences = $4 \
+    let update = "UPDATE people p SET version = $2, contact = $3, preferences = $4, \
+                  phone = $5, heard = $6 \
                   FROM (SELECT id FROM accounts WHERE id = $1 AND erasing_at IS NULL FOR SHARE) a \
-                  WHERE p.account = a.id AND p.version = $5";
+                  WHERE p.account = a.id AND p.version = $7";
     let account = person.account.uuid();
     let (version, expected_version) = (person.version.cast_signed(), expected.cast_signed());
     let preferences = text(&preferences);
-    let mut params: Vec<Param<'_>> = vec![&account, &version, &contact, &preferences];
+    let phone = person.phone.as_ref().map(<[u8; 16]>::as_slice);
+    let heard = text(&heard);
+    let mut params: Vec<Param<'_>> =
+        vec![&account, &version, &contact, &preferences, &phone, &heard];
     let changed = if expected == 0 {
         session.execute(insert, &params).await?
     } else {
@@ -319,6 +475,21 @@ async fn commit(session: &Session, batch: &NoticeBatch) -> Result<bool, StoreErr
         let params: [Param<'_>; 3] = [&connection.uuid(), &account.uuid(), &issue];
         session.execute(sql, &params).await?;
     }
+    for (account, source, told) in &batch.maintenance {
+        put_maintenance(session, *account, source, told.as_ref()).await?;
+    }
+    for (incident, telling) in &batch.incidents {
+        if telling.stage == IncidentStage::Ended {
+            let sql = "DELETE FROM incidents_told WHERE shard = $1 AND incident = $2";
+            session.execute(sql, &[&shard, &incident.uuid()]).await?;
+            continue;
+        }
+        let sql = "INSERT INTO incidents_told (shard, incident, body) VALUES ($1, $2, $3) \
+                   ON CONFLICT (shard, incident) DO UPDATE SET body = excluded.body";
+        let body = json(telling)?;
+        let params: [Param<'_>; 3] = [&shard, &incident.uuid(), &text(&body)];
+        session.execute(sql, &params).await?;
+    }
     for notification in &batch.notifications {
         add(session, notification).await?;
     }
@@ -328,13 +499,41 @@ async fn commit(session: &Session, batch: &NoticeBatch) -> Result<bool, StoreErr
     Ok(true)
 }
 
+async fn put_maintenance(
+    session: &Session,
+    account: AccountId,
+    source: &SourceName,
+    told: Option<&Maintenance>,
+) -> Result<(), StoreError> {
+    let Some(told) = told else {
+        let sql = "DELETE FROM maintenance_told WHERE account = $1 AND source = $2";
+        let params: [Param<'_>; 2] = [&account.uuid(), &text(source.as_str())];
+        session.execute(sql, &params).await?;
+        return Ok(());
+    };
+    let sql = "INSERT INTO maintenance_told (account, source, body) \
+               SELECT a.id, $2, $3 FROM accounts a \
+               WHERE a.id = $1 AND a.erasing_at IS NULL FOR SHARE OF a \
+               ON CONFLICT (account, source) DO UPDATE SET body = excluded.body";
+    let body = json(told)?;
+    let params: [Param<'_>; 3] = [&account.uuid(), &text(source.as_str()), &text(&body)];
+    session.execute(sql, &params).await?;
+    Ok(())
+}
+
 /// Adds a message; returns whether it was new and there is somebody to tell.
 async fn add(session: &Session, one: &Notification) -> Result<bool, StoreError> {
-    let sql = "INSERT INTO notifications (id, account, kind, at, read_at, in_app, body) \
-               SELECT $1, a.id, $3, $4, $5, $6, $7 FROM accounts a \
-               WHERE a.id = $2 AND a.erasing_at IS NULL FOR SHARE OF a ON CONFLICT DO NOTHING";
+    let sql = "WITH present AS (SELECT id FROM accounts \
+               WHERE id = $2 AND erasing_at IS NULL FOR SHARE), \
+               head AS (INSERT INTO notification_heads AS h (account, seq) \
+               SELECT id, 1 FROM present \
+               ON CONFLICT (account) DO UPDATE SET seq = h.seq + 1 RETURNING account, seq) \
+               INSERT INTO notifications \
+               (id, account, kind, at, read_at, in_app, body, request, seq) \
+               SELECT $1, account, $3, $4, $5, $6, $7, $8, seq FROM head ON CONFLICT DO NOTHING";
     let body = json(one)?;
-    let params: [Param<'_>; 7] = [
+    let request = one.request.as_ref().map(|request| request.key.as_slice());
+    let params: [Param<'_>; 8] = [
         &one.id.uuid(),
         &one.account.uuid(),
         &i16::from(one.kind.code()),
@@ -342,6 +541,7 @@ async fn add(session: &Session, one: &Notification) -> Result<bool, StoreError> 
         &one.read_at.map(Timestamp::as_millis),
         &one.in_app,
         &text(&body),
+        &request,
     ];
     Ok(session.execute(sql, &params).await? == 1)
 }

@@ -7,7 +7,7 @@ use super::session::{Fault, Session};
 
 pub(super) const NEWEST: u32 = 7;
 
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("../../migrations/postgres/0001_collections.sql"),
     include_str!("../../migrations/postgres/0002_blobs.sql"),
     include_str!("../../migrations/postgres/0003_connections.sql"),
@@ -15,6 +15,7 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("../../migrations/postgres/0005_fetch_statistics.sql"),
     include_str!("../../migrations/postgres/0006_sources.sql"),
     include_str!("../../migrations/postgres/0007_unclassified.sql"),
+    include_str!("../../migrations/postgres/0008_people.sql"),
 ];
 
 /// "Wspr": one program at a time migrates a database.

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use wellspring_core::AccountId;
 use wellspring_core::notification::Channel;
-use wellspring_engine::{NotificationFilter, StoreError};
+use wellspring_engine::{Notice, NoticeStatus, NotificationFilter, PhoneMark, StoreError};
 
 use super::inconsistent;
 
@@ -19,6 +20,20 @@ pub(crate) fn body<T: DeserializeOwned>(
     text: &str,
 ) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|_error| inconsistent(table, "body", row))
+}
+
+/// Returns whether a message waits for its time and was never tried.
+pub(crate) const fn is_held(notice: &Notice) -> bool {
+    matches!(notice.status, NoticeStatus::Planned) && notice.gathers && notice.attempts == 0
+}
+
+/// Rebuilds a mark from its column.
+pub(crate) fn mark(
+    account: AccountId,
+    bytes: Option<Vec<u8>>,
+) -> Result<Option<PhoneMark>, StoreError> {
+    let mark = bytes.map(PhoneMark::try_from).transpose();
+    mark.map_err(|_bytes| inconsistent("people", "phone", &account))
 }
 
 /// Returns the number of the kind that is wanted, 0 for any.

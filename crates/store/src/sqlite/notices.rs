@@ -4,23 +4,25 @@ use std::collections::BTreeMap;
 
 use futures_util::future::BoxFuture;
 use rusqlite::{Connection, OptionalExtension, Params, Row, Transaction, params};
-use wellspring_core::notification::{Channel, Issue};
+use wellspring_core::notification::{Channel, Issue, Maintenance};
 use wellspring_core::{
-    AccountId, ConnectionId, NotificationId, Sealed, Shard, Stored, TenantId, Timestamp,
+    AccountId, ConnectionId, ConnectionState, IncidentId, NotificationId, Sealed, Shard,
+    SourceName, Stored, TenantId, Timestamp,
 };
 use wellspring_engine::{
-    CommitError, Notice, NoticeBatch, Notices, Notification, NotificationFilter, Person, StoreError,
+    CommitError, IncidentStage, IncidentTelling, Notice, NoticeBatch, Notices, Notification,
+    NotificationFilter, Person, PhoneMark, StoreError,
 };
 
 use super::threads::transact;
 use super::{SqliteStore, unavailable};
-use crate::row::{body, body_text, channel_code, kind_code};
+use crate::row::{body, body_text, channel_code, is_held, kind_code, mark};
 
 impl Notices for SqliteStore {
     fn people(&self, accounts: Vec<AccountId>) -> BoxFuture<'_, Result<Vec<Person>, StoreError>> {
         Box::pin(self.read(move |connection| {
-            let sql = "SELECT account, tenant, version, contact, preferences FROM people \
-                       WHERE account = ?1";
+            let sql = "SELECT account, tenant, version, contact, preferences, phone, heard \
+                       FROM people WHERE account = ?1";
             let mut people = Vec::new();
             for account in accounts {
                 let row = rows(connection, sql, [account.as_bytes()], person)?;
@@ -35,6 +37,89 @@ impl Notices for SqliteStore {
             transact(connection, |transaction| {
                 put_person(transaction, &person, expected)
             })
+        }))
+    }
+
+    fn people_called(&self, phone: PhoneMark) -> BoxFuture<'_, Result<Vec<Person>, StoreError>> {
+        Box::pin(self.read(move |connection| {
+            let sql = "SELECT account, tenant, version, contact, preferences, phone, heard \
+                       FROM people WHERE phone = ?1";
+            let people = rows(connection, sql, [phone], person)?;
+            people.into_iter().collect()
+        }))
+    }
+
+    fn accounts_at(
+        &self,
+        source: SourceName,
+        _shard: Shard,
+        after: Option<AccountId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(AccountId, TenantId)>, StoreError>> {
+        Box::pin(self.read(move |connection| {
+            let sql = "SELECT DISTINCT account, tenant FROM connections WHERE source = ?1 \
+                       AND account > ?2 AND state <> ?3 ORDER BY account LIMIT ?4";
+            let after = after.map_or([0; 16], |after| *after.as_bytes());
+            let disabled = ConnectionState::Disabled.code();
+            let params = params![source.as_str(), after, disabled, limit];
+            rows(connection, sql, params, |row| {
+                let account = AccountId::from_bytes(row.get(0)?);
+                Ok((account, TenantId::from_bytes(row.get(1)?)))
+            })
+        }))
+    }
+
+    fn maintenance_told(
+        &self,
+        of: Vec<(AccountId, SourceName)>,
+    ) -> BoxFuture<'_, Result<BTreeMap<(AccountId, SourceName), Maintenance>, StoreError>> {
+        Box::pin(self.read(move |connection| {
+            let sql = "SELECT body FROM maintenance_told WHERE account = ?1 AND source = ?2";
+            let mut told = BTreeMap::new();
+            for (account, source) in of {
+                let params = params![account.as_bytes(), source.as_str()];
+                let texts = rows(connection, sql, params, |row| row.get::<_, String>(0))?;
+                for text in texts {
+                    let read = body("maintenance_told", &account, &text)?;
+                    told.insert((account, source.clone()), read);
+                }
+            }
+            Ok(told)
+        }))
+    }
+
+    fn incidents_told(
+        &self,
+        shards: Vec<Shard>,
+    ) -> BoxFuture<'_, Result<BTreeMap<(Shard, IncidentId), IncidentTelling>, StoreError>> {
+        Box::pin(self.read(move |connection| {
+            let sql = "SELECT shard, incident, body FROM incidents_told";
+            let all = rows(connection, sql, [], |row| {
+                let incident = IncidentId::from_bytes(row.get(1)?);
+                Ok((Shard(row.get(0)?), incident, row.get::<_, String>(2)?))
+            })?;
+            let wanted = all
+                .into_iter()
+                .filter(|(shard, _, _)| shards.contains(shard));
+            wanted
+                .map(|(shard, id, text)| Ok(((shard, id), body("incidents_told", &id, &text)?)))
+                .collect()
+        }))
+    }
+
+    fn held_notices(
+        &self,
+        accounts: Vec<AccountId>,
+    ) -> BoxFuture<'_, Result<Vec<Notice>, StoreError>> {
+        Box::pin(self.read(move |connection| {
+            let sql = "SELECT body, notification FROM notices WHERE account = ?1 AND status = ?2";
+            let planned = wellspring_engine::NoticeStatus::Planned.code();
+            let mut held = Vec::new();
+            for account in accounts {
+                let planned = notices(connection, sql, params![account.as_bytes(), planned])?;
+                held.extend(planned.into_iter().filter(is_held));
+            }
+            Ok(held)
         }))
     }
 
@@ -88,16 +173,25 @@ impl Notices for SqliteStore {
         &self,
         notification: Notification,
         notices: Vec<Notice>,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
+    ) -> BoxFuture<'_, Result<Option<Notification>, StoreError>> {
         Box::pin(self.write(move |connection| {
-            transact(connection, |transaction| {
-                if add(transaction, &notification)? {
+            let (account, request) = (notification.account, notification.request);
+            let added = transact(connection, |transaction| {
+                let added = add(transaction, &notification)?;
+                if added {
                     for notice in &notices {
                         put_notice(transaction, notice)?;
                     }
                 }
-                Ok(())
-            })
+                Ok(added)
+            })?;
+            let Some(request) = request.filter(|_| !added) else {
+                return Ok(None);
+            };
+            let sql = "SELECT id, body, read_at FROM notifications \
+                       WHERE account = ?1 AND request = ?2";
+            let params = params![account.as_bytes(), request.key];
+            Ok(notifications(connection, sql, params)?.into_iter().next())
         }))
     }
 
@@ -155,6 +249,35 @@ impl Notices for SqliteStore {
                 limit
             ];
             notifications(connection, sql, params)
+        }))
+    }
+
+    fn notification_head(&self, account: AccountId) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(self.read(move |connection| {
+            let sql = "SELECT seq FROM notification_heads WHERE account = ?1";
+            let heads = rows(connection, sql, [account.as_bytes()], |row| {
+                row.get::<_, i64>(0)
+            })?;
+            Ok(heads.first().map_or(0, |head| head.cast_unsigned()))
+        }))
+    }
+
+    fn notifications_since(
+        &self,
+        account: AccountId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(u64, Notification)>, StoreError>> {
+        Box::pin(self.read(move |connection| {
+            let sql = "SELECT id, body, read_at, seq FROM notifications \
+                       WHERE account = ?1 AND seq > ?2 AND in_app ORDER BY seq LIMIT ?3";
+            let after = i64::try_from(after).unwrap_or(i64::MAX);
+            let params = params![account.as_bytes(), after, limit];
+            let found = rows(connection, sql, params, |row| {
+                Ok((row.get::<_, i64>(3)?, notification_columns(row)?))
+            })?;
+            let read = |(seq, columns): (i64, _)| Ok((seq.cast_unsigned(), notification(columns)?));
+            found.into_iter().map(read).collect()
         }))
     }
 
@@ -244,20 +367,21 @@ fn notifications(
     sql: &str,
     params: impl Params,
 ) -> Result<Vec<Notification>, StoreError> {
-    let texts = rows(connection, sql, params, |row| {
-        let id = NotificationId::from_bytes(row.get(0)?);
-        let read_at: Option<i64> = row.get(2)?;
-        Ok((
-            id,
-            row.get::<_, String>(1)?,
-            read_at.map(Timestamp::from_millis),
-        ))
-    })?;
-    let read = |(id, text, read_at): (NotificationId, String, Option<Timestamp>)| {
-        let row: Notification = body("notifications", &id, &text)?;
-        Ok(Notification { read_at, ..row })
-    };
-    texts.into_iter().map(read).collect()
+    let found = rows(connection, sql, params, notification_columns)?;
+    found.into_iter().map(notification).collect()
+}
+
+type NotificationColumns = (NotificationId, String, Option<Timestamp>);
+
+fn notification_columns(row: &Row<'_>) -> rusqlite::Result<NotificationColumns> {
+    let id = NotificationId::from_bytes(row.get(0)?);
+    let read_at: Option<i64> = row.get(2)?;
+    Ok((id, row.get(1)?, read_at.map(Timestamp::from_millis)))
+}
+
+fn notification((id, text, read_at): NotificationColumns) -> Result<Notification, StoreError> {
+    let row: Notification = body("notifications", &id, &text)?;
+    Ok(Notification { read_at, ..row })
 }
 
 fn person(row: &Row<'_>) -> rusqlite::Result<Result<Person, StoreError>> {
@@ -266,15 +390,20 @@ fn person(row: &Row<'_>) -> rusqlite::Result<Result<Person, StoreError>> {
     let version = row.get(2)?;
     let contact: Option<Vec<u8>> = row.get(3)?;
     let preferences: String = row.get(4)?;
-    Ok(
-        body("people", &account, &preferences).map(|preferences| Person {
+    let phone: Option<Vec<u8>> = row.get(5)?;
+    let heard: String = row.get(6)?;
+    let read = move || {
+        Ok(Person {
             account,
             tenant,
             version,
             contact: contact.map(Sealed::new),
-            preferences,
-        }),
-    )
+            preferences: body("people", &account, &preferences)?,
+            phone: mark(account, phone)?,
+            heard: body("people", &account, &heard)?,
+        })
+    };
+    Ok(read())
 }
 
 fn put_person(
@@ -290,15 +419,18 @@ fn put_person(
     if kept.unwrap_or(0) != expected {
         return Ok(false);
     }
-    let sql = "INSERT OR REPLACE INTO people (account, tenant, version, contact, preferences) \
-               SELECT ?1, ?2, ?3, ?4, ?5 \
+    let sql = "INSERT OR REPLACE INTO people \
+               (account, tenant, version, contact, preferences, phone, heard) \
+               SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 \
                WHERE EXISTS (SELECT 1 FROM accounts WHERE id = ?1 AND erasing_at IS NULL)";
     let put = transaction.prepare_cached(sql)?.execute(params![
         person.account.as_bytes(),
         person.tenant.as_bytes(),
         person.version,
         person.contact.as_ref().map(Sealed::as_bytes),
-        json(&person.preferences)?
+        json(&person.preferences)?,
+        person.phone,
+        json(&person.heard)?
     ])?;
     Ok(put == 1)
 }
@@ -343,6 +475,21 @@ fn commit(transaction: &Transaction<'_>, batch: &NoticeBatch) -> rusqlite::Resul
             json(issue)?
         ])?;
     }
+    for (account, source, told) in &batch.maintenance {
+        put_maintenance(transaction, *account, source, told.as_ref())?;
+    }
+    for (incident, telling) in &batch.incidents {
+        let place = params![batch.shard.0, incident.as_bytes()];
+        if telling.stage == IncidentStage::Ended {
+            let sql = "DELETE FROM incidents_told WHERE shard = ?1 AND incident = ?2";
+            transaction.prepare_cached(sql)?.execute(place)?;
+            continue;
+        }
+        let sql =
+            "INSERT OR REPLACE INTO incidents_told (shard, incident, body) VALUES (?1, ?2, ?3)";
+        let row = params![batch.shard.0, incident.as_bytes(), json(telling)?];
+        transaction.prepare_cached(sql)?.execute(row)?;
+    }
     for notification in &batch.notifications {
         add(transaction, notification)?;
     }
@@ -352,10 +499,31 @@ fn commit(transaction: &Transaction<'_>, batch: &NoticeBatch) -> rusqlite::Resul
     Ok(true)
 }
 
+fn put_maintenance(
+    transaction: &Transaction<'_>,
+    account: AccountId,
+    source: &SourceName,
+    told: Option<&Maintenance>,
+) -> rusqlite::Result<()> {
+    let Some(told) = told else {
+        let sql = "DELETE FROM maintenance_told WHERE account = ?1 AND source = ?2";
+        let place = params![account.as_bytes(), source.as_str()];
+        transaction.prepare_cached(sql)?.execute(place)?;
+        return Ok(());
+    };
+    let sql = "INSERT OR REPLACE INTO maintenance_told (account, source, body) SELECT ?1, ?2, ?3 \
+               WHERE EXISTS (SELECT 1 FROM accounts WHERE id = ?1 AND erasing_at IS NULL)";
+    let row = params![account.as_bytes(), source.as_str(), json(told)?];
+    transaction.prepare_cached(sql)?.execute(row)?;
+    Ok(())
+}
+
 /// Adds a message; returns whether it was new and there is somebody to tell.
 fn add(transaction: &Transaction<'_>, one: &Notification) -> rusqlite::Result<bool> {
-    let sql = "INSERT OR IGNORE INTO notifications (id, account, kind, at, read_at, in_app, body) \
-               SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 \
+    let sql = "INSERT OR IGNORE INTO notifications \
+               (id, account, kind, at, read_at, in_app, body, request, seq) \
+               SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, \
+               coalesce((SELECT seq FROM notification_heads WHERE account = ?2), 0) + 1 \
                WHERE EXISTS (SELECT 1 FROM accounts WHERE id = ?2 AND erasing_at IS NULL)";
     let added = transaction.prepare_cached(sql)?.execute(params![
         one.id.as_bytes(),
@@ -364,8 +532,16 @@ fn add(transaction: &Transaction<'_>, one: &Notification) -> rusqlite::Result<bo
         one.at.as_millis(),
         one.read_at.map(Timestamp::as_millis),
         one.in_app,
-        json(one)?
+        json(one)?,
+        one.request.map(|request| request.key)
     ])?;
+    if added == 1 {
+        let sql = "INSERT INTO notification_heads (account, seq) VALUES (?1, 1) \
+                   ON CONFLICT (account) DO UPDATE SET seq = seq + 1";
+        transaction
+            .prepare_cached(sql)?
+            .execute([one.account.as_bytes()])?;
+    }
     Ok(added == 1)
 }
 

@@ -13,6 +13,8 @@ pub(super) struct Facts {
     values: Map<String, Json>,
     pub(super) link: Option<String>,
     pub(super) app: Option<String>,
+    /// Whether the message only shows what messages look like.
+    pub(super) is_test: bool,
 }
 
 impl Facts {
@@ -35,6 +37,7 @@ impl Facts {
         Self {
             link: text("link"),
             app: text("app"),
+            is_test: values.get("test").and_then(Json::as_bool) == Some(true),
             values,
         }
     }

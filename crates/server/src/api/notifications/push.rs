@@ -52,6 +52,31 @@ pub(crate) async fn list(
     List::response(contact.push.iter().map(PushBody::new).collect(), None)
 }
 
+/// The key of this installation towards push services.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PushKeyBody {
+    /// The `applicationServerKey` of `PushManager.subscribe()`, base64url without padding.
+    public_key: String,
+}
+
+/// Shows the public key that browsers subscribe with (VAPID).
+#[utoipa::path(
+    get, path = "/v1/push/key", tag = "notifications", operation_id = "showPushKey",
+    responses(
+        (status = 200, description = "The key", body = PushKeyBody),
+        (status = 404, description = "Web Push is not configured"),
+    ),
+    security(("key" = []), ("basic" = []), ("token" = [])),
+)]
+pub(crate) async fn key(
+    app: Arc<App>,
+    _caller: Caller,
+    _request: Request,
+) -> Result<Response, Problem> {
+    let public_key = app.notifier.push_key().ok_or_else(Problem::nothing)?;
+    json(StatusCode::OK, &PushKeyBody { public_key })
+}
+
 /// Adds a browser, in the form that `PushSubscription.toJSON()` gives; the same one again is the same.
 #[utoipa::path(
     post, path = "/v1/accounts/{account}/push-subscriptions", tag = "notifications", operation_id = "addPushSubscription",

@@ -11,12 +11,13 @@ use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 use wellspring_core::notification::{Channel, Reach};
 use wellspring_core::{Account, AccountId, NotificationId};
-use wellspring_engine::{Notice, NoticeStatus};
+use wellspring_engine::{Notice, NoticeRequest, NoticeStatus};
 
 use crate::Caller;
 use crate::api::accounts::present;
 use crate::api::notifications::{MOST, NotificationBody, channels, filter, kind, person};
 use crate::body::{self, Fields, json};
+use crate::idempotency::{Once, replayed};
 use crate::path::Place;
 use crate::problem::Problem;
 use crate::query::Parameters;
@@ -91,7 +92,10 @@ pub(crate) async fn list(
     let filter = filter(&mut parameters);
     let account = whose(&app, &caller, parameters).await?;
     let rows = within(app.backend.notifications(account.id, filter, limit)).await?;
-    let notifications: Vec<_> = rows.into_iter().map(NotificationBody::new).collect();
+    let (_, contact) = person(&app, &account).await?;
+    let notifications = rows.into_iter();
+    let notifications = notifications.map(|row| NotificationBody::new(&app, row, &contact));
+    let notifications: Vec<_> = notifications.collect();
     let body = NotificationsBody {
         success: true,
         total: notifications.len(),
@@ -135,13 +139,16 @@ pub(crate) async fn read(
 /// Sends a message for a test, and says what really came of it over each channel.
 #[utoipa::path(
     post, path = "/api/reliability/notifications/send-test", tag = "reliability", operation_id = "reliabilitySendTest",
-    params(("account" = Option<String>, Query, description = "Whose, with an API key")),
+    params(
+        ("account" = Option<String>, Query, description = "Whose, with an API key"),
+        ("Idempotency-Key" = Option<String>, Header, description = "What is sent again under the same key is sent once"),
+    ),
     request_body(content = Object, example = json!({"type": "plaid_connection_issue", "channels": ["email", "in_app"]})),
     responses(
         (status = 200, description = "What came of it", body = TestBody),
         (status = 400, description = "Not JSON"),
         (status = 404, description = "There is no such account"),
-        (status = 422, description = "The body is not valid, with an entry for each fault"),
+        (status = 422, description = "The body is not valid, with an entry for each fault, or `idempotency_key_reused`"),
     ),
     security(("key" = []), ("basic" = []), ("token" = [])),
 )]
@@ -153,6 +160,8 @@ pub(crate) async fn send_test(
     let (parts, body) = request.into_parts();
     let account = of(&app, &caller, &parts.uri).await?;
     let body = body::read(body).await?;
+    let said: [&[u8]; 3] = [b"send-test", account.id.as_bytes(), &body];
+    let once = Once::new(&app, &caller, &parts.headers, &said)?;
     let mut faults = Vec::new();
     let mut fields = Fields::read(&body, &mut faults)?;
     let kind = kind(&mut fields, &mut faults);
@@ -165,9 +174,17 @@ pub(crate) async fn send_test(
         wanted = Channel::ALL.to_vec();
     }
     let event = [("test".to_owned(), true.into())].into_iter().collect();
-    let whom = (caller.tenant, account.id);
-    let (sent, planned) = within(app.notifier.notify(whom, kind, event, &wanted)).await?;
-    let notices = outcome(&app, sent.id, planned).await?;
+    let asked = NoticeRequest {
+        tenant: caller.tenant,
+        account: account.id,
+        kind,
+        event,
+        over: wanted.clone(),
+        request: once.mark(),
+    };
+    let told = within(app.notifier.notify(asked)).await?;
+    let again = once.is_again(&told)?;
+    let notices = outcome(&app, told.notification.id, told.notices).await?;
     let (person, contact) = person(&app, &account).await?;
     let mut delivery_results = Vec::new();
     for channel in wanted {
@@ -206,7 +223,8 @@ pub(crate) async fn send_test(
         },
         delivery_results,
     };
-    json(StatusCode::OK, &body)
+    let response = json(StatusCode::OK, &body)?;
+    Ok(if again { replayed(response) } else { response })
 }
 
 /// Waits, for a while, until all of it that is due has come to something.
@@ -224,7 +242,10 @@ async fn outcome(
             match one.status {
                 NoticeStatus::Planned => !held,
                 NoticeStatus::Sending => true,
-                NoticeStatus::Sent | NoticeStatus::Failed | NoticeStatus::Unknown => false,
+                NoticeStatus::Sent
+                | NoticeStatus::Failed
+                | NoticeStatus::Unknown
+                | NoticeStatus::Dropped => false,
             }
         });
         if !busy || Instant::now() >= until {
@@ -252,6 +273,7 @@ impl ResultBody {
             (NoticeStatus::Planned, _) => format!("Held back until {}", notice.due),
             (NoticeStatus::Sending, _) => "Still being sent".to_owned(),
             (NoticeStatus::Failed, _) => format!("Failed: {why}"),
+            (NoticeStatus::Dropped, _) => format!("Not sent: {why}"),
             (NoticeStatus::Unknown, _) => format!("Whether it was taken is not known: {why}"),
         };
         Self {

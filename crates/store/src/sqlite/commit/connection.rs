@@ -89,6 +89,8 @@ fn erase_account(
         "DELETE FROM notices WHERE account = ?1",
         "DELETE FROM notifications WHERE account = ?1",
         "DELETE FROM notification_issues WHERE account = ?1",
+        "DELETE FROM notification_heads WHERE account = ?1",
+        "DELETE FROM maintenance_told WHERE account = ?1",
         "DELETE FROM alerts WHERE account = ?1",
     ] {
         transaction.prepare_cached(sql)?.execute([id.as_bytes()])?;
