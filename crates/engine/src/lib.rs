@@ -43,8 +43,8 @@ pub use ports::channel::{Channel, DeliverResult};
 pub use ports::connector::{Connector, FetchResult};
 pub use ports::directory::{Directory, KeyRecord, Settings, Tenant, TokenKind, TokenRecord};
 pub use ports::notices::{
-    AddressBook, Notice, NoticeBatch, NoticeStatus, Notices, Notification, NotificationFilter,
-    Person,
+    AddressBook, Notice, NoticeBackend, NoticeBatch, NoticeStatus, Notices, Notification,
+    NotificationFilter, Person,
 };
 pub use ports::queries::{
     AlertFilter, AttemptView, ChangeView, ChangesPage, CollectionPage, CollectionView, Cursor,

@@ -291,6 +291,7 @@ impl Stage {
         let mut worlds = worlds.filter(|world| world.nodes.len() == nodes);
         let mut world = worlds.next().expect("some seed has as many nodes");
         world.scripted = true;
+        world.outside.script();
         world.calm = true;
         world.slow = 0;
         let tenant = world.callers.tenants[0];

@@ -12,7 +12,7 @@ use wellspring_core::{
     Timestamp,
 };
 
-use crate::{CommitError, StoreError};
+use crate::{CommitError, Cursor, LogSlice, Queries, Store, StoreError};
 
 /// How a person is reached and wants to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -242,6 +242,35 @@ pub trait Notices: Send + Sync {
         before: Timestamp,
         limit: usize,
     ) -> BoxFuture<'_, Result<usize, StoreError>>;
+}
+
+/// What a notifier needs of a database: the rows of messages, and the log.
+pub trait NoticeBackend: Notices + fmt::Debug {
+    /// Returns the present end of the log.
+    fn log_head(&self) -> BoxFuture<'_, Result<Cursor, StoreError>>;
+
+    /// Reads at most `limit` entries of a shard's log after `after`, of all tenants.
+    fn log_after(
+        &self,
+        shard: Shard,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<LogSlice, StoreError>>;
+}
+
+impl<T: Store + Queries + Notices> NoticeBackend for T {
+    fn log_head(&self) -> BoxFuture<'_, Result<Cursor, StoreError>> {
+        self.head()
+    }
+
+    fn log_after(
+        &self,
+        shard: Shard,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<LogSlice, StoreError>> {
+        self.log(shard, after, None, limit)
+    }
 }
 
 /// Knows the addresses that are kept sealed.

@@ -30,12 +30,14 @@ impl World {
             self.start(node);
         }
         self.bank.mended = true;
+        self.outside.mend();
         for place in 0..self.endpoints.len() {
             self.endpoints[place].mend();
             let id = self.endpoints[place].subscription.id;
             self.agenda.push(self.now + SECOND, Occurrence::Enable(id));
         }
         self.end_hanging();
+        self.switch_all_on();
         let open: Vec<_> = self
             .model
             .links
@@ -77,6 +79,8 @@ impl World {
                 .all(|one| one.erasing.is_none())
             && self.attempts.is_empty()
             && self.undelivered().is_none()
+            && self.switched_off().is_none()
+            && self.model.told.next_due(|_| Some(0)).is_none()
             && self
                 .model
                 .links
@@ -125,6 +129,12 @@ impl World {
         }
         if let Some(seen) = self.undelivered() {
             return self.broken("every change is delivered", seen);
+        }
+        if let Some(seen) = self.switched_off() {
+            return self.broken("what is switched on goes on", seen);
+        }
+        if let Some(seen) = self.untold() {
+            return self.broken("who is to be told is told", seen);
         }
         let restless = self.model.links.by_id.values();
         let restless = restless.into_iter().find(|link| !rests(&link.connection));
