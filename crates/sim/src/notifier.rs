@@ -231,7 +231,13 @@ impl World {
                 if unknown {
                     self.report.strike(crate::Fault::NoticeUnknown);
                 }
-                self.model.told.left(&order, owns, taken, unknown)
+                // What is to be noted of who is on their way is not.
+                let account = self.model.links.accounts.get(&order.account);
+                if account.is_some_and(|account| account.erasing.is_none()) {
+                    self.model.told.left(&order, owns, taken, unknown)
+                } else {
+                    Ok(())
+                }
             }
         };
         if let Err(broken) = outcome {

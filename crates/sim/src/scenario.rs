@@ -25,6 +25,8 @@ use crate::model::link::{Given, Link};
 use crate::provider::Window;
 use crate::world::World;
 
+mod reliability;
+
 #[test]
 fn documents_come_while_uploading_and_the_log_leads_to_the_final_state() {
     let acts = vec![

@@ -199,7 +199,8 @@ pub trait Notices: Send + Sync {
         notices: Vec<Notice>,
     ) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Returns open messages over a channel that are due by `by`, oldest first and by person.
+    /// Returns open messages over a channel that are due by `by`, oldest first and by person; none
+    /// to people on their way, for nothing could be noted of them.
     fn due_notices(
         &self,
         channel: Channel,

@@ -10,6 +10,7 @@ use wellspring_engine::{FetchScope, Queries};
 use crate::Plant;
 use crate::disk::now;
 use crate::model::fares;
+use crate::model::link::Link;
 use crate::world::World;
 
 impl World {
@@ -24,19 +25,34 @@ impl World {
         }
     }
 
+    /// Returns an account's score as operators are told it.
+    pub(crate) fn score_of(&self, tenant: TenantId, account: AccountId) -> Option<Hundredths> {
+        let clock = Timestamp::from_millis(self.now);
+        let (mut healthy, mut connections) = (0, 0);
+        for link in self.links_of(account) {
+            let incident = self.incident(SourceId::of(&link.connection.source));
+            let report = HealthReport::of(&link.connection, clock, incident);
+            connections += 1;
+            healthy += u64::from(report.health.is_healthy());
+        }
+        let scope = FetchScope::Account(account);
+        let tallies = now(self.store.fetch_statistics(tenant, scope, month(clock))).ok()?;
+        let mut sums = FetchStatistics::of(tallies).all;
+        if self.plant == Some(Plant::CountKeptOut) {
+            sums.failed += sums.maintenance + sums.rate_limited;
+        }
+        score((healthy, connections), (sums.success, sums.counted()))
+    }
+
     fn wrong_fare(&self, tenant: TenantId, account: AccountId) -> Option<(&'static str, String)> {
         let clock = Timestamp::from_millis(self.now);
-        let links = self.model.links.by_id.values();
-        let links = links.filter(|link| link.connection.account == account);
         let (mut healthy, mut connections) = (0, 0);
-        for link in links {
+        for link in self.links_of(account) {
             let connection = &link.connection;
             let incident = self.incident(SourceId::of(&connection.source));
             let report = HealthReport::of(connection, clock, incident);
-            let stale = report
-                .reasons
-                .iter()
-                .any(|one| one.code == HealthCode::Stale);
+            let mut reasons = report.reasons.iter();
+            let stale = reasons.any(|one| one.code == HealthCode::Stale);
             let expected = fares::health(connection, clock, incident, stale);
             if report.health != expected {
                 let seen = format!("{report:?}, not {expected:?}: {connection:?} {incident:?}");
@@ -45,36 +61,29 @@ impl World {
             connections += 1;
             healthy += u32::from(matches!(expected, Health::Active | Health::Maintenance));
         }
-        let since = Day(Day::of(clock).0.saturating_sub(29));
-        let scope = FetchScope::Account(account);
-        let tallies = now(self.store.fetch_statistics(tenant, scope, since)).ok()?;
-        let mut sums = FetchStatistics::of(tallies).all;
-        if self.plant == Some(Plant::CountKeptOut) {
-            sums.failed += sums.maintenance + sums.rate_limited;
-        }
-        let found = score(
-            (u64::from(healthy), u64::from(connections)),
-            (sums.success, sums.counted()),
-        );
         let is_of = |id| {
             let link = self.model.links.by_id.get(&id);
             link.is_some_and(|link| link.connection.account == account)
         };
-        let (good, counted) = self.model.fares.counted(is_of, since.start());
+        let (good, counted) = self.model.fares.counted(is_of, month(clock).start());
         let expected = fares::score(healthy, connections, good, counted);
+        let found = self.score_of(tenant, account);
         let same = match (found, expected) {
             (Some(Hundredths(found)), Some(expected)) => (f64::from(found) - expected).abs() < 0.51,
             (found, expected) => found.is_none() && expected.is_none(),
         };
         (!same).then(|| {
             let seen = format!(
-                "{account}: {found:?}, not {expected:?}, {sums:?}, counted {good} of {counted}"
+                "{account}: {found:?}, not {expected:?}: {healthy} of {connections}, {good} of {counted}"
             );
-            (
-                "the score is what is counted, and nothing where nothing counts",
-                seen,
-            )
+            let invariant = "the score is what is counted, and nothing where nothing counts";
+            (invariant, seen)
         })
+    }
+
+    fn links_of(&self, account: AccountId) -> impl Iterator<Item = &Link> {
+        let links = self.model.links.by_id.values();
+        links.filter(move |link| link.connection.account == account)
     }
 
     fn incident(&self, source: SourceId) -> Option<SourceIncident> {
@@ -85,4 +94,9 @@ impl World {
             until: incident.expected_end,
         })
     }
+}
+
+/// Returns the first of the thirty days that the score is about.
+fn month(now: Timestamp) -> Day {
+    Day(Day::of(now).0.saturating_sub(29))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use wellspring_core::connection::{Access, Connection, OutcomeKind, State};
+use wellspring_core::connection::{Access, Connection, FetchStatus, OutcomeKind, State};
 use wellspring_core::health::{Health, SourceIncident};
 use wellspring_core::{ConnectionId, ErrorClass, FetchId, Timestamp};
 use wellspring_engine::ConnectionWrite;
@@ -12,7 +12,7 @@ use super::Broken;
 /// The ends of fetches.
 #[derive(Debug, Default)]
 pub(crate) struct Fares {
-    ended: BTreeMap<FetchId, (ConnectionId, Timestamp, OutcomeKind)>,
+    ended: BTreeMap<FetchId, (ConnectionId, Timestamp, FetchStatus)>,
 }
 
 impl Fares {
@@ -25,7 +25,10 @@ impl Fares {
         if let Some(fetch) = &write.fetch
             && let (Some(at), Some(outcome)) = (fetch.ended_at, fetch.outcome)
         {
-            self.ended.insert(fetch.id, (write.id, at, outcome));
+            if !stands_for(fetch.status, outcome) {
+                return Err(("a fetch is kept as it ended", format!("{fetch:?}")));
+            }
+            self.ended.insert(fetch.id, (write.id, at, fetch.status));
         }
         let (Some(was), Some(next)) = (was, &write.next) else {
             return Ok(());
@@ -55,12 +58,15 @@ impl Fares {
         since: Timestamp,
     ) -> (u32, u32) {
         let (mut good, mut all) = (0, 0);
-        for (id, at, outcome) in self.ended.values() {
+        for (id, at, status) in self.ended.values() {
             if !of(*id) || *at < since {
                 continue;
             }
-            all += u32::from(counts(*outcome));
-            good += u32::from(*outcome == OutcomeKind::Success);
+            all += u32::from(matches!(
+                status,
+                FetchStatus::Success | FetchStatus::Partial | FetchStatus::Failed
+            ));
+            good += u32::from(*status == FetchStatus::Success);
         }
         (good, all)
     }
@@ -113,13 +119,22 @@ pub(crate) fn health(
     Health::Active
 }
 
-/// Whether an outcome speaks for or against a source.
-const fn counts(outcome: OutcomeKind) -> bool {
+/// Whether a fetch that ended so may be kept so: what throttles or rests counts for nobody, and
+/// what waits for an event or a person ends without a verdict.
+const fn stands_for(status: FetchStatus, outcome: OutcomeKind) -> bool {
     match outcome {
-        OutcomeKind::Success | OutcomeKind::Partial => true,
-        OutcomeKind::UserTooSlow | OutcomeKind::UserNeeded | OutcomeKind::Cancelled => false,
-        OutcomeKind::Failed(class) => match class {
-            ErrorClass::BankMaintenance | ErrorClass::RateLimitExceeded => false,
+        OutcomeKind::Success => matches!(status, FetchStatus::Success),
+        OutcomeKind::Partial => matches!(status, FetchStatus::Partial),
+        OutcomeKind::UserTooSlow | OutcomeKind::UserNeeded | OutcomeKind::Cancelled => {
+            matches!(status, FetchStatus::Cancelled)
+        }
+        OutcomeKind::Failed(ErrorClass::BankMaintenance) => {
+            matches!(status, FetchStatus::Maintenance)
+        }
+        OutcomeKind::Failed(ErrorClass::RateLimitExceeded) => {
+            matches!(status, FetchStatus::RateLimited)
+        }
+        OutcomeKind::Failed(
             ErrorClass::ConnectionFailure
             | ErrorClass::InstitutionError
             | ErrorClass::ItemError
@@ -127,8 +142,8 @@ const fn counts(outcome: OutcomeKind) -> bool {
             | ErrorClass::ProductNotAvailable
             | ErrorClass::InvalidRequest
             | ErrorClass::InternalError
-            | ErrorClass::UnknownError => true,
-        },
+            | ErrorClass::UnknownError,
+        ) => matches!(status, FetchStatus::Failed | FetchStatus::Cancelled),
     }
 }
 

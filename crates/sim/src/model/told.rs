@@ -105,12 +105,16 @@ impl Told {
         for notice in batch.notices.iter().filter(|one| there(&one.account)) {
             let key = (notice.notification, notice.channel, notice.slot);
             let was = self.notices.insert(key, notice.clone());
+            let again = was
+                .as_ref()
+                .is_some_and(|was| was.status == NoticeStatus::Sending);
             let over = was.filter(|was| !was.status.is_open() && was.status != notice.status);
             if let Some(was) = over {
                 let seen = format!("{notice:?} was {was:?}");
                 return Err(("what became of a message stays", seen));
             }
-            if notice.attempts > most(notice.channel) {
+            // What a crash left marked is repeated, for nobody knows what became of it.
+            if notice.attempts > most(notice.channel) && !again {
                 let seen = format!("{notice:?}");
                 return Err(("a message is tried as often as is written", seen));
             }

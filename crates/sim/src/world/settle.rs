@@ -1,6 +1,7 @@
 //! After safety, liveness: the faults stop, and everything has to come to rest.
 
 use wellspring_core::connection::{Connection, Reason, State};
+use wellspring_core::source::Hold;
 use wellspring_engine::{Aggregate, Driver, Store};
 
 use super::World;
@@ -80,6 +81,7 @@ impl World {
             && self.attempts.is_empty()
             && self.undelivered().is_none()
             && self.switched_off().is_none()
+            && now(self.store.inbox(self.store.shards(), 1)).is_ok_and(|rows| rows.is_empty())
             && self.model.told.next_due(|_| Some(0)).is_none()
             && self
                 .model
@@ -181,7 +183,10 @@ fn is_empty(driver: &Driver<u64>) -> bool {
     driver.is_idle()
         && driver.is_ready()
         && driver.backlog() == 0
-        && driver.lanes().iter().all(|lane| lane.queued == 0)
+        && driver
+            .lanes()
+            .iter()
+            .all(|lane| lane.queued == 0 || lane.hold.is_some_and(Hold::is_shut))
 }
 
 /// Longer than any gap, pause or clock jump.
