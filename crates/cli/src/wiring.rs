@@ -154,7 +154,7 @@ pub(crate) fn notifier(
     tasks: &Tasks,
 ) -> Result<NotifierHandle> {
     let parts = NotifierParts {
-        store: Arc::clone(&opened.backend),
+        store: Arc::<dyn Backend>::clone(&opened.backend),
         transport: Arc::new(notices(config, opened)?),
         addresses: Arc::new(SealedAddresses::new(&opened.access, public_url)),
         clock: Arc::clone(&opened.clock),

@@ -25,7 +25,7 @@ use wellspring_core::{
 };
 
 use crate::{
-    AddressBook, Backend, Clock, CommitError, EngineHandle, Holding, Notice, NoticeAddress,
+    AddressBook, Clock, CommitError, EngineHandle, Holding, Notice, NoticeAddress, NoticeBackend,
     NoticeBatch, NoticeOrder, NoticeResult, NoticeWords, Notification, PhoneMark, RequestMark,
     StoreError, Tasks, Transport, random_seed,
 };
@@ -44,7 +44,7 @@ use send::{NoticeKey, Sending};
 #[derive(Debug, Clone)]
 pub struct NotifierParts {
     /// Where the log is, and what is written.
-    pub store: Arc<dyn Backend>,
+    pub store: Arc<dyn NoticeBackend>,
     /// How people are reached.
     pub transport: Arc<dyn Transport>,
     /// What their addresses are.
@@ -113,12 +113,27 @@ pub struct Notifier;
 impl Notifier {
     /// Starts a notifier for the shards that an engine holds.
     pub fn start(parts: NotifierParts, engine: &EngineHandle, tasks: &Tasks) -> NotifierHandle {
+        let (holding, grew) = (engine.holding(), engine.log_grew());
+        let (handle, running) =
+            Self::running(parts, holding, grew, random_seed(), tasks.stop_token());
+        tasks.spawn("notifier", running);
+        handle
+    }
+
+    /// Returns a notifier and what runs it, for whoever has another engine and a clock of their own.
+    pub fn running(
+        parts: NotifierParts,
+        holding: watch::Receiver<Holding>,
+        grew: watch::Receiver<u64>,
+        seed: u64,
+        stop: &CancellationToken,
+    ) -> (NotifierHandle, BoxFuture<'static, ()>) {
         let wrote = Arc::new(watch::Sender::new(0));
         let wake = Arc::<Notify>::default();
         let notifier = Loop {
             parts: parts.clone(),
-            holding: engine.holding(),
-            grew: engine.log_grew(),
+            holding,
+            grew,
             wake: Arc::clone(&wake),
             wrote: Arc::clone(&wrote),
             read: BTreeMap::new(),
@@ -126,10 +141,10 @@ impl Notifier {
             sending: FuturesUnordered::new(),
             unrecorded: Vec::new(),
             incidents_at: Instant::now(),
-            rng: ChaCha8Rng::seed_from_u64(random_seed()),
+            rng: ChaCha8Rng::seed_from_u64(seed),
         };
-        tasks.spawn("notifier", notifier.run(tasks.stop_token().clone()));
-        NotifierHandle { parts, wake, wrote }
+        let handle = NotifierHandle { parts, wake, wrote };
+        (handle, Box::pin(notifier.run(stop.clone())))
     }
 }
 
@@ -374,7 +389,7 @@ impl Loop {
                 self.read.insert(shard, read);
             }
         }
-        let head = self.parts.store.head().await?;
+        let head = self.parts.store.log_head().await?;
         let behind: Vec<(Shard, Read)> = self
             .read
             .iter()
@@ -383,11 +398,8 @@ impl Loop {
             .collect();
         let mut more = false;
         for (shard, read) in behind {
-            let slice = self
-                .parts
-                .store
-                .log(shard, read.seen, None, STRETCH)
-                .await?;
+            let slice = self.parts.store.log_after(shard, read.seen, STRETCH);
+            let slice = slice.await?;
             more |= slice.has_more;
             let heard: Vec<Heard> = slice.entries.iter().filter_map(Heard::of).collect();
             if slice.entries.iter().any(read::is_of_incident) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
 use wellspring_core::source::Source;
 use wellspring_core::{
     AccountId, ConnectionId, IncarnationId, InteractionId, Shard, SubscriptionId,
@@ -39,6 +40,14 @@ pub(crate) enum Occurrence {
     Enable(SubscriptionId),
     /// A person looks at a question.
     Look(ConnectionId, InteractionId),
+    /// The notifiers look at what there is to tell.
+    TellPeople,
+    /// Something in a node's notifier has waited long enough.
+    Gate {
+        node: usize,
+        boot: u64,
+        gate: oneshot::Sender<()>,
+    },
     /// A node hears something.
     Tell { node: usize, boot: u64, news: News },
 }

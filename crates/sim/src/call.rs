@@ -200,6 +200,7 @@ impl World {
             let seen = format!("{effect:?}");
             self.broken("nothing goes out in announced maintenance", seen);
         }
+        self.check_switch(node, effect);
     }
 
     /// Checks that no more is in flight than allowed, and that an outage costs probes.

@@ -6,12 +6,13 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use wellspring_core::connection::InteractionWrite;
 use wellspring_core::{IncarnationId, Shard};
-use wellspring_engine::{Batch, CommitError, Event, Queries, Store, Write};
+use wellspring_engine::{Batch, Before, CommitError, Event, Queries, Store, Write};
 
 use crate::agenda::{News, Occurrence, StoreOp};
 use crate::clock::SECOND;
 use crate::model::Rules;
 use crate::node::PAGE;
+use crate::plant::spoil;
 use crate::world::World;
 use crate::{Fault, Plant};
 
@@ -48,6 +49,7 @@ impl World {
             }
             StoreOp::Sources(incarnation) => {
                 let sources = now(self.store.sources()).unwrap_or_default();
+                let sources = spoil::kept(self.plant, sources);
                 News::Driver(Some(incarnation), Event::Kept(sources))
             }
             StoreOp::Leave(request) => {
@@ -235,6 +237,19 @@ impl World {
                 self.broken(broken.0, broken.1);
             }
             self.questions_posed(batch);
+            self.log_grew();
+            for write in &batch.writes {
+                if let Write::Source(write) = write {
+                    self.sources_set.insert(write.id, self.now);
+                    // The other nodes read it when they renew.
+                    self.unsettle();
+                }
+                if let Write::Account(write) = write
+                    && let (Before::New, Some(next)) = (write.before, &write.next)
+                {
+                    self.introduce(next.tenant, next.id);
+                }
+            }
         }
         outcome
     }

@@ -51,11 +51,17 @@ pub enum Fault {
     EndpointDown,
     /// A subscription's endpoint answers 410, and the subscription is disabled.
     EndpointGone,
+    /// A node dies while its notifier waits for an answer.
+    CrashWhileTelling,
+    /// Whether a message to a person was taken is not known.
+    NoticeUnknown,
+    /// The operator switches a source off.
+    SwitchedOff,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::CrashBeforeCommit,
         Self::CrashAfterCommit,
         Self::CommitUnknownCommitted,
@@ -79,6 +85,9 @@ impl Fault {
         Self::AnswerPosted,
         Self::EndpointDown,
         Self::EndpointGone,
+        Self::CrashWhileTelling,
+        Self::NoticeUnknown,
+        Self::SwitchedOff,
     ];
 
     /// Returns its name.
@@ -107,6 +116,9 @@ impl Fault {
             Self::AnswerPosted => "answer_posted",
             Self::EndpointDown => "endpoint_down",
             Self::EndpointGone => "endpoint_gone",
+            Self::CrashWhileTelling => "crash_while_telling",
+            Self::NoticeUnknown => "notice_unknown",
+            Self::SwitchedOff => "switched_off",
         }
     }
 }

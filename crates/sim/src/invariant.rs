@@ -12,6 +12,7 @@ use crate::clock::{BEGIN, MINUTE, SECOND};
 use crate::disk::now;
 use crate::world::World;
 
+mod fares;
 mod link;
 
 impl World {
@@ -198,6 +199,7 @@ impl World {
     pub(crate) fn audit(&mut self) {
         self.audit_rows();
         self.audit_links();
+        self.audit_fares();
         self.audit_log();
     }
 

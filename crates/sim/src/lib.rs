@@ -15,6 +15,8 @@ mod fault;
 mod invariant;
 mod model;
 mod node;
+mod notifier;
+mod operator;
 mod people;
 mod plant;
 mod provider;

@@ -11,8 +11,10 @@ use wellspring_engine::{Aggregate, Batch, Before, CollectionWrite, DeliverOrder,
 
 use crate::caller::intent_of;
 
+pub(crate) mod fares;
 pub(crate) mod link;
 mod source;
+mod told;
 mod transition;
 
 pub(crate) use link::{Links, Rules};
@@ -59,6 +61,10 @@ pub(crate) struct Model {
     pub(crate) links: Links,
     /// What is kept of sources.
     pub(crate) sources: source::Sources,
+    /// How fetches ended.
+    pub(crate) fares: fares::Fares,
+    /// What people have to be told, and were.
+    pub(crate) told: told::Told,
     pub(crate) log: BTreeMap<(Shard, u64), Said>,
     last_seq: BTreeMap<Shard, u64>,
     statuses: BTreeMap<CollectionId, CollectionStatus>,
@@ -134,6 +140,9 @@ impl Model {
                     let changes: Vec<&Change> = said.iter().map(|(_, change)| *change).collect();
                     self.links.account(write, &changes)?;
                     self.settled(write.id.into(), write.next.is_none());
+                    if write.next.is_none() {
+                        self.told.erased(write.id);
+                    }
                 }
                 Write::Source(write) => {
                     let heard = heard.remove(&write.id).unwrap_or_default();
@@ -141,7 +150,13 @@ impl Model {
                 }
                 Write::Connection(write) => {
                     let by = batch.incarnation;
+                    let was = self
+                        .links
+                        .by_id
+                        .get(&write.id)
+                        .map(|link| link.connection.clone());
                     self.links.connection(by, write, &said, rules)?;
+                    self.fares.step(write, was.as_ref())?;
                     self.settled(write.id.into(), write.next.is_none());
                 }
             }
@@ -153,6 +168,7 @@ impl Model {
             return Err(("every entry belongs to a step", format!("{about}")));
         }
         for entry in &batch.entries {
+            self.told.hear(&entry.change);
             self.entry(
                 entry.shard,
                 entry.seq,

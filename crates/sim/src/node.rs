@@ -8,6 +8,7 @@ use wellspring_engine::{Action, Driver, Event, InboxRow};
 
 use crate::agenda::{Again, News, Occurrence, StoreOp};
 use crate::clock::SECOND;
+use crate::notifier::Teller;
 use crate::plant::spoil;
 use crate::world::World;
 use crate::{Fault, Plant};
@@ -41,6 +42,8 @@ pub(crate) struct Node {
     pub(crate) stalls: bool,
     /// When something last kept it from its work.
     pub(crate) troubled_at: i64,
+    /// Who tells people.
+    pub(crate) teller: Option<Teller>,
 }
 
 /// Remembers which inbox rows the driver already has.
@@ -84,6 +87,7 @@ impl World {
             fate: None,
             stalls: false,
             troubled_at: self.now,
+            teller: None,
         }
     }
 
@@ -102,6 +106,7 @@ impl World {
         self.nodes[node].paused_until = 0;
         self.nodes[node].cut_off = false;
         self.begin_anew(node);
+        self.start_teller(node);
     }
 
     /// The process dies; nothing of it runs any more, and what it waited for is lost.
@@ -137,6 +142,7 @@ impl World {
         let boot = self.nodes[node].boot;
         self.nodes[node].up = false;
         self.nodes[node].boot += 1;
+        self.nodes[node].teller = None;
         let before = self.flying.len();
         self.flying.retain(|call| call.node != node);
         self.attempts_lost(|attempt| attempt.node == node);
@@ -206,6 +212,7 @@ impl World {
         {
             self.halt(node);
         }
+        self.show_holding(node);
         self.check_turn(node);
     }
 

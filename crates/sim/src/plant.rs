@@ -70,11 +70,25 @@ pub enum Plant {
     LoseMessage,
     /// Deliveries that have to be tried again are not written.
     ForgetRows,
+    /// What a person has been told is not written.
+    ForgetTold,
+    /// A message to a person is not marked before it leaves.
+    SendUnmarked,
+    /// A message whose fate is not known is taken for one that failed.
+    UnknownIsFailed,
+    /// Entries of the log are read and passed over.
+    MissEntries,
+    /// Fetches that were throttled or met maintenance count for the score.
+    CountKeptOut,
+    /// A fetch that met maintenance counts as failed.
+    SpendInMaintenance,
+    /// A node is not told that sources are switched off.
+    ForgetSwitch,
 }
 
 impl Plant {
     /// Every bug.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 38] = [
         Self::ActBeforeCommit,
         Self::IgnoreStaleVersion,
         Self::ForgetTimersAtRestart,
@@ -106,6 +120,13 @@ impl Plant {
         Self::LoseClose,
         Self::LoseMessage,
         Self::ForgetRows,
+        Self::ForgetTold,
+        Self::SendUnmarked,
+        Self::UnknownIsFailed,
+        Self::MissEntries,
+        Self::CountKeptOut,
+        Self::SpendInMaintenance,
+        Self::ForgetSwitch,
     ];
 
     /// Returns the name used at the command line.
@@ -142,6 +163,13 @@ impl Plant {
             Self::LoseClose => "lose_close",
             Self::LoseMessage => "lose_message",
             Self::ForgetRows => "forget_rows",
+            Self::ForgetTold => "forget_told",
+            Self::SendUnmarked => "send_unmarked",
+            Self::UnknownIsFailed => "unknown_is_failed",
+            Self::MissEntries => "miss_entries",
+            Self::CountKeptOut => "count_kept_out",
+            Self::SpendInMaintenance => "spend_in_maintenance",
+            Self::ForgetSwitch => "forget_switch",
         }
     }
 }

@@ -78,6 +78,8 @@ pub struct Report {
     pub collections: [u64; 3],
     /// Messages sent to subscriptions.
     pub sends: u64,
+    /// Messages written for people.
+    pub told: u64,
     /// Attempts on connections.
     pub attempts: u64,
     /// Accounts erased, connections made, documents and records that came in, questions posed.
@@ -105,6 +107,7 @@ impl Report {
         }
         self.attempts += other.attempts;
         self.sends += other.sends;
+        self.told += other.told;
         for (sum, more) in self.links.iter_mut().zip(other.links) {
             *sum += more;
         }
@@ -145,6 +148,7 @@ impl fmt::Display for Report {
         writeln!(f, "{:<28}{records:>12}", "records")?;
         writeln!(f, "{:<28}{questions:>12}", "questions")?;
         writeln!(f, "{:<28}{:>12}", "messages to subscriptions", self.sends)?;
+        writeln!(f, "{:<28}{:>12}", "messages for people", self.told)?;
         writeln!(f, "rows of the table of connections")?;
         for (row, count) in &self.rows {
             writeln!(f, "  {row:<26}{count:>12}")?;

@@ -23,6 +23,8 @@ use crate::model::link::{Given, Link};
 use crate::provider::Window;
 use crate::world::World;
 
+mod reliability;
+
 #[test]
 fn documents_come_while_uploading_and_the_log_leads_to_the_final_state() {
     let acts = vec![
@@ -289,6 +291,7 @@ impl Stage {
         let mut worlds = worlds.filter(|world| world.nodes.len() == nodes);
         let mut world = worlds.next().expect("some seed has as many nodes");
         world.scripted = true;
+        world.outside.script();
         world.calm = true;
         world.slow = 0;
         let tenant = world.callers.tenants[0];

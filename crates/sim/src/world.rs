@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use wellspring_core::{Ask, ConnectionId, Shard, SubscriptionId, TenantId};
+use wellspring_core::{Ask, ConnectionId, Shard, SourceId, SubscriptionId, TenantId};
 use wellspring_engine::{
     Cursor, Directory, Limits, Request, SendId, Settings, SourceTable, Store, TenantRules,
     TenantTable,
@@ -23,6 +23,7 @@ use crate::endpoint::Endpoint;
 use crate::errors::Errors;
 use crate::model::Model;
 use crate::node::Node;
+use crate::notifier::Outside;
 use crate::provider::Provider;
 use crate::receiver::Receiver;
 use crate::{Fault, Options, Plant, Report, Run, Violation};
@@ -83,6 +84,12 @@ pub(crate) struct World {
     pub(crate) struck: BTreeSet<(Fault, i64)>,
     pub(crate) unreadable_until: i64,
     pub(crate) model: Model,
+    /// When something durable was last set of a source.
+    pub(crate) sources_set: BTreeMap<SourceId, i64>,
+    /// What notifiers have in common.
+    pub(crate) outside: Arc<Outside>,
+    /// When the notifiers look next.
+    pub(crate) telling_at: Option<i64>,
     pub(crate) cursor: Option<Cursor>,
     /// What waits in the inboxes, and since when it was seen there.
     pub(crate) inbox: BTreeMap<i64, (i64, Request)>,
@@ -148,6 +155,7 @@ impl World {
         for endpoint in &endpoints {
             now(store.put_subscription(endpoint.subscription.clone(), None)).ok();
         }
+        let outside = Arc::new(Outside::new(dice.seed(), options.plant));
         let mut world = Self {
             options,
             plant: options.plant,
@@ -187,6 +195,9 @@ impl World {
             struck: BTreeSet::new(),
             unreadable_until: 0,
             model: Model::default(),
+            sources_set: BTreeMap::new(),
+            outside,
+            telling_at: None,
             cursor: None,
             inbox: BTreeMap::new(),
             errors,
@@ -336,6 +347,8 @@ impl World {
             Occurrence::Send(ask) => self.send(*ask),
             Occurrence::Act(attempt) => self.act(attempt),
             Occurrence::Announce => self.announce(),
+            Occurrence::TellPeople => self.tell_people(),
+            Occurrence::Gate { node, boot, gate } => self.open_gate(node, boot, gate),
             Occurrence::Enable(id) => self.enable(id),
             Occurrence::Look(connection, interaction) => self.look(connection, interaction),
             Occurrence::Exec { node, boot, op } => {

@@ -1,14 +1,18 @@
 //! `wellspring demo`: the main jobs for real, on this machine, with a kill in the middle.
 
 use anyhow::{Context, Result, bail};
+use http::Method;
+use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 use wellspring_engine::Tasks;
+use wellspring_outbound::Client;
 
 use crate::child::{self, KEY, Server, Start};
 
 mod collect;
 mod connect;
+mod outage;
 
 /// The demo's flags.
 #[derive(Debug, clap::Args)]
@@ -41,6 +45,7 @@ async fn play(demo: &Demo, folder: &std::path::Path, tasks: &Tasks) -> Result<()
     std::fs::create_dir_all(folder.join("sources"))?;
     let providers = collect::Stage::set(folder, tasks)?;
     let banks = connect::Stage::set(folder, tasks)?;
+    let weather = outage::Stage::set(folder, tasks)?;
     let started = Instant::now();
     let server = Server::start(Start::serve(std::env::current_exe()?, folder, None)).await?;
     let client = child::client()?;
@@ -62,12 +67,19 @@ async fn play(demo: &Demo, folder: &std::path::Path, tasks: &Tasks) -> Result<()
     );
     let connected = connect::play(&server, &client, &banks).await?;
     print(&connected.table());
+
+    say(
+        "\n3. A bank that is in maintenance, a provider that takes only so many calls, credentials that do not work,\n   \
+         and a person who is told once when something begins and once when it is over.\n",
+    );
+    let weathered = outage::play(&server, &client, &weather).await?;
+    print(&weathered.table());
     print(&format!(
         "\n  {:<46}{:.1} s\n",
         "the whole run",
         started.elapsed().as_secs_f64()
     ));
-    if !collected.is_good() || !connected.is_good() {
+    if !collected.is_good() || !connected.is_good() || !weathered.is_good() {
         bail!("the demo did not do what it should; see the tables");
     }
     if !demo.once {
@@ -79,17 +91,33 @@ async fn play(demo: &Demo, folder: &std::path::Path, tasks: &Tasks) -> Result<()
              \x20 the change log      curl -H 'Authorization: Bearer {KEY}' '{log}'\n\
              \x20 connect a bank      {link}\n\
              \x20                     (user name `user`, password `mfaquestion`, the answer is Smith)\n\
+             \x20 the incident        curl -H 'Authorization: Bearer {KEY}' {incidents}\n\
              \x20 the providers       curl {sandbox}/control\n",
             docs = server.url("/docs"),
             one = server.url(&format!("/collect/{}", run.first())),
             connections = server.url(&format!("/v1/accounts/{}/connections", connected.account)),
             log = server.url("/v1/changes?pattern=*%20/accounts/**&limit=5"),
             link = connect::link(&server, &client, &connected.account).await?,
+            incidents = server.url("/v1/incidents"),
             sandbox = providers.url(),
         ));
         tokio::signal::ctrl_c().await?;
     }
     Ok(())
+}
+
+async fn call(client: &Client, method: Method, url: &str, body: &Value) -> Result<Value> {
+    let body = if body.is_null() {
+        String::new()
+    } else {
+        body.to_string()
+    };
+    let response = child::send(client, method.clone(), url, None, body.into()).await?;
+    if !response.status.is_success() {
+        let text = String::from_utf8_lossy(&response.body).into_owned();
+        bail!("{method} {url} answered {}: {text}", response.status);
+    }
+    Ok(serde_json::from_slice(&response.body).unwrap_or(Value::Null))
 }
 
 #[expect(clippy::print_stderr, reason = "talks to the person at the terminal")]

@@ -24,7 +24,7 @@ impl Loop {
         let shards: Vec<Shard> = holding.shards.iter().map(|(shard, _)| *shard).collect();
         // What was told is read first: what is in it and not open any more is over.
         let told = self.parts.store.incidents_told(shards.clone()).await?;
-        let sources = self.parts.store.sources().await?;
+        let sources = self.parts.store.kept_sources().await?;
         let open: BTreeMap<IncidentId, Incident> = sources
             .into_iter()
             .filter_map(|source| source.incident)

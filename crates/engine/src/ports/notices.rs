@@ -9,12 +9,13 @@ use serde_json::{Map, Value};
 use wellspring_core::notification::{
     Channel, Contact, Issue, Maintenance, NotificationKind, Preferences,
 };
+use wellspring_core::source::Source;
 use wellspring_core::{
     AccountId, ConnectionId, IncarnationId, IncidentId, NotificationId, Sealed, Shard, SourceName,
     Stored, TenantId, Timestamp,
 };
 
-use crate::{CommitError, StoreError};
+use crate::{CommitError, Cursor, LogSlice, Queries, Store, StoreError};
 
 /// How a person is reached and wants to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -284,7 +285,8 @@ pub trait Notices: Send + Sync {
         notices: Vec<Notice>,
     ) -> BoxFuture<'_, Result<Option<Notification>, StoreError>>;
 
-    /// Returns open messages over a channel that are due by `by`, oldest first and by person.
+    /// Returns open messages over a channel that are due by `by`, oldest first and by person; none
+    /// to people on their way, for nothing could be noted of them.
     fn due_notices(
         &self,
         channel: Channel,
@@ -340,6 +342,42 @@ pub trait Notices: Send + Sync {
         before: Timestamp,
         limit: usize,
     ) -> BoxFuture<'_, Result<usize, StoreError>>;
+}
+
+/// What a notifier needs of a database: the rows of messages, and the log.
+pub trait NoticeBackend: Notices + fmt::Debug {
+    /// Returns the present end of the log.
+    fn log_head(&self) -> BoxFuture<'_, Result<Cursor, StoreError>>;
+
+    /// Returns what is kept of sources beside their files.
+    fn kept_sources(&self) -> BoxFuture<'_, Result<Vec<Source>, StoreError>>;
+
+    /// Reads at most `limit` entries of a shard's log after `after`, of all tenants.
+    fn log_after(
+        &self,
+        shard: Shard,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<LogSlice, StoreError>>;
+}
+
+impl<T: Store + Queries + Notices> NoticeBackend for T {
+    fn log_head(&self) -> BoxFuture<'_, Result<Cursor, StoreError>> {
+        self.head()
+    }
+
+    fn kept_sources(&self) -> BoxFuture<'_, Result<Vec<Source>, StoreError>> {
+        self.sources()
+    }
+
+    fn log_after(
+        &self,
+        shard: Shard,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<LogSlice, StoreError>> {
+        self.log(shard, after, None, limit)
+    }
 }
 
 /// Knows the addresses that are kept sealed.

@@ -15,7 +15,7 @@ use wellspring_core::{
 
 use crate::dispatch::{DispatchState, LogSlice, SubscriptionState};
 use crate::session::RunInputs;
-use crate::{Aggregate, Batch, Directory, KeyRow, Notices, Queries, Request};
+use crate::{Aggregate, Batch, Directory, KeyRow, NoticeBackend, Queries, Request};
 
 /// Why a store did not do what was asked; nothing of it happened.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -300,6 +300,6 @@ pub trait Store: fmt::Debug + Send + Sync {
 }
 
 /// All that a database does for the product.
-pub trait Backend: Store + Queries + Directory + Notices {}
+pub trait Backend: Store + Queries + Directory + NoticeBackend {}
 
-impl<T: Store + Queries + Directory + Notices> Backend for T {}
+impl<T: Store + Queries + Directory + NoticeBackend> Backend for T {}

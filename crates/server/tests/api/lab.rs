@@ -110,7 +110,7 @@ impl Lab {
         );
         let recorder = Arc::<Recorder>::default();
         let notifier = NotifierParts {
-            store: Arc::clone(&backend),
+            store: Arc::<dyn Backend>::clone(&backend),
             transport: Arc::<Recorder>::clone(&recorder),
             addresses: Arc::new(SealedAddresses::new(&access, "http://wellspring.test")),
             clock: Arc::<ShiftedClock>::clone(&clock),

@@ -86,7 +86,7 @@ impl Lab {
             Arc::clone(&clock),
         );
         let notifier = NotifierParts {
-            store: Arc::clone(&backend),
+            store: Arc::<dyn Backend>::clone(&backend),
             transport: Arc::new(NoTransport),
             addresses: Arc::new(SealedAddresses::new(&access, "http://wellspring.test")),
             clock: Arc::clone(&clock),

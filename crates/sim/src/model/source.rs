@@ -21,6 +21,14 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
+    pub(crate) fn get(&self, id: &SourceId) -> Option<&Source> {
+        self.by_id.get(id)
+    }
+
+    pub(crate) fn values(&self) -> impl Iterator<Item = &Source> {
+        self.by_id.values()
+    }
+
     pub(crate) fn contains_key(&self, id: &SourceId) -> bool {
         self.by_id.contains_key(id)
     }

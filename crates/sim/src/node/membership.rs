@@ -9,6 +9,7 @@ use wellspring_engine::{Command, Event, Membership, Origin, Store, StoreError};
 use crate::Plant;
 use crate::agenda::{Again, News, StoreOp};
 use crate::clock::SECOND;
+use crate::plant::spoil;
 use crate::world::World;
 
 impl World {
@@ -45,6 +46,7 @@ impl World {
             },
             News::Leased(incarnation, outcome) if incarnation == current => match outcome {
                 Ok((leases, table, sources)) => {
+                    let sources = spoil::kept(self.plant, sources);
                     self.give(node, now, Event::Kept(sources));
                     let event = Event::Subscriptions { table, whole: true };
                     self.give(node, now, event);

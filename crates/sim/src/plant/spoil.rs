@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use wellspring_core::connection::{Connection, InteractionWrite, Reason, SecretWrite, Slot, State};
+use wellspring_core::source::Source;
 use wellspring_core::{Subject, Verb};
 use wellspring_engine::{Batch, ConnectionWrite, SourceTable, Write};
 
@@ -14,6 +15,7 @@ pub(crate) fn spoilt(plant: Option<Plant>, batch: Arc<Batch>, links: &Links) -> 
     let Some(plant) = plant else { return batch };
     let spoil: fn(&mut ConnectionWrite, Option<&Connection>) = match plant {
         Plant::CountThrottled => count_throttled,
+        Plant::SpendInMaintenance => spend_in_maintenance,
         Plant::DropResume => drop_resume,
         Plant::KeepAnswer => keep_answer,
         Plant::CursorAlone => |write, _| write.records.clear(),
@@ -43,7 +45,13 @@ pub(crate) fn spoilt(plant: Option<Plant>, batch: Arc<Batch>, links: &Links) -> 
         | Plant::StaleIsCurrent
         | Plant::IgnoreRate
         | Plant::LoseMessage
-        | Plant::ForgetRows => return batch,
+        | Plant::ForgetRows
+        | Plant::ForgetTold
+        | Plant::SendUnmarked
+        | Plant::UnknownIsFailed
+        | Plant::MissEntries
+        | Plant::CountKeptOut
+        | Plant::ForgetSwitch => return batch,
     };
     let mut spoilt = Batch::clone(&batch);
     for write in &mut spoilt.writes {
@@ -74,6 +82,25 @@ fn count_throttled(write: &mut ConnectionWrite, _: Option<&Connection>) {
     {
         next.retries += 1;
     }
+}
+
+fn spend_in_maintenance(write: &mut ConnectionWrite, _: Option<&Connection>) {
+    if let Some(next) = &mut write.next
+        && let State::Waiting { next: Some(wait) } = &next.state
+        && wait.reason == Reason::Maintenance
+    {
+        next.retries += 1;
+    }
+}
+
+/// Returns what is kept of sources as the driver is told of it.
+pub(crate) fn kept(plant: Option<Plant>, mut sources: Vec<Source>) -> Vec<Source> {
+    if plant == Some(Plant::ForgetSwitch) {
+        for source in &mut sources {
+            source.disabled_at = None;
+        }
+    }
+    sources
 }
 
 fn drop_resume(write: &mut ConnectionWrite, _: Option<&Connection>) {

@@ -1,6 +1,7 @@
 //! After safety, liveness: the faults stop, and everything has to come to rest.
 
 use wellspring_core::connection::{Connection, Reason, State};
+use wellspring_core::source::Hold;
 use wellspring_engine::{Aggregate, Driver, InboxRow, Store};
 
 use super::World;
@@ -30,12 +31,14 @@ impl World {
             self.start(node);
         }
         self.bank.mended = true;
+        self.outside.mend();
         for place in 0..self.endpoints.len() {
             self.endpoints[place].mend();
             let id = self.endpoints[place].subscription.id;
             self.agenda.push(self.now + SECOND, Occurrence::Enable(id));
         }
         self.end_hanging();
+        self.switch_all_on();
         let open: Vec<_> = self
             .model
             .links
@@ -77,6 +80,9 @@ impl World {
                 .all(|one| one.erasing.is_none())
             && self.attempts.is_empty()
             && self.undelivered().is_none()
+            && self.switched_off().is_none()
+            && now(self.store.inbox(self.store.shards(), 1)).is_ok_and(|rows| rows.is_empty())
+            && self.model.told.next_due(|_| Some(0)).is_none()
             && self
                 .model
                 .links
@@ -130,6 +136,12 @@ impl World {
         if let Some(seen) = self.undelivered() {
             return self.broken("every change is delivered", seen);
         }
+        if let Some(seen) = self.switched_off() {
+            return self.broken("what is switched on goes on", seen);
+        }
+        if let Some(seen) = self.untold() {
+            return self.broken("who is to be told is told", seen);
+        }
         let restless = self.model.links.by_id.values();
         let restless = restless.into_iter().find(|link| !rests(&link.connection));
         if let Some(link) = restless {
@@ -175,7 +187,10 @@ fn is_empty(driver: &Driver<u64>) -> bool {
     driver.is_idle()
         && driver.is_ready()
         && driver.backlog() == 0
-        && driver.lanes().iter().all(|lane| lane.queued == 0)
+        && driver
+            .lanes()
+            .iter()
+            .all(|lane| lane.queued == 0 || lane.hold.is_some_and(Hold::is_shut))
 }
 
 /// Longer than any gap, pause or clock jump.

@@ -30,6 +30,7 @@ impl World {
             46..48 => self.erase(0),
             48..74 => self.people(0),
             74..94 => self.fault(),
+            94..97 => self.operate(),
             _ => {}
         }
         self.check_overdue();
@@ -321,6 +322,8 @@ impl World {
                     }
                 }
             }
+            // They strike by themselves.
+            Fault::CrashWhileTelling | Fault::NoticeUnknown | Fault::SwitchedOff => {}
             Fault::LoadFailed => {
                 self.unreadable_until = self.now + self.dice.between(SECOND, MINUTE);
                 self.pester(MINUTE);

@@ -221,6 +221,10 @@ pub async fn due_messages_come_by_channel_and_an_erased_person_leaves_none(harne
     let erasing = account.clone().erase(at(20), Actor::Operator);
     node.account_stepped(at(20), &account, erasing.clone())
         .await;
+    let due = node
+        .store
+        .due_notices(Channel::Push, vec![shard], at(30), 10);
+    assert_eq!(due.await, Ok(vec![]), "nothing could be noted of them");
     let late = message(&account, 9, at(21), NotificationKind::AccountUpdate);
     let added = node.store.add_notification(late.clone(), vec![]).await;
     assert_eq!(added, Ok(None));

@@ -255,6 +255,7 @@ impl Notices for MemoryStore {
                 && notice.status.is_open()
                 && notice.due <= by
                 && shards.contains(&notice.account.shard())
+                && image.is_present(notice.account)
         });
         let mut due: Vec<Notice> = due.cloned().collect();
         due.sort_by_key(|notice| (notice.due, notice.account, notice.notification));

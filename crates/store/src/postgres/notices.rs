@@ -243,6 +243,8 @@ impl Notices for PostgresStore {
             let shards: Vec<i16> = shards.iter().map(|shard| i16::from(shard.0)).collect();
             let sql = "SELECT notification, body FROM notices WHERE channel = $1 AND due <= $2 \
                        AND status < 3 AND shard = ANY($3) \
+                       AND EXISTS (SELECT 1 FROM accounts a \
+                       WHERE a.id = notices.account AND a.erasing_at IS NULL) \
                        ORDER BY channel, due, account, notification LIMIT $4";
             let (channel, limit) = (i16::from(channel_code(channel)), count(limit));
             let by = by.as_millis();

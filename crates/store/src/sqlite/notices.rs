@@ -208,7 +208,9 @@ impl Notices for SqliteStore {
                 return Ok(Vec::new());
             }
             let sql = "SELECT body, notification FROM notices WHERE channel = ?1 AND due <= ?2 \
-                       AND status < 3 ORDER BY due, account, notification LIMIT ?3";
+                       AND status < 3 AND EXISTS (SELECT 1 FROM accounts \
+                       WHERE accounts.id = notices.account AND erasing_at IS NULL) \
+                       ORDER BY due, account, notification LIMIT ?3";
             let params = params![channel_code(channel), by.as_millis(), limit];
             notices(connection, sql, params)
         }))

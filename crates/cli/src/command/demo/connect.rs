@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use http::Method;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use wellspring_outbound::Client;
 use wellspring_sandbox::{Control, Delivery, Outage, Receiver, Sandbox};
 use wellspring_vault::SigningSecret;
 
-use super::say;
+use super::{call, say};
 use crate::child::{self, Server};
 
 /// The banks and the endpoint that the changes are told to.
@@ -317,20 +317,6 @@ async fn upload(client: &Client, server: &Server, state_path: &str) -> Result<bo
     let kind = "multipart/form-data; boundary=x";
     let response = child::send_as(client, Method::POST, &url, kind, form.into()).await?;
     Ok(response.status == http::StatusCode::CREATED)
-}
-
-async fn call(client: &Client, method: Method, url: &str, body: &Value) -> Result<Value> {
-    let body = if body.is_null() {
-        String::new()
-    } else {
-        body.to_string()
-    };
-    let response = child::send(client, method.clone(), url, None, body.into()).await?;
-    if !response.status.is_success() {
-        let text = String::from_utf8_lossy(&response.body).into_owned();
-        bail!("{method} {url} answered {}: {text}", response.status);
-    }
-    Ok(serde_json::from_slice(&response.body).unwrap_or(Value::Null))
 }
 
 fn scenes_of(bars: &MultiProgress) -> Vec<Scene> {

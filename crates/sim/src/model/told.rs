@@ -1,0 +1,316 @@
+//! What people have to be told, by the log, and what they were told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use wellspring_core::notification::{Channel, Contact, NotificationKind, Preferences};
+use wellspring_core::{
+    AccountId, Change, ConnectionId, ConnectionState, ErrorClass, Facts, NotificationId,
+    OutcomeKind, Reason, Shard, StateFacts, Subject, Timestamp, Verb,
+};
+use wellspring_engine::{Notice, NoticeAddress, NoticeBatch, NoticeOrder, NoticeStatus};
+
+use super::Broken;
+
+/// One message about a connection: whether something began or ended, and what.
+type Telling = (bool, &'static str);
+type Key = (NotificationId, Channel, u64);
+
+/// Everything that people were told, and have to be.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    by_connection: BTreeMap<ConnectionId, Heard>,
+    /// Where a maintenance was told to whom: how often its beginning, and how often its end.
+    maintenance: BTreeMap<(AccountId, String), [u64; 2]>,
+    notices: BTreeMap<Key, Notice>,
+    texts: BTreeMap<NotificationId, Text>,
+    /// What left over each way: under which id, and whether it may have come to the person.
+    left: BTreeMap<Key, (NotificationId, bool)>,
+}
+
+/// What the log says of one connection, and what of it was told.
+#[derive(Debug, Default)]
+struct Heard {
+    matters: BTreeSet<&'static str>,
+    /// Whether the person is there in the present fetch.
+    there: bool,
+    expected: Vec<Telling>,
+    told: usize,
+    /// How often it was disabled, which ends all that was told.
+    forgotten: u64,
+}
+
+#[derive(Debug)]
+struct Text {
+    account: AccountId,
+    kind: NotificationKind,
+    at: Timestamp,
+}
+
+impl Told {
+    /// Takes in an entry of the log.
+    pub(super) fn hear(&mut self, change: &Change) {
+        let Subject::ConnectionState(_, id, state) = &change.subject else {
+            return;
+        };
+        let (Verb::Updated, Facts::State(facts)) = (change.verb, &change.body) else {
+            return;
+        };
+        self.by_connection
+            .entry(*id)
+            .or_default()
+            .state(*state, facts);
+    }
+
+    /// Takes in what a notifier has written.
+    pub(crate) fn written(
+        &mut self,
+        batch: &NoticeBatch,
+        is_there: impl Fn(&AccountId) -> bool,
+    ) -> Result<(), Broken> {
+        let there = |account: &AccountId| is_there(account);
+        for one in batch.notifications.iter().filter(|one| there(&one.account)) {
+            let text = |name: &str| one.event.get(name).and_then(|value| value.as_str());
+            let began = text("state") == Some("opened");
+            let reason = text("reason").unwrap_or_default();
+            let id: Option<ConnectionId> = text("connection_id").and_then(|id| id.parse().ok());
+            let known = Text {
+                account: one.account,
+                kind: one.kind,
+                at: one.at,
+            };
+            self.texts.insert(one.id, known);
+            if reason == "maintenance" {
+                let about = text("connection_id").or_else(|| text("source"));
+                let about = about.unwrap_or_default().to_owned();
+                let counts = self.maintenance.entry((one.account, about)).or_default();
+                counts[usize::from(!began)] += 1;
+                let heard = id.and_then(|id| self.by_connection.get(&id));
+                let forgotten = heard.map_or(0, |heard| heard.forgotten);
+                if counts[0] > counts[1] + 1 + forgotten || counts[1] > counts[0] {
+                    let seen = format!("{:?}: {counts:?}", one.event);
+                    return Err(("nobody is told twice", seen));
+                }
+                continue;
+            }
+            let Some(heard) = id.and_then(|id| self.by_connection.get_mut(&id)) else {
+                let seen = format!("{:?}", one.event);
+                return Err(("people are told what the log says, once", seen));
+            };
+            if heard.expected.get(heard.told) != Some(&(began, known_reason(reason))) {
+                let seen = format!("{:?} after {} of {heard:?}", one.event, heard.told);
+                return Err(("people are told what the log says, once", seen));
+            }
+            heard.told += 1;
+        }
+        for notice in batch.notices.iter().filter(|one| there(&one.account)) {
+            let key = (notice.notification, notice.channel, notice.slot);
+            let was = self.notices.insert(key, notice.clone());
+            let again = was
+                .as_ref()
+                .is_some_and(|was| was.status == NoticeStatus::Sending);
+            let over = was.filter(|was| !was.status.is_open() && was.status != notice.status);
+            if let Some(was) = over {
+                let seen = format!("{notice:?} was {was:?}");
+                return Err(("what became of a message stays", seen));
+            }
+            // What a crash left marked is repeated, for nobody knows what became of it.
+            if notice.attempts > most(notice.channel) && !again {
+                let seen = format!("{notice:?}");
+                return Err(("a message is tried as often as is written", seen));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in that a message left a node, `owns` its shard or does not know better yet.
+    pub(crate) fn left(
+        &mut self,
+        order: &NoticeOrder,
+        owns: bool,
+        taken: bool,
+        unknown: bool,
+    ) -> Result<(), Broken> {
+        let slot = match &order.to {
+            NoticeAddress::Push { endpoint, .. } => Some(endpoint),
+            NoticeAddress::Email(_)
+            | NoticeAddress::Sms(_)
+            | NoticeAddress::Webhook(_)
+            | NoticeAddress::InApp => None,
+        };
+        let carried: Vec<Key> = self
+            .notices
+            .iter()
+            .filter(|((_, channel, to), notice)| {
+                *channel == order.channel
+                    && notice.account == order.account
+                    && notice.order == Some(order.id)
+                    && slot.is_none_or(|slot| *to == slot_of(slot))
+                    && (!owns || notice.status == NoticeStatus::Sending)
+            })
+            .map(|(key, _)| *key)
+            .collect();
+        let seen = || format!("{order:?}, owned {owns}, carries {carried:?}");
+        if carried.is_empty() && self.texts.contains_key(&order.id) {
+            return Err(("nothing leaves before it is written that it does", seen()));
+        }
+        for key in &carried {
+            let before = self.left.get(key).copied();
+            if before.is_some_and(|(id, _)| id != order.id) {
+                return Err(("a message is repeated under its own id", seen()));
+            }
+            let came = before.is_some_and(|(_, came)| came);
+            if came && order.channel == Channel::Sms {
+                return Err(("an SMS that may have come is not repeated", seen()));
+            }
+            let came = came || taken || unknown;
+            self.left.insert(*key, (order.id, came));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn swept(&mut self, before: Timestamp) {
+        let texts = &mut self.texts;
+        texts.retain(|_, text| text.at >= before);
+        self.notices.retain(|(id, ..), _| texts.contains_key(id));
+    }
+
+    pub(super) fn erased(&mut self, account: AccountId) {
+        self.texts.retain(|_, text| text.account != account);
+        self.notices.retain(|_, notice| notice.account != account);
+    }
+
+    /// Returns when the next message is due, given by how much the clock is ahead of who has its shard.
+    pub(crate) fn next_due(&self, ahead: impl Fn(Shard) -> Option<i64>) -> Option<i64> {
+        let open = self.notices.values();
+        let open = open.filter(|one| one.status.is_open() && one.channel != Channel::InApp);
+        let due = |one: &Notice| Some(one.due.as_millis() - ahead(one.account.shard())?);
+        open.filter_map(due).min()
+    }
+
+    /// Returns a message that was to come about and did not.
+    pub(crate) fn untold(
+        &self,
+        connections: &BTreeMap<ConnectionId, AccountId>,
+        reach: impl Fn(AccountId) -> Option<(Preferences, Contact)>,
+    ) -> Option<String> {
+        for (id, account) in connections {
+            let heard = self.by_connection.get(id);
+            if let Some(heard) = heard.filter(|heard| heard.told < heard.expected.len()) {
+                return Some(format!("{account} of {id}: {heard:?}"));
+            }
+        }
+        let open = self.notices.values().find(|notice| notice.status.is_open());
+        if let Some(notice) = open {
+            return Some(format!("{notice:?} is open"));
+        }
+        for (key, notice) in &self.notices {
+            let left = self.left.get(key);
+            let sent = notice.status == NoticeStatus::Sent && notice.channel != Channel::InApp;
+            let unexplained = notice.status == NoticeStatus::Failed && notice.reason.is_none();
+            if sent && !left.is_some_and(|(_, came)| *came) || unexplained {
+                return Some(format!("{notice:?}, left {left:?}"));
+            }
+        }
+        for (id, text) in &self.texts {
+            let Some((preferences, contact)) = reach(text.account) else {
+                continue;
+            };
+            let ways = [
+                (Channel::InApp, true),
+                (Channel::Email, contact.email.is_some()),
+                (Channel::Sms, contact.phone.is_some()),
+                (Channel::Webhook, contact.webhook.is_some()),
+            ];
+            let missing = ways.into_iter().find(|(channel, has)| {
+                *has && preferences.wants(text.kind, *channel)
+                    && !self.notices.contains_key(&(*id, *channel, 0))
+            });
+            if let Some((channel, _)) = missing {
+                return Some(format!("{id}: {text:?} went not by {channel}"));
+            }
+        }
+        None
+    }
+}
+
+impl Heard {
+    /// What a state means for the person (section 8 of the domain).
+    fn state(&mut self, state: ConnectionState, facts: &StateFacts) {
+        let in_maintenance = facts.reason == Some(Reason::Maintenance)
+            || facts.outcome == Some(OutcomeKind::Failed(ErrorClass::BankMaintenance));
+        match state {
+            ConnectionState::Created | ConnectionState::Manual => self.there = true,
+            ConnectionState::Question if !self.there => self.begins(QUESTION),
+            ConnectionState::Disabled => {
+                self.matters.clear();
+                self.there = false;
+                self.forgotten += 1;
+            }
+            ConnectionState::Waiting
+            | ConnectionState::Retrying
+            | ConnectionState::Error
+            | ConnectionState::Completed => {
+                let good = matches!(
+                    facts.outcome,
+                    Some(OutcomeKind::Success | OutcomeKind::Partial)
+                );
+                if matches!(facts.access, "reauth_required" | "revoked") {
+                    self.begins(REAUTH);
+                } else if state == ConnectionState::Error && !in_maintenance {
+                    self.begins(FAILING);
+                } else if facts.outcome == Some(OutcomeKind::UserNeeded) {
+                    self.begins(QUESTION);
+                } else if good && !in_maintenance {
+                    self.ends();
+                }
+                self.there &= state == ConnectionState::Completed;
+            }
+            ConnectionState::Question
+            | ConnectionState::Answered
+            | ConnectionState::Connecting
+            | ConnectionState::Uploading => {}
+        }
+    }
+
+    fn begins(&mut self, what: &'static str) {
+        if self.matters.insert(what) {
+            self.expected.push((true, what));
+        }
+    }
+
+    /// All is well again: that is said once, of the gravest matter.
+    fn ends(&mut self) {
+        let gravest = [REAUTH, QUESTION, FAILING];
+        let gravest = gravest.into_iter().find(|what| self.matters.contains(what));
+        self.matters.clear();
+        self.expected.extend(gravest.map(|what| (false, what)));
+    }
+}
+
+fn known_reason(reason: &str) -> &'static str {
+    let known = [QUESTION, REAUTH, FAILING].into_iter();
+    known.into_iter().find(|one| *one == reason).unwrap_or("?")
+}
+
+/// How often a message is tried at most.
+const fn most(channel: Channel) -> u16 {
+    match channel {
+        Channel::Email | Channel::Webhook => 8,
+        Channel::Push => 5,
+        Channel::Sms => 4,
+        Channel::InApp => 0,
+    }
+}
+
+fn slot_of(endpoint: &str) -> u64 {
+    let browser = wellspring_core::notification::PushSubscription {
+        endpoint: endpoint.to_owned(),
+        p256dh: String::new(),
+        auth: String::new(),
+    };
+    browser.slot()
+}
+
+const QUESTION: &str = "question";
+const REAUTH: &str = "reauth_required";
+const FAILING: &str = "failing";
