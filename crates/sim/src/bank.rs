@@ -10,6 +10,7 @@ use wellspring_engine::{Record, RunInputs, RunOrder, RunResult};
 use crate::clock::{HOUR, MINUTE, SECOND};
 use crate::dice::Dice;
 use crate::provider::Provider;
+use crate::wire;
 
 /// What a connector does next.
 #[derive(Debug, Clone)]
@@ -157,7 +158,11 @@ impl Bank {
             });
             return Act::End(finished(partial));
         }
-        let (class, code) = dice.pick(&FAILURES).unwrap_or(FAILURES[0]);
+        let (class, code) = if dice.permille(400) {
+            wire::junk(&provider.source.name, dice)
+        } else {
+            dice.pick(&FAILURES).unwrap_or(FAILURES[0])
+        };
         Act::End(failed(class, code, None))
     }
 

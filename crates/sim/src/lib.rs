@@ -25,6 +25,7 @@ mod report;
 mod run;
 #[cfg(test)]
 mod scenario;
+mod wire;
 mod world;
 
 pub use fault::Fault;

@@ -15,6 +15,7 @@ use wellspring_engine::{ConnectionDefaults, FetchResult, Source};
 
 use crate::clock::{MINUTE, SECOND};
 use crate::dice::Dice;
+use crate::wire;
 
 /// One pretend source.
 #[derive(Debug)]
@@ -134,7 +135,11 @@ impl Provider {
             );
         }
         if dice.permille(self.failing) {
-            let (class, code) = dice.pick(&FAILURES).unwrap_or(FAILURES[0]);
+            let (class, code) = if dice.permille(400) {
+                wire::junk(&self.source.name, dice)
+            } else {
+                dice.pick(&FAILURES).unwrap_or(FAILURES[0])
+            };
             return (failed(class, code, None), latency);
         }
         let body = format!(
