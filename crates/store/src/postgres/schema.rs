@@ -5,7 +5,7 @@ use wellspring_engine::StoreError;
 
 use super::session::{Fault, Session};
 
-pub(super) const NEWEST: u32 = 6;
+pub(super) const NEWEST: u32 = 7;
 
 const MIGRATIONS: [&str; 7] = [
     include_str!("../../migrations/postgres/0001_collections.sql"),
