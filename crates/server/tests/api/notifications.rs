@@ -25,7 +25,7 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    fn taken(&self) -> Vec<NoticeOrder> {
+    pub(crate) fn taken(&self) -> Vec<NoticeOrder> {
         self.taken.lock().unwrap().clone()
     }
 
