@@ -18,16 +18,16 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use wellspring_core::notification::{
-    Channel, Contact, Issue, IssueKey, Maintenance, NotificationKind, Preferences, Telling,
+    Channel, Contact, Issue, IssueKey, NotificationKind, Preferences, Telling,
 };
 use wellspring_core::{
     AccountId, ConnectionId, NotificationId, Shard, SourceName, TenantId, Timestamp,
 };
 
 use crate::{
-    AddressBook, Clock, CommitError, EngineHandle, Holding, Notice, NoticeAddress, NoticeBackend,
-    NoticeBatch, NoticeOrder, NoticeResult, NoticeWords, Notification, PhoneMark, RequestMark,
-    StoreError, Tasks, Transport, random_seed,
+    AddressBook, Clock, CommitError, EngineHandle, Holding, MaintenanceTold, Notice, NoticeAddress,
+    NoticeBackend, NoticeBatch, NoticeOrder, NoticeResult, NoticeWords, Notification, PhoneMark,
+    RequestMark, StoreError, Tasks, Transport, random_seed,
 };
 
 mod compose;
@@ -481,7 +481,7 @@ impl Loop {
     fn listen(
         &mut self,
         now: Timestamp,
-        (known, told): (&Issues, &Maintained),
+        (known, told): (&Issues, &MaintenanceTold),
         heard: Vec<Heard>,
         batch: &mut NoticeBatch,
     ) -> Vec<Draft> {
@@ -556,8 +556,6 @@ impl Loop {
 
 /// What was told about connections.
 type Issues = BTreeMap<ConnectionId, Issue>;
-/// What was told about the maintenance of sources.
-type Maintained = BTreeMap<(AccountId, SourceName), Maintenance>;
 
 fn epoch(holding: &Holding, shard: Shard) -> Option<u64> {
     let mut shards = holding.shards.iter();

@@ -13,7 +13,9 @@ use wellspring_core::{AccountId, Incident, IncidentId, NotificationId, Shard};
 
 use super::compose::Draft;
 use super::{Loop, epoch};
-use crate::{CommitError, Holding, IncidentStage, IncidentTelling, NoticeBatch, StoreError};
+use crate::{
+    CommitError, Holding, IncidentStage, IncidentTelling, IncidentsTold, NoticeBatch, StoreError,
+};
 
 impl Loop {
     /// Takes people at sources a bounded part further; returns whether there is more to tell.
@@ -140,7 +142,7 @@ impl Loop {
 /// Returns which incident is to be told in which shard, and how far that is.
 fn work(
     shards: &[Shard],
-    told: &BTreeMap<(Shard, IncidentId), IncidentTelling>,
+    told: &IncidentsTold,
     open: &BTreeMap<IncidentId, Incident>,
 ) -> Vec<(Shard, IncidentId, IncidentTelling)> {
     let mut work = Vec::new();

@@ -95,6 +95,12 @@ pub struct RequestMark {
     pub said: [u8; 16],
 }
 
+/// What people were told about the maintenance of sources.
+pub type MaintenanceTold = BTreeMap<(AccountId, SourceName), Maintenance>;
+
+/// How far the people of shards were told about incidents.
+pub type IncidentsTold = BTreeMap<(Shard, IncidentId), IncidentTelling>;
+
 /// How a message stands that goes over one channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -255,13 +261,13 @@ pub trait Notices: Send + Sync {
     fn maintenance_told(
         &self,
         of: Vec<(AccountId, SourceName)>,
-    ) -> BoxFuture<'_, Result<BTreeMap<(AccountId, SourceName), Maintenance>, StoreError>>;
+    ) -> BoxFuture<'_, Result<MaintenanceTold, StoreError>>;
 
     /// Returns the incidents of which the people of these shards were told and that are not over for them.
     fn incidents_told(
         &self,
         shards: Vec<Shard>,
-    ) -> BoxFuture<'_, Result<BTreeMap<(Shard, IncidentId), IncidentTelling>, StoreError>>;
+    ) -> BoxFuture<'_, Result<IncidentsTold, StoreError>>;
 
     /// Returns messages to these people that are held back and were never tried.
     fn held_notices(

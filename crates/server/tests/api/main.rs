@@ -14,6 +14,7 @@ mod lab;
 mod metrics;
 mod notifications;
 mod operation;
+mod people;
 mod properties;
 mod reliability;
 mod script;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, ready};
 use tokio::sync::watch;
 use wellspring_core::connection::FetchRecord;
-use wellspring_core::notification::{Channel, Issue, Maintenance};
+use wellspring_core::notification::{Channel, Issue};
 use wellspring_core::reliability::{Day, FetchTally};
 use wellspring_core::source::Source;
 use wellspring_core::{
@@ -19,11 +19,11 @@ use wellspring_core::{
 use wellspring_engine::{
     Aggregate, AlertFilter, Batch, ChangesPage, Clock, CollectionPage, CollectionView, CommitError,
     Cursor, CursorError, DeliveryFilter, DeliveryRow, DeliveryView, Directory, DispatchState,
-    FetchScope, FetchView, InboxRow, IncidentFilter, IncidentTelling, InteractionView, KeyRecord,
-    KeyRow, Lease, Live, Loaded, LogEntry, LogSlice, Membership, Notice, NoticeBatch, Notices,
-    Notification, NotificationFilter, Person, PhoneMark, Queries, Request, RunInputs, Store,
-    StoreError, Subscription, SubscriptionState, Sweep, Swept, Tenant, TokenRecord,
-    UnclassifiedView,
+    FetchScope, FetchView, InboxRow, IncidentFilter, IncidentsTold, InteractionView, KeyRecord,
+    KeyRow, Lease, Live, Loaded, LogEntry, LogSlice, MaintenanceTold, Membership, Notice,
+    NoticeBatch, Notices, Notification, NotificationFilter, Person, PhoneMark, Queries, Request,
+    RunInputs, Store, StoreError, Subscription, SubscriptionState, Sweep, Swept, Tenant,
+    TokenRecord, UnclassifiedView,
 };
 use wellspring_store::MemoryStore;
 
@@ -168,8 +168,8 @@ impl Notices for Switched {
         put_person(person: Person, expected: u32) -> bool, StoreError;
         people_called(phone: PhoneMark) -> Vec<Person>, StoreError;
         accounts_at(source: SourceName, shard: Shard, after: Option<AccountId>, limit: usize) -> Vec<(AccountId, TenantId)>, StoreError;
-        maintenance_told(of: Vec<(AccountId, SourceName)>) -> BTreeMap<(AccountId, SourceName), Maintenance>, StoreError;
-        incidents_told(shards: Vec<Shard>) -> BTreeMap<(Shard, IncidentId), IncidentTelling>, StoreError;
+        maintenance_told(of: Vec<(AccountId, SourceName)>) -> MaintenanceTold, StoreError;
+        incidents_told(shards: Vec<Shard>) -> IncidentsTold, StoreError;
         held_notices(accounts: Vec<AccountId>) -> Vec<Notice>, StoreError;
         notification_head(account: AccountId) -> u64, StoreError;
         notifications_since(account: AccountId, after: u64, limit: usize) -> Vec<(u64, Notification)>, StoreError;

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use wellspring_core::notification::{Channel, Issue, Maintenance};
+use wellspring_core::notification::{Channel, Issue};
 use wellspring_core::source::Source;
 use wellspring_core::{
-    AccountId, ConnectionId, IncidentId, NotificationId, Shard, SourceName, TenantId, Timestamp,
+    AccountId, ConnectionId, NotificationId, Shard, SourceName, TenantId, Timestamp,
 };
 use wellspring_engine::{
-    CommitError, Cursor, IncidentTelling, LogSlice, Notice, NoticeBackend, NoticeBatch,
-    NoticeStatus, Notices, Notification, NotificationFilter, Person, PhoneMark, StoreError,
+    CommitError, Cursor, IncidentsTold, LogSlice, MaintenanceTold, Notice, NoticeBackend,
+    NoticeBatch, NoticeStatus, Notices, Notification, NotificationFilter, Person, PhoneMark,
+    StoreError,
 };
 use wellspring_store::MemoryStore;
 
@@ -150,14 +151,14 @@ impl Notices for Way {
     fn maintenance_told(
         &self,
         of: Vec<(AccountId, SourceName)>,
-    ) -> BoxFuture<'_, Result<BTreeMap<(AccountId, SourceName), Maintenance>, StoreError>> {
+    ) -> BoxFuture<'_, Result<MaintenanceTold, StoreError>> {
         self.ask(move |store| store.maintenance_told(of))
     }
 
     fn incidents_told(
         &self,
         shards: Vec<Shard>,
-    ) -> BoxFuture<'_, Result<BTreeMap<(Shard, IncidentId), IncidentTelling>, StoreError>> {
+    ) -> BoxFuture<'_, Result<IncidentsTold, StoreError>> {
         self.ask(move |store| store.incidents_told(shards))
     }
 

@@ -9,8 +9,8 @@ use wellspring_core::{
     TenantId, Timestamp,
 };
 use wellspring_engine::{
-    CommitError, IncidentStage, IncidentTelling, Notice, NoticeBatch, Notices, Notification,
-    NotificationFilter, Person, PhoneMark, StoreError,
+    CommitError, IncidentStage, IncidentTelling, IncidentsTold, MaintenanceTold, Notice,
+    NoticeBatch, Notices, Notification, NotificationFilter, Person, PhoneMark, StoreError,
 };
 
 use super::{Image, MemoryStore};
@@ -182,7 +182,7 @@ impl Notices for MemoryStore {
     fn maintenance_told(
         &self,
         of: Vec<(AccountId, SourceName)>,
-    ) -> BoxFuture<'_, Result<BTreeMap<(AccountId, SourceName), Maintenance>, StoreError>> {
+    ) -> BoxFuture<'_, Result<MaintenanceTold, StoreError>> {
         let image = self.image();
         let told = of.into_iter().filter_map(|key| {
             let told = image.told.maintenance.get(&key)?.clone();
@@ -194,7 +194,7 @@ impl Notices for MemoryStore {
     fn incidents_told(
         &self,
         shards: Vec<Shard>,
-    ) -> BoxFuture<'_, Result<BTreeMap<(Shard, IncidentId), IncidentTelling>, StoreError>> {
+    ) -> BoxFuture<'_, Result<IncidentsTold, StoreError>> {
         let image = self.image();
         let told = image.told.incidents.iter();
         let told = told.filter(|((shard, _), _)| shards.contains(shard));

@@ -12,8 +12,8 @@ use wellspring_core::{
     SourceName, Stored, TenantId, Timestamp,
 };
 use wellspring_engine::{
-    CommitError, IncidentStage, IncidentTelling, Notice, NoticeBatch, NoticeStatus, Notices,
-    Notification, NotificationFilter, Person, PhoneMark, StoreError,
+    CommitError, IncidentStage, IncidentsTold, MaintenanceTold, Notice, NoticeBatch, NoticeStatus,
+    Notices, Notification, NotificationFilter, Person, PhoneMark, StoreError,
 };
 
 use super::PostgresStore;
@@ -86,7 +86,7 @@ impl Notices for PostgresStore {
     fn maintenance_told(
         &self,
         of: Vec<(AccountId, SourceName)>,
-    ) -> BoxFuture<'_, Result<BTreeMap<(AccountId, SourceName), Maintenance>, StoreError>> {
+    ) -> BoxFuture<'_, Result<MaintenanceTold, StoreError>> {
         self.within(async move {
             let session = self.pool().get().await?;
             let accounts: Vec<Uuid> = of.iter().map(|(account, _)| account.uuid()).collect();
@@ -112,7 +112,7 @@ impl Notices for PostgresStore {
     fn incidents_told(
         &self,
         shards: Vec<Shard>,
-    ) -> BoxFuture<'_, Result<BTreeMap<(Shard, IncidentId), IncidentTelling>, StoreError>> {
+    ) -> BoxFuture<'_, Result<IncidentsTold, StoreError>> {
         self.within(async move {
             let session = self.pool().get().await?;
             let shards: Vec<i16> = shards.iter().map(|shard| i16::from(shard.0)).collect();

@@ -10,8 +10,8 @@ use wellspring_core::{
     SourceName, Stored, TenantId, Timestamp,
 };
 use wellspring_engine::{
-    CommitError, IncidentStage, IncidentTelling, Notice, NoticeBatch, Notices, Notification,
-    NotificationFilter, Person, PhoneMark, StoreError,
+    CommitError, IncidentStage, IncidentsTold, MaintenanceTold, Notice, NoticeBatch, Notices,
+    Notification, NotificationFilter, Person, PhoneMark, StoreError,
 };
 
 use super::threads::transact;
@@ -72,7 +72,7 @@ impl Notices for SqliteStore {
     fn maintenance_told(
         &self,
         of: Vec<(AccountId, SourceName)>,
-    ) -> BoxFuture<'_, Result<BTreeMap<(AccountId, SourceName), Maintenance>, StoreError>> {
+    ) -> BoxFuture<'_, Result<MaintenanceTold, StoreError>> {
         Box::pin(self.read(move |connection| {
             let sql = "SELECT body FROM maintenance_told WHERE account = ?1 AND source = ?2";
             let mut told = BTreeMap::new();
@@ -91,7 +91,7 @@ impl Notices for SqliteStore {
     fn incidents_told(
         &self,
         shards: Vec<Shard>,
-    ) -> BoxFuture<'_, Result<BTreeMap<(Shard, IncidentId), IncidentTelling>, StoreError>> {
+    ) -> BoxFuture<'_, Result<IncidentsTold, StoreError>> {
         Box::pin(self.read(move |connection| {
             let sql = "SELECT shard, incident, body FROM incidents_told";
             let all = rows(connection, sql, [], |row| {
