@@ -14,7 +14,8 @@ use wellspring_sandbox::Source;
 
 use common::bank::Bank;
 use common::child::{Server, get};
-use common::{World, postgres, request_id};
+use common::database::Database;
+use common::{World, request_id};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_killed_node_accepted_is_finished_by_the_other_within_ten_seconds() {
@@ -178,69 +179,6 @@ async fn a_node_that_is_not_restarted_goes_on_through_a_rotation_of_the_master_k
     assert!(!refused.0 && refused.1.contains("WS0002"), "{}", refused.1);
     drop((old, new));
     database.remove().await;
-}
-
-/// A database of this test's own.
-struct Database {
-    admin: String,
-    name: String,
-    url: String,
-}
-
-impl Database {
-    async fn create() -> Self {
-        let admin = postgres();
-        let name = format!("nodes_{:016x}", wellspring_engine::random_seed());
-        execute(&admin, &format!("CREATE DATABASE {name}")).await;
-        let (base, _) = admin.rsplit_once('/').unwrap();
-        Self {
-            url: format!("{base}/{name}"),
-            admin,
-            name,
-        }
-    }
-
-    /// Ends all connections and lets none in.
-    async fn close(&self) {
-        let name = &self.name;
-        execute(
-            &self.admin,
-            &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"),
-        )
-        .await;
-        let sql = format!(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
-        );
-        execute(&self.admin, &sql).await;
-    }
-
-    async fn open(&self) {
-        execute(
-            &self.admin,
-            &format!("ALTER DATABASE {} ALLOW_CONNECTIONS true", self.name),
-        )
-        .await;
-    }
-
-    async fn remove(self) {
-        execute(
-            &self.admin,
-            &format!("DROP DATABASE {} WITH (FORCE)", self.name),
-        )
-        .await;
-    }
-}
-
-async fn execute(url: &str, sql: &str) {
-    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls)
-        .await
-        .unwrap();
-    let tasks = wellspring_engine::Tasks::default();
-    tasks.spawn(
-        "connection",
-        async move { connection.await.unwrap_or_default() },
-    );
-    client.batch_execute(sql).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,6 +7,7 @@
 pub(crate) mod child;
 
 pub(crate) mod bank;
+pub(crate) mod database;
 
 use std::path::PathBuf;
 use std::time::Duration;
