@@ -143,24 +143,33 @@ pub(crate) fn connection(
 }
 
 /// Returns what the scan at start tells of a connection.
-pub(crate) const fn live_connection(id: ConnectionId, due: i64, lane: i64) -> Live {
+pub(crate) const fn live_connection(
+    (id, tenant): (ConnectionId, TenantId),
+    due: i64,
+    lane: i64,
+    awaited: bool,
+) -> Live {
     let due = Timestamp::from_millis(due);
     Live {
         id: Aggregate::Connection(id),
         due,
         since: due,
         lane: Lane(lane.cast_unsigned()),
+        tenant,
+        awaited,
     }
 }
 
 /// Returns what the scan at start tells of an account that is being erased since `at`.
-pub(crate) const fn live_account(id: AccountId, at: i64) -> Live {
+pub(crate) const fn live_account(id: AccountId, tenant: TenantId, at: i64) -> Live {
     let due = Timestamp::from_millis(at);
     Live {
         id: Aggregate::Account(id),
         due,
         since: due,
         lane: Lane::ALARM,
+        tenant,
+        awaited: false,
     }
 }
 
@@ -178,6 +187,9 @@ mod tests {
     };
 
     use super::*;
+
+    /// The scans of both databases look for this in the text.
+    const PRESENT: &str = "\"present\":true";
 
     #[test]
     fn every_state_reads_back_from_a_row_that_fits_a_page() {
@@ -209,7 +221,10 @@ mod tests {
                 due,
             },
             State::Uploading {
-                fetch: fetch.clone(),
+                fetch: Fetch {
+                    present: false,
+                    ..fetch.clone()
+                },
                 due,
             },
             State::Question {
@@ -280,9 +295,20 @@ mod tests {
                 // longer one a page of its own.
                 assert!(row.body.len() < 900, "{}: {}", row.body.len(), row.body);
                 assert_eq!(ConnectionState::from_code(row.state), Some(full.state()));
+                let awaited = match row.state {
+                    1 | 5 | 9 => true,
+                    3 | 6 => row.body.contains(PRESENT),
+                    _ => false,
+                };
+                assert_eq!(
+                    awaited,
+                    full.is_awaited(),
+                    "as the scans see it: {}",
+                    row.body
+                );
                 seen.insert(row.state);
                 let live = row.due.zip(row.lane).map(|(due, lane)| {
-                    let live = live_connection(full.id, due, lane);
+                    let live = live_connection((full.id, full.tenant), due, lane, false);
                     (live.due, live.lane)
                 });
                 let wakeup = full.next_wakeup().map(|wakeup| match wakeup {
