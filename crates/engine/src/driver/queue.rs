@@ -202,6 +202,10 @@ const FIRST: Aggregate = Aggregate::Collection(CollectionId::from_bytes([0; 16])
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use rand_chacha::ChaCha8Rng;
+    use rand_core::{Rng, SeedableRng};
     use wellspring_core::ConnectionId;
 
     use super::*;
@@ -269,6 +273,59 @@ mod tests {
         queue.insert(entry(lines[1], 8));
         assert_eq!(queue.oldest_connection(9), Some(since(8)));
         assert_eq!(queue.oldest_connection(2), None, "not looked so far");
+    }
+
+    /// Against a list that is searched: whatever comes and goes, nobody waits while another has a
+    /// second turn, and of each line the oldest goes first.
+    #[test]
+    fn nobody_waits_while_another_has_two_turns() {
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        let mut draw = |below: u32| rng.next_u32() % below;
+        let (mut queue, mut list) = (Queue::default(), Vec::<Entry>::new());
+        // How often one line was served while another waited.
+        let mut passed = BTreeMap::<(Line, Line), u32>::new();
+        let mut preferred = 0;
+        let mut most = 0;
+        for step in 0..20_000 {
+            let comes = draw(100) < if step / 500 % 2 == 0 { 60 } else { 40 };
+            if comes {
+                let line = Line::of(draw(9), draw(3) == 0);
+                let since = usize::try_from(draw(1_000)).unwrap();
+                let new = entry(line, since);
+                if !list.contains(&new) {
+                    list.push(new);
+                }
+                queue.insert(new);
+            } else if draw(10) == 0 {
+                let oldest = list.iter().copied().min_by_key(|entry| by_age(*entry));
+                assert_eq!(queue.take_oldest(), oldest);
+                list.retain(|entry| Some(*entry) != oldest);
+            } else if let Some(taken) = queue.take_next() {
+                let line = |entry: &&Entry| entry.line == taken.line;
+                assert_eq!(list.iter().filter(line).min(), Some(&taken));
+                list.retain(|entry| *entry != taken);
+                let awaited = taken.line.is_awaited();
+                for other in &list {
+                    let pair = (other.line, taken.line);
+                    if other.line.is_awaited() == awaited && other.line != taken.line {
+                        passed.entry(pair).or_insert(step);
+                    }
+                }
+                // Whoever waited when it was served before has been served since.
+                for ((waits, served), since) in &passed {
+                    let again = *served == taken.line && *since != step;
+                    assert!(!again, "{waits:?} waits since {since} and {served:?} again");
+                }
+                passed.retain(|(waits, _), _| *waits != taken.line);
+                let kept = list.iter().any(|entry| !entry.line.is_awaited());
+                preferred = if awaited && kept { preferred + 1 } else { 0 };
+                most = most.max(preferred);
+            }
+            passed.retain(|(waits, _), _| list.iter().any(|entry| entry.line == *waits));
+            let oldest = list.iter().copied().min_by_key(|entry| by_age(*entry));
+            assert_eq!((queue.len(), queue.oldest()), (list.len(), oldest));
+        }
+        assert_eq!(most, u32::from(PREFERRED), "and no more");
     }
 
     #[test]
