@@ -1,7 +1,5 @@
 //! Several servers on one PostgreSQL.
 
-#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
-
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
