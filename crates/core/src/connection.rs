@@ -504,6 +504,19 @@ impl Connection {
         }
     }
 
+    /// Returns whether somebody waits for its next call: who made it, asked for it, or answered.
+    pub const fn is_awaited(&self) -> bool {
+        match &self.state {
+            State::Created { .. } | State::Manual { .. } | State::Answered { .. } => true,
+            State::Connecting { fetch, .. } | State::Uploading { fetch, .. } => fetch.present,
+            State::Waiting { .. }
+            | State::Retrying { .. }
+            | State::Question { .. }
+            | State::Error
+            | State::Disabled => false,
+        }
+    }
+
     /// Returns when the next fetch comes and why then; nothing while one is under way.
     pub fn next(&self) -> Option<Next> {
         match &self.state {

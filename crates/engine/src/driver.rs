@@ -23,6 +23,7 @@ mod gate;
 mod lease;
 mod load;
 mod order;
+mod queue;
 mod source;
 mod wheel;
 
@@ -36,6 +37,7 @@ pub use order::{
 use dispatch::Dispatcher;
 use gate::Gate;
 use lease::Owned;
+use queue::{Entry, Line, Place};
 use wheel::Timer;
 
 /// How much the driver takes on at once.
@@ -153,6 +155,8 @@ pub struct Driver<T> {
     to_load: Vec<Aggregate>,
     waiting: HashMap<Aggregate, Vec<Waiting<T>>>,
     gates: BTreeMap<Lane, Gate>,
+    /// Tenants by the order in which they were first seen: what waits says in four bytes whose it is.
+    tenant_numbers: BTreeMap<TenantId, u32>,
     gate_wakes: BTreeSet<(Timestamp, Lane)>,
     starved: BTreeSet<Lane>,
     /// Lanes whose slots were given back without a result.
@@ -208,6 +212,7 @@ impl<T> Driver<T> {
             to_load: Vec::new(),
             waiting: HashMap::new(),
             gates: BTreeMap::new(),
+            tenant_numbers: BTreeMap::new(),
             gate_wakes: BTreeSet::new(),
             starved: BTreeSet::new(),
             freed: BTreeSet::new(),
@@ -366,6 +371,13 @@ impl<T> Driver<T> {
             && self.dispatcher.is_idle()
     }
 
+    /// Returns the line in which a tenant's calls wait.
+    fn line(&mut self, tenant: TenantId, awaited: bool) -> Line {
+        let next = u32::try_from(self.tenant_numbers.len()).unwrap_or(u32::MAX);
+        let number = *self.tenant_numbers.entry(tenant).or_insert(next);
+        Line::of(number, awaited)
+    }
+
     fn tick(&mut self, now: Timestamp) {
         if let Some(retry) = &mut self.retry
             && retry.at <= now
@@ -382,7 +394,7 @@ impl<T> Driver<T> {
             if timer.lane == Lane::ALARM {
                 self.alarm(now, timer.id);
             } else {
-                self.gate(timer.lane).queue.insert((timer.since, timer.id));
+                self.gate(timer.lane).queue.insert(timer.entry());
                 touched.insert(timer.lane);
             }
         }
@@ -485,13 +497,9 @@ enum Waiting<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LoadFor {
     /// A slot of the lane is held for it.
-    Start {
-        lane: Lane,
-        since: Timestamp,
-        probe: bool,
-    },
+    Start { place: Place, probe: bool },
     /// Its give-up time has passed.
-    GiveUp { lane: Lane, since: Timestamp },
+    GiveUp(Place),
     /// Its alarm has gone off.
     Alarm,
     /// Commands wait for it.

@@ -96,6 +96,8 @@ impl Bench {
             due: NOW,
             since: NOW,
             lane,
+            tenant: TENANT,
+            awaited: false,
         });
         let rows = rows.collect();
         bench.give(Event::Scanned { rows, done: true });
@@ -301,6 +303,8 @@ fn nothing_goes_out_in_an_announced_window_and_what_has_gathered_goes_out_by_and
         due: NOW,
         since: NOW,
         lane: Lane::source(&"bank".parse().unwrap()),
+        tenant: TENANT,
+        awaited: false,
     });
     let rows = rows.collect();
     bench.give(Event::Scanned { rows, done: true });

@@ -120,9 +120,9 @@ impl Bank {
                     return Ok(method_not_allowed(name));
                 }
                 self.control.bank().arrived(&call, Instant::now());
-                let known = call != Call::Nowhere;
+                let asked = (call.name(), call != Call::Nowhere);
                 let usual = self.answer(call, head, body, link);
-                gate::pass(&self.control, Source::SandboxBank, known, link, usual).await
+                gate::pass(&self.control, Source::SandboxBank, asked, link, usual).await
             }
         }
     }
@@ -198,6 +198,20 @@ impl Bank {
 }
 
 impl Call {
+    /// Returns how a budget calls it.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Answer => "challenge",
+            Self::Logout => "session",
+            Self::Account => "account",
+            Self::Documents => "documents",
+            Self::Document(_) => "document",
+            Self::Transactions => "transactions",
+            Self::Nowhere => "nowhere",
+        }
+    }
+
     /// Returns the one method it is called with, if there is one.
     fn method(&self) -> Option<(Method, &'static str)> {
         match self {

@@ -1,4 +1,5 @@
 mod bank;
+mod budget;
 mod counts;
 mod patch;
 mod settings;
@@ -16,10 +17,12 @@ use crate::Source;
 use crate::bank::BankState;
 
 pub use bank::{BankCounts, BankSettings};
+pub use budget::{Budget, BudgetWindow, Tells, WindowCount};
+pub(crate) use budget::{Fill, Met};
 pub use counts::Counts;
 pub(crate) use patch::{Fault, Patch, Unreadable};
 pub use settings::{Outage, RateLimit, Settings};
-pub(crate) use state::{Decision, Verdict, chance};
+pub(crate) use state::{Decision, Verdict, chance, whole_seconds};
 use state::{SourceState, fresh};
 
 /// A handle to a sandbox's settings and counts.
@@ -53,6 +56,11 @@ impl Control {
     /// Returns the calls of `source` received so far.
     pub fn counts(&self, source: Source) -> Counts {
         *self.lock()[source.index()].counts()
+    }
+
+    /// Returns what was counted in the windows of a source's budget since it was set.
+    pub fn windows(&self, source: Source) -> Vec<WindowCount> {
+        self.lock()[source.index()].windows()
     }
 
     /// Returns the calls of all sources together.
@@ -122,11 +130,21 @@ impl Control {
     /// Counts a call to `source` and decides how it is answered.
     ///
     /// The call is in flight until the second value is dropped.
-    pub(crate) fn decide(&self, source: Source, known: bool) -> (Decision, InFlight) {
+    pub(crate) fn decide(
+        &self,
+        source: Source,
+        endpoint: &str,
+        known: bool,
+    ) -> (Decision, InFlight) {
         let decision = {
             let mut states = self.lock();
             let in_flight = self.shared.in_flight[source.index()].fetch_add(1, Ordering::Relaxed);
-            states[source.index()].decide(known, in_flight + 1, Instant::now(), wall_clock)
+            states[source.index()].decide(
+                (endpoint, known),
+                in_flight + 1,
+                Instant::now(),
+                wall_clock,
+            )
         };
         self.shared.counted.notify_waiters();
         let in_flight = InFlight {
@@ -197,8 +215,8 @@ pub(crate) async fn notified_until(notify: &Notify, mut reached: impl FnMut() ->
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "`maintenance_until` is a wall-clock time set from outside"
+    reason = "`maintenance_until` is a wall-clock time set from outside, and dates are told in it"
 )]
-fn wall_clock() -> Timestamp {
+pub(crate) fn wall_clock() -> Timestamp {
     Timestamp::now()
 }

@@ -8,26 +8,36 @@ use serde_json::json;
 use crate::answer::{JSON, cut, empty, fail, json_answer, junk, set_retry_after};
 use crate::bank::Refusal;
 use crate::control::{Control, Outage, Verdict};
+use crate::limit;
 use crate::providers::Source;
 use crate::serve::{Aborted, Body, Link};
 
 /// Counts a call to `source` and answers it with `usual`, or as its settings have it.
 ///
-/// `known` says whether the source has what is asked for.
+/// `endpoint` is what is asked for, and `known` whether the source has it.
 pub(crate) async fn pass(
     control: &Control,
     source: Source,
-    known: bool,
+    (endpoint, known): (&str, bool),
     link: &Link,
     usual: impl Future<Output = Result<Response<Body>, Aborted>> + Send,
 ) -> Result<Response<Body>, Aborted> {
-    let (decision, _in_flight) = control.decide(source, known);
+    let (decision, _in_flight) = control.decide(source, endpoint, known);
     link.hold(decision.latency).await?;
     match decision.verdict {
-        Verdict::Data | Verdict::NotFound => usual.await,
+        Verdict::Data | Verdict::NotFound => {
+            let mut answer = usual.await?;
+            if let Some((tells, fill)) = decision.standing {
+                limit::tell(&mut answer, tells, fill);
+            }
+            Ok(answer)
+        }
         Verdict::Fail | Verdict::Outage(Outage::ServerError) => Ok(fail()),
         Verdict::Junk => Ok(junk()),
         Verdict::Throttled { retry_after } => Ok(throttled(source, retry_after)),
+        Verdict::OverBudget { tells, fill } | Verdict::Blocked { tells, fill } => {
+            Ok(limit::refuse(source, tells, fill))
+        }
         Verdict::Maintenance { until, retry_after } => Ok(maintenance(source, until, retry_after)),
         Verdict::Outage(Outage::Reset) => Err(link.reset()),
         Verdict::Outage(Outage::Timeout) => {

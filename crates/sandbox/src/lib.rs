@@ -5,12 +5,16 @@ mod answer;
 mod bank;
 mod control;
 mod gate;
+mod limit;
 mod providers;
 mod receiver;
 mod sandbox;
 mod serve;
 
-pub use control::{BankCounts, BankSettings, Control, Counts, Outage, RateLimit, Settings};
+pub use control::{
+    BankCounts, BankSettings, Budget, BudgetWindow, Control, Counts, Outage, RateLimit, Settings,
+    Tells, WindowCount,
+};
 pub use providers::Source;
 pub use receiver::{
     Answer, Behaviour, Delivery, DeliveryRecord, KeyError, OnDelivery, Part, Receiver,

@@ -13,7 +13,9 @@ use tokio::net::TcpListener;
 
 use crate::answer::{JSON, empty, full, json_answer, method_not_allowed, problem};
 use crate::bank::Bank;
-use crate::control::{BankCounts, BankSettings, Control, Counts, Patch, Settings, Unreadable};
+use crate::control::{
+    BankCounts, BankSettings, Control, Counts, Patch, Settings, Unreadable, WindowCount,
+};
 use crate::gate;
 use crate::providers::Source;
 use crate::serve::{Aborted, Body, Handler, Link, listen, serve};
@@ -82,7 +84,7 @@ impl Handler for Routes {
             let source = Source::of_provider(provider);
             let known = source.payload().is_some();
             let usual = async move { Ok(provide(source)) };
-            return gate::pass(&self.control, source, known, link, usual).await;
+            return gate::pass(&self.control, source, (source.name(), known), link, usual).await;
         }
         if let Some(page) = Bank::page(path) {
             return self.bank.handle(page, request, link).await;
@@ -155,6 +157,7 @@ impl Routes {
                 common: self.control.counts(source),
                 bank: bank_calls,
             },
+            windows: self.control.windows(source),
         }
     }
 }
@@ -163,6 +166,8 @@ impl Routes {
 struct View {
     settings: Both<Settings, BankSettings>,
     calls: Both<Counts, BankCounts>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    windows: Vec<WindowCount>,
 }
 
 /// What every source has, and beside it what only the bank has.

@@ -1,10 +1,11 @@
 //! Accounts: made, renamed, and erased together with their connections.
 
 use wellspring_core::account::AccountStep;
-use wellspring_core::{Account, AccountId, Actor, ConnectionId, Lane, TenantId, Timestamp};
+use wellspring_core::{Account, AccountId, Actor, ConnectionId, TenantId, Timestamp};
 
 use super::{
-    Action, Answer, Command, Driver, Held, LoadFor, Origin, Phase, Request, Resident, Step, Wish,
+    Action, Answer, Command, Driver, Held, LoadFor, Origin, Phase, Place, Request, Resident, Step,
+    Wish,
 };
 use crate::{AccountWrite, Aggregate, Before, Loaded, Write};
 
@@ -16,7 +17,7 @@ impl<T> Driver<T> {
             return;
         }
         if self.loading.contains_key(&id) {
-            self.look_again(now, Lane::ALARM, now, id);
+            self.look_again(now, id, Place::alarm(now));
         } else {
             self.load(id, LoadFor::Alarm);
         }
@@ -77,7 +78,7 @@ impl<T> Driver<T> {
         let (tenant, actor) = (erasure.tenant, erasure.actor);
         let Some(connections) = connections else {
             self.erasures.remove(&account);
-            self.look_again(now, Lane::ALARM, now, id);
+            self.look_again(now, id, Place::alarm(now));
             return;
         };
         erasure.left = connections.len();

@@ -9,7 +9,8 @@ use wellspring_core::{
 };
 
 use super::{
-    Action, DeliverOrder, Driver, EffectId, FetchOrder, Held, Phase, Resident, Step, Timer,
+    Action, DeliverOrder, Driver, EffectId, Entry, FetchOrder, Held, Phase, Place, Resident, Step,
+    Timer,
 };
 use crate::{
     Aggregate, Before, CollectionWrite, DeliverResult, FetchResult, LoadedCollection, Write,
@@ -41,13 +42,10 @@ impl<T> Driver<T> {
                     ..
                 }
             );
+        let line = self.line(collection.tenant, false);
         if due > now || absent {
-            self.wheel.push(Timer {
-                due,
-                id,
-                since,
-                lane,
-            });
+            let place = Place { lane, line, since };
+            self.wheel.push(Timer::new(due, id, place));
             return;
         }
         let draining = self
@@ -85,7 +83,7 @@ impl<T> Driver<T> {
             self.start(now, lane, id, probe);
             return;
         }
-        self.gate(lane).queue.insert((since, id));
+        self.gate(lane).queue.insert(Entry { line, since, id });
         if self.queued_residents < self.limits.residents {
             self.queued_residents += 1;
             self.residents.insert(

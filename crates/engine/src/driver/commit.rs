@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use wellspring_core::{Lane, RetryPolicy, Shard, State, Timestamp};
 
+use super::queue::Place;
 use super::{
     Action, Answer, Busy, Committing, Driver, Held, Origin, Phase, Retry, Step, Timer, Waiting,
 };
@@ -354,30 +355,21 @@ impl<T> Driver<T> {
         match (write.before(), resident.map(|resident| resident.held)) {
             // What it was before is read again.
             (Before::Live(_), Some(Held::Collection { collection, .. })) => {
-                let lane = Lane::receiver(&collection.callback_url);
-                self.wheel.push(Timer {
-                    due: now,
-                    id,
+                let place = Place {
+                    lane: Lane::receiver(&collection.callback_url),
+                    line: self.line(collection.tenant, false),
                     since: now,
-                    lane,
-                });
+                };
+                self.wheel.push(Timer::new(now, id, place));
             }
             (Before::Live(_), Some(held)) => {
                 self.land(&held);
-                self.wheel.push(Timer {
-                    due: now,
-                    id,
-                    since: now,
-                    lane: Lane::ALARM,
-                });
+                self.wheel.push(Timer::new(now, id, Place::alarm(now)));
             }
             // It was to be erased and stays after all.
-            (Before::Live(_), None) => self.wheel.push(Timer {
-                due: now,
-                id,
-                since: now,
-                lane: Lane::ALARM,
-            }),
+            (Before::Live(_), None) => {
+                self.wheel.push(Timer::new(now, id, Place::alarm(now)));
+            }
             (Before::New | Before::Finished(_), _) => {
                 if let (Aggregate::Collection(_), Some(owned)) =
                     (id, self.leases.get_mut(&id.shard()))

@@ -8,8 +8,8 @@ use wellspring_core::{
 
 use super::collection::verdict;
 use super::{
-    Action, Answer, Command, Driver, EffectId, Flight, Held, Origin, Phase, Request, Resident,
-    Slot, Step, Timer, Waiting, Wish,
+    Action, Answer, Command, Driver, EffectId, Entry, Flight, Held, Origin, Phase, Place, Request,
+    Resident, Slot, Step, Timer, Waiting, Wish,
 };
 use crate::{
     Aggregate, Before, ConnectionWrite, Loaded, Record, Report, RunOrder, RunResult, Write,
@@ -48,13 +48,11 @@ impl<T> Driver<T> {
             Some(Wakeup::Alarm(at)) => (at, Lane::ALARM),
             Some(Wakeup::Call(at, lane)) => (at, lane),
         };
+        let line = self.line(connection.tenant, connection.is_awaited());
+        let since = due;
         if due > now || lane == Lane::ALARM {
-            self.wheel.push(Timer {
-                due,
-                id,
-                since: due,
-                lane,
-            });
+            let place = Place { lane, line, since };
+            self.wheel.push(Timer::new(due, id, place));
             return;
         }
         if self.is_draining(id) {
@@ -64,7 +62,7 @@ impl<T> Driver<T> {
             let probe = self.take_slot(lane);
             self.begin(now, connection, Slot { lane, probe, due });
         } else {
-            self.gate(lane).queue.insert((due, id));
+            self.gate(lane).queue.insert(Entry { line, since, id });
             self.pump(now, lane);
         }
     }

@@ -1,6 +1,5 @@
 //! Gates: how many calls of one lane are in flight, and what waits for a slot.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use wellspring_core::budget::{Decision, Ledger, Standing, Window};
@@ -9,15 +8,15 @@ use wellspring_core::{
     Breaker, CallResult, Incident, Lane, Phase as BreakerPhase, SourceName, Timestamp,
 };
 
-use super::{Driver, LoadFor, Phase};
+use super::queue::Queue;
+use super::{Driver, Entry, LoadFor, Phase, Place};
 use crate::Aggregate;
 
 /// The slots, queue and breaker of one lane.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     pub(super) in_flight: u32,
-    /// Oldest stage first, so that nothing starves and what is to be given up is found in front.
-    pub(super) queue: BTreeSet<(Timestamp, Aggregate)>,
+    pub(super) queue: Queue,
     pub(super) breaker: Breaker,
     /// Set by the far side's own word, or after a failed read.
     pub(super) paused_until: Option<Timestamp>,
@@ -73,8 +72,8 @@ impl<T> Driver<T> {
                 in_flight: gate.map_or(0, |gate| gate.in_flight),
                 queued: gate.map_or(0, |gate| gate.queue.len()),
                 oldest: gate
-                    .and_then(|gate| gate.queue.first())
-                    .map(|(since, _)| *since),
+                    .and_then(|gate| gate.queue.oldest())
+                    .map(|entry| entry.since),
                 breaker: gate.map_or(BreakerPhase::Closed, |gate| gate.breaker.phase()),
                 paused_until,
                 next_allowed_at: paused_until.max(released),
@@ -215,10 +214,10 @@ impl<T> Driver<T> {
     pub(super) fn pump(&mut self, now: Timestamp, lane: Lane) {
         self.give_up_expired(now, lane);
         while !self.gate(lane).queue.is_empty() && self.has_slot(now, lane) {
-            let Some((since, id)) = self.gate(lane).queue.pop_first() else {
+            let Some(entry) = self.gate(lane).take_next() else {
                 break;
             };
-            self.start_queued(now, lane, since, id);
+            self.start_queued(now, lane, entry);
         }
         self.note_wake(now, lane);
     }
@@ -248,9 +247,9 @@ impl<T> Driver<T> {
             self.last_starved = lane;
             self.give_up_expired(now, lane);
             if self.has_slot(now, lane)
-                && let Some((since, id)) = self.gate(lane).queue.pop_first()
+                && let Some(entry) = self.gate(lane).take_next()
             {
-                self.start_queued(now, lane, since, id);
+                self.start_queued(now, lane, entry);
             }
             if !self.gate(lane).queue.is_empty() && self.has_slot(now, lane) {
                 self.starved.insert(lane);
@@ -272,7 +271,9 @@ impl<T> Driver<T> {
         })
     }
 
-    fn start_queued(&mut self, now: Timestamp, lane: Lane, since: Timestamp, id: Aggregate) {
+    fn start_queued(&mut self, now: Timestamp, lane: Lane, entry: Entry) {
+        let Entry { line, since, id } = entry;
+        let place = Place { lane, line, since };
         let Some(owned) = self.leases.get(&id.shard()) else {
             return;
         };
@@ -281,7 +282,7 @@ impl<T> Driver<T> {
         }
         if self.loading.contains_key(&id) {
             // What it is read for may leave it as it is.
-            self.look_again(now, lane, since, id);
+            self.look_again(now, id, place);
             return;
         }
         match self.residents.get(&id).map(|resident| resident.phase) {
@@ -299,7 +300,7 @@ impl<T> Driver<T> {
             Some(Phase::Committing | Phase::Flying) => {}
             None => {
                 let probe = self.take_slot(lane);
-                self.load(id, LoadFor::Start { lane, since, probe });
+                self.load(id, LoadFor::Start { place, probe });
             }
         }
     }
@@ -319,12 +320,13 @@ impl<T> Driver<T> {
     /// Work that waited past its give-up time ends without a call, however long the lane stays shut.
     fn give_up_expired(&mut self, now: Timestamp, lane: Lane) {
         let longest = self.give_up_after(lane);
-        while let Some((since, id)) = self.gate(lane).queue.first().copied() {
+        while let Some(Entry { line, since, id }) = self.gate(lane).queue.oldest() {
             // A connection that is late is fetched however late it is.
             if since.after(longest) > now || !matches!(id, Aggregate::Collection(_)) {
                 break;
             }
-            self.gate(lane).queue.pop_first();
+            self.gate(lane).queue.take_oldest();
+            let place = Place { lane, line, since };
             let known = self.erasing.contains(&id) || !self.leases.contains_key(&id.shard());
             match self.residents.get(&id).map(|resident| resident.phase) {
                 Some(Phase::Queued) if !self.is_queued_for(id, lane, since) => {}
@@ -334,8 +336,8 @@ impl<T> Driver<T> {
                 }
                 Some(Phase::Committing | Phase::Flying) => {}
                 None if known => {}
-                None if self.loading.contains_key(&id) => self.look_again(now, lane, since, id),
-                None => self.load(id, LoadFor::GiveUp { lane, since }),
+                None if self.loading.contains_key(&id) => self.look_again(now, id, place),
+                None => self.load(id, LoadFor::GiveUp(place)),
             }
         }
     }
@@ -357,7 +359,7 @@ impl<T> Driver<T> {
         let refilled = gate
             .not_before(now, budget.as_deref())
             .filter(|at| *at < Timestamp::MAX);
-        let wake = gate.queue.first().and_then(|(since, id)| {
+        let wake = gate.queue.oldest().and_then(|Entry { since, id, .. }| {
             let give_up = matches!(id, Aggregate::Collection(_)).then(|| since.after(longest));
             // What has passed already waits for a slot, whose end pumps the lane.
             let open = gate
@@ -390,6 +392,14 @@ impl<T> Driver<T> {
 }
 
 impl Gate {
+    /// Takes out whose turn it is; while calls are probes, who has waited longest.
+    fn take_next(&mut self) -> Option<Entry> {
+        match self.breaker.phase() {
+            BreakerPhase::Open { .. } => self.queue.take_oldest(),
+            BreakerPhase::Closed | BreakerPhase::Ramping { .. } => self.queue.take_next(),
+        }
+    }
+
     /// Returns when the budget allows another call, where it allows none now.
     fn not_before(&mut self, now: Timestamp, budget: Option<&[Window]>) -> Option<Timestamp> {
         self.ledger.adopt(budget?);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wellspring_core::{Shard, Timestamp};
 
-use super::{Action, Answer, Busy, Driver, Event, Held, Phase, Timer, Waiting};
+use super::{Action, Answer, Busy, Driver, Entry, Event, Held, Phase, Place, Timer, Waiting};
 use crate::{Aggregate, Lease, Live};
 
 /// A shard that this incarnation writes.
@@ -67,21 +67,20 @@ impl<T> Driver<T> {
             due,
             since,
             lane,
+            tenant,
+            awaited,
         } in rows
         {
             let Some(owned) = self.leases.get_mut(&id.shard()) else {
                 continue;
             };
             owned.live += u64::from(matches!(id, Aggregate::Collection(_)));
+            let line = self.line(tenant, awaited);
             if due > now || lane == wellspring_core::Lane::ALARM {
-                self.wheel.push(Timer {
-                    due,
-                    id,
-                    since,
-                    lane,
-                });
+                let place = Place { lane, line, since };
+                self.wheel.push(Timer::new(due, id, place));
             } else {
-                self.gate(lane).queue.insert((since, id));
+                self.gate(lane).queue.insert(Entry { line, since, id });
                 touched.insert(lane);
             }
         }

@@ -7,7 +7,9 @@ use wellspring_core::{Lane, Timestamp};
 
 use super::collection::is_due;
 use super::connection::due_since;
-use super::{Action, Answer, Busy, Driver, Held, LoadFor, Phase, Resident, Slot, Timer, Waiting};
+use super::{
+    Action, Answer, Busy, Driver, Held, LoadFor, Phase, Place, Resident, Slot, Timer, Waiting,
+};
 use crate::{Aggregate, Loaded, LoadedCollection};
 
 impl<T> Driver<T> {
@@ -28,8 +30,8 @@ impl<T> Driver<T> {
                 .remove(&id)
                 .filter(|_| self.leases.contains_key(&id.shard()));
             match purpose {
-                LoadFor::Start { lane, probe, .. } => self.start_loaded(now, lane, probe, row),
-                LoadFor::GiveUp { lane, .. } => self.give_up_loaded(now, lane, id, row),
+                LoadFor::Start { place, probe } => self.start_loaded(now, place.lane, probe, row),
+                LoadFor::GiveUp(place) => self.give_up_loaded(now, place.lane, id, row),
                 LoadFor::Alarm => self.alarm_loaded(now, row),
                 // The shard was given up meanwhile: whoever has it answers.
                 LoadFor::Command if !self.leases.contains_key(&id.shard()) => {}
@@ -132,13 +134,13 @@ impl<T> Driver<T> {
     pub(super) fn load_failed(&mut self, now: Timestamp, asked: Vec<Aggregate>) {
         for id in asked {
             match self.loading.remove(&id) {
-                Some(LoadFor::Start { lane, since, probe }) => {
-                    self.return_slot(lane, probe);
-                    self.requeue(now, lane, since, id);
-                    self.pump(now, lane);
+                Some(LoadFor::Start { place, probe }) => {
+                    self.return_slot(place.lane, probe);
+                    self.requeue(now, id, place);
+                    self.pump(now, place.lane);
                 }
-                Some(LoadFor::GiveUp { lane, since }) => self.requeue(now, lane, since, id),
-                Some(LoadFor::Alarm) => self.look_again(now, Lane::ALARM, now, id),
+                Some(LoadFor::GiveUp(place)) => self.requeue(now, id, place),
+                Some(LoadFor::Alarm) => self.look_again(now, id, Place::alarm(now)),
                 Some(LoadFor::Command) | None => {}
             }
             for waiting in self.waiting.remove(&id).unwrap_or_default() {
@@ -156,26 +158,15 @@ impl<T> Driver<T> {
         self.pump_starved(now);
     }
 
-    fn requeue(&mut self, now: Timestamp, lane: Lane, since: Timestamp, id: Aggregate) {
-        self.pause(now, lane, now.after(LOAD_PAUSE));
-        self.look_again(now, lane, since, id);
+    fn requeue(&mut self, now: Timestamp, id: Aggregate, place: Place) {
+        self.pause(now, place.lane, now.after(LOAD_PAUSE));
+        self.look_again(now, id, place);
     }
 
     /// Queues it once more in a while.
-    pub(super) fn look_again(
-        &mut self,
-        now: Timestamp,
-        lane: Lane,
-        since: Timestamp,
-        id: Aggregate,
-    ) {
-        let timer = Timer {
-            due: now.after(LOAD_PAUSE),
-            id,
-            since,
-            lane,
-        };
-        self.wheel.push(timer);
+    pub(super) fn look_again(&mut self, now: Timestamp, id: Aggregate, place: Place) {
+        self.wheel
+            .push(Timer::new(now.after(LOAD_PAUSE), id, place));
     }
 }
 

@@ -319,10 +319,7 @@ impl<T> Driver<T> {
             self.caught_up(now, lane);
             return;
         };
-        let mut first = gate.queue.iter().take(LOOKED_AT);
-        // Collections wait in the order of their age, not of when they are due.
-        let first = first.find(|(_, id)| matches!(id, Aggregate::Connection(_)));
-        let oldest = first.map(|(due, _)| *due);
+        let oldest = gate.queue.oldest_connection(LOOKED_AT);
         let is_free = gate.breaker.phase() == BreakerPhase::Closed
             && gate.paused_until.is_none_or(|until| until <= now)
             && self.hold_of(lane).is_none();

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use wellspring_core::{Lane, Timestamp};
 
+use super::{Entry, Line, Place};
 use crate::Aggregate;
 
 /// A wake-up of one aggregate: which lane it joins, and where in its queue.
@@ -16,6 +17,29 @@ pub(super) struct Timer {
     pub(super) id: Aggregate,
     pub(super) since: Timestamp,
     pub(super) lane: Lane,
+    pub(super) line: Line,
+}
+
+impl Timer {
+    pub(super) const fn new(due: Timestamp, id: Aggregate, place: Place) -> Self {
+        let Place { lane, line, since } = place;
+        Self {
+            due,
+            id,
+            since,
+            lane,
+            line,
+        }
+    }
+
+    /// Returns how it waits in its lane once it is due.
+    pub(super) const fn entry(&self) -> Entry {
+        Entry {
+            line: self.line,
+            since: self.since,
+            id: self.id,
+        }
+    }
 }
 
 impl Ord for Timer {

@@ -92,6 +92,10 @@ pub struct Live {
     pub since: Timestamp,
     /// What the call queues for; [`Lane::ALARM`] for a step without a call.
     pub lane: Lane,
+    /// Whose it is, who takes turns with others for the lane's slots.
+    pub tenant: TenantId,
+    /// Whether somebody waits for the call.
+    pub awaited: bool,
 }
 
 /// One aggregate, read to be stepped or acted for.

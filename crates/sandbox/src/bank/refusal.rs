@@ -16,6 +16,7 @@ pub(crate) enum Refusal {
     Down,
     Maintenance,
     Throttled,
+    QuotaSpent,
     DocumentUnavailable,
     NotFound,
     Unreadable,
@@ -80,6 +81,12 @@ impl Refusal {
                 "RATE_LIMIT",
                 "TOO_MANY_REQUESTS",
                 "Too many requests",
+            ),
+            Self::QuotaSpent => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "RATE_LIMIT",
+                "ACCESS_EXCEEDED",
+                "Daily quota exceeded",
             ),
             Self::DocumentUnavailable => (
                 StatusCode::INTERNAL_SERVER_ERROR,

@@ -13,6 +13,10 @@ pub struct Counts {
     pub failed: u64,
     /// Over the rate limit: 429.
     pub throttled: u64,
+    /// One too many for the budget: 429, and calls are refused for a while.
+    pub over_budget: u64,
+    /// Refused since an earlier one was too many: 429.
+    pub blocked: u64,
     /// Met maintenance: 503.
     pub maintenance: u64,
     /// Answered with a 200 that is not JSON.
@@ -37,6 +41,8 @@ impl Counts {
             Verdict::Fail => &mut self.failed,
             Verdict::Junk => &mut self.junk,
             Verdict::Throttled { .. } => &mut self.throttled,
+            Verdict::OverBudget { .. } => &mut self.over_budget,
+            Verdict::Blocked { .. } => &mut self.blocked,
             Verdict::Maintenance { .. } => &mut self.maintenance,
             Verdict::Outage(Outage::Reset) => &mut self.reset,
             Verdict::Outage(Outage::ServerError | Outage::Timeout | Outage::Truncate) => {
@@ -52,6 +58,8 @@ impl Counts {
             ok: self.ok + other.ok,
             failed: self.failed + other.failed,
             throttled: self.throttled + other.throttled,
+            over_budget: self.over_budget + other.over_budget,
+            blocked: self.blocked + other.blocked,
             maintenance: self.maintenance + other.maintenance,
             junk: self.junk + other.junk,
             outage: self.outage + other.outage,

@@ -1,4 +1,5 @@
 mod bank;
+mod budget;
 
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Outage, RateLimit, Settings};
+use super::{Budget, Outage, RateLimit, Settings};
 use crate::Source;
 
 use bank::BankPatch;
@@ -25,6 +26,7 @@ pub(super) struct CommonPatch {
     latency: Option<Duration>,
     outage: Option<Option<Outage>>,
     rate_limit: Option<Option<RateLimit>>,
+    budget: Option<Option<Budget>>,
     maintenance_until: Option<Option<Timestamp>>,
     junk_rate: Option<f64>,
 }
@@ -87,6 +89,7 @@ impl CommonPatch {
             latency,
             outage,
             rate_limit,
+            budget,
             maintenance_until,
             junk_rate,
         } = self;
@@ -94,6 +97,7 @@ impl CommonPatch {
         merge(&mut settings.latency, latency);
         merge(&mut settings.outage, outage);
         merge(&mut settings.rate_limit, rate_limit);
+        merge(&mut settings.budget, budget);
         merge(&mut settings.maintenance_until, maintenance_until);
         merge(&mut settings.junk_rate, junk_rate);
     }
@@ -106,6 +110,7 @@ impl CommonPatch {
             "latency_ms" => self.latency = Some(latency(value).map_err(wrong)?),
             "outage" => self.outage = Some(outage(value).map_err(wrong)?),
             "maintenance_until" => self.maintenance_until = Some(time(value).map_err(wrong)?),
+            "budget" => self.budget = Some(budget::budget(value)?),
             "rate_limit" => self.rate_limit = Some(rate_limit(value)?),
             _ => return Err(wrong("is not a setting")),
         }
@@ -123,7 +128,11 @@ impl Fault {
 }
 
 fn pointer(name: &str) -> String {
-    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
+    format!("/{}", escaped(name))
+}
+
+fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }
 
 fn merge<T>(present: &mut T, change: Option<T>) {

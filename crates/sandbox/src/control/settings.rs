@@ -3,6 +3,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use super::Budget;
 use crate::Source;
 
 /// How a source behaves.
@@ -18,6 +19,8 @@ pub struct Settings {
     pub outage: Option<Outage>,
     /// Calls beyond this get a 429.
     pub rate_limit: Option<RateLimit>,
+    /// Calls beyond this are counted, refused and punished.
+    pub budget: Option<Budget>,
     /// Calls before this time get a 503.
     pub maintenance_until: Option<Timestamp>,
     /// Probability, 0 to 1, of a 200 whose body is not JSON.
@@ -50,6 +53,7 @@ impl Default for Settings {
             latency: Duration::ZERO,
             outage: None,
             rate_limit: None,
+            budget: None,
             maintenance_until: None,
             junk_rate: 0.0,
         }

@@ -5,7 +5,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use tokio::time::Instant;
 
-use super::{Counts, Outage, RateLimit, Settings};
+use super::budget::Meter;
+use super::{Counts, Fill, Met, Outage, RateLimit, Settings, Tells, WindowCount};
 use crate::Source;
 
 /// How one call is answered, and after what wait.
@@ -13,6 +14,8 @@ use crate::Source;
 pub(crate) struct Decision {
     pub(crate) verdict: Verdict,
     pub(crate) latency: Duration,
+    /// How the budget stands, where answers say so.
+    pub(crate) standing: Option<(Tells, Fill)>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub(crate) enum Verdict {
     Fail,
     Junk,
     Throttled { retry_after: u64 },
+    OverBudget { tells: Tells, fill: Fill },
+    Blocked { tells: Tells, fill: Fill },
     Maintenance { until: Timestamp, retry_after: u64 },
     Outage(Outage),
 }
@@ -31,6 +36,7 @@ pub(super) struct SourceState {
     settings: Settings,
     counts: Counts,
     window: Option<Window>,
+    meter: Meter,
     rng: ChaCha8Rng,
 }
 
@@ -53,6 +59,7 @@ impl SourceState {
             settings: Settings::of(source),
             counts: Counts::default(),
             window: None,
+            meter: Meter::default(),
             rng,
         }
     }
@@ -65,25 +72,45 @@ impl SourceState {
         &self.counts
     }
 
+    pub(super) fn windows(&self) -> Vec<WindowCount> {
+        self.meter.counts()
+    }
+
     pub(super) fn configure(&mut self, settings: Settings) {
         if settings.rate_limit != self.settings.rate_limit {
             self.window = None;
+        }
+        if settings.budget != self.settings.budget {
+            self.meter = Meter::new(settings.budget.as_ref());
         }
         self.settings = settings;
     }
 
     pub(super) fn decide(
         &mut self,
-        known: bool,
+        (endpoint, known): (&str, bool),
         in_flight: u64,
         now: Instant,
         wall_clock: impl FnOnce() -> Timestamp,
     ) -> Decision {
-        let verdict = self.verdict(known, now, wall_clock);
+        // What arrives is counted, whatever becomes of it.
+        let budget = self.settings.budget.as_ref();
+        let tells = budget.map(|budget| (budget.tells, budget.block));
+        let met = tells.map_or(Met::Nothing, |(_, block)| {
+            self.meter.arrived(block, endpoint, now)
+        });
+        let tells = tells.map(|(tells, _)| tells).unwrap_or_default();
+        let (standing, verdict) = match met {
+            Met::Violation(fill) => (None, Verdict::OverBudget { tells, fill }),
+            Met::Blocked(fill) => (None, Verdict::Blocked { tells, fill }),
+            Met::Allowed(fill) => (Some((tells, fill)), self.verdict(known, now, wall_clock)),
+            Met::Nothing => (None, self.verdict(known, now, wall_clock)),
+        };
         self.counts.count(&verdict, in_flight);
         Decision {
             verdict,
             latency: self.settings.latency,
+            standing,
         }
     }
 
@@ -156,7 +183,8 @@ pub(crate) fn chance(rng: &mut ChaCha8Rng, probability: f64) -> bool {
     unit < probability
 }
 
-fn whole_seconds(duration: Duration) -> u64 {
+/// Rounds up, and to one second at least.
+pub(crate) fn whole_seconds(duration: Duration) -> u64 {
     let rounded_up = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
     rounded_up.max(1)
 }

@@ -25,6 +25,7 @@ async fn put_merges_with_what_is_set_and_delete_forgets_it() {
             "latency_ms": 3,
             "outage": false,
             "rate_limit": {"per_minute": 9},
+            "budget": null,
             "maintenance_until": null,
             "junk_rate": 0.25,
         })

@@ -6,6 +6,7 @@
 )]
 
 mod bank;
+mod budget;
 mod client;
 mod controls;
 mod outages;

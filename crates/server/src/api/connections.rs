@@ -23,6 +23,7 @@ use crate::path::Place;
 use crate::problem::Problem;
 use crate::router::{App, within};
 
+mod allowed;
 pub(crate) mod create;
 pub(crate) mod credentials;
 pub(crate) mod delete;
@@ -59,6 +60,8 @@ pub(crate) struct ConnectionBody {
     next_attempt_at: Option<String>,
     /// Why then: `schedule`, `retry`, `rate_limit`, `maintenance` or `user`.
     next_attempt_reason: Option<&'static str>,
+    /// When the source may be called for it, where it waits for that: for a budget, for a pause of the source, or since it was throttled.
+    next_allowed_at: Option<String>,
     /// Whether it is fetched at all.
     enabled: bool,
     /// Whether scheduled fetches rest.
@@ -179,9 +182,14 @@ pub(crate) async fn body(app: &App, connection: Connection) -> Result<Connection
         }
     };
     let legacy_waiting = app.access.settings(connection.tenant).legacy_waiting;
-    let health = HealthBody::new(&Judge::new(app).report(&connection));
+    let judge = Judge::new(app);
+    let health = HealthBody::new(&judge.report(&connection));
+    let now = app.clock.now();
+    let allowed = allowed::next_allowed_at(&connection, judge.lane(&connection), now);
     let shown = (documents, health, legacy_waiting);
-    Ok(ConnectionBody::new(connection, shown))
+    let mut body = ConnectionBody::new(connection, shown);
+    body.next_allowed_at = allowed.map(|at| at.to_string());
+    Ok(body)
 }
 
 impl ConnectionBody {
@@ -200,6 +208,7 @@ impl ConnectionBody {
             retries: connection.retries,
             next_attempt_at: next.map(|next| next.at.to_string()),
             next_attempt_reason: next.map(|next| next.reason.as_str()),
+            next_allowed_at: None,
             enabled: state != ConnectionState::Disabled,
             last_success_at: connection.last_success_at.map(|at| at.to_string()),
             created_at: connection.created_at.to_string(),

@@ -147,6 +147,21 @@ impl Lab {
         lab
     }
 
+    /// Has a source that takes connections allow so many calls and no more.
+    pub(crate) async fn narrow(&self, name: &str, calls: u32, per: Duration) {
+        let source = Source {
+            name: name.parse().unwrap(),
+            policy: CollectionPolicy::default(),
+            concurrency: Source::DEFAULT_CONCURRENCY,
+            budget: Arc::from([Window { calls, per }]),
+            connections: Some(bank()),
+            maintenance: Arc::default(),
+            backlog_alert: Source::DEFAULT_BACKLOG_ALERT,
+        };
+        let table = Arc::new(SourceTable::new([source]));
+        self.engine().set_sources(table).await;
+    }
+
     pub(crate) const fn engine(&self) -> &EngineHandle {
         &self.parts.engine
     }

@@ -223,6 +223,8 @@ async fn maintenance_and_throttling_refuse_with_the_time_and_count_for_nothing()
             );
             let header = problem["retry_after"].to_string();
             assert_eq!(reply.header("retry-after"), Some(header.as_str()));
+            let shown = lab.get(&path).await.json();
+            assert_eq!(shown["next_allowed_at"], until, "{shown}");
         }
         let overview = format!("{FACE}/metrics/overview?account={}", ids(&path).0);
         let overview = lab.get(&overview).await.json();
@@ -230,6 +232,32 @@ async fn maintenance_and_throttling_refuse_with_the_time_and_count_for_nothing()
         assert_eq!(overview["sync"]["counted_syncs"], 0);
         assert_eq!(overview["reliability_score"], Value::Null);
         assert_eq!(overview["connections"]["health_rate"], 100.0);
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_budget_is_told_until_when_and_a_fetch_in_vain_is_refused() {
+    let lab = Lab::new().await;
+    let acts = || vec![Act::Document("a.pdf", "one".into()), Act::Finish];
+    let first = lab.connect(acts()).await;
+    lab.comes_to(&first, "waiting").await;
+    assert_eq!(lab.get(&first).await.json()["next_allowed_at"], json!(null));
+    lab.narrow("bank", 1, Duration::from_secs(3_600)).await;
+    let budgets = async || lab.get("/v1/sources/bank/budgets").await.json();
+    eventually(async || budgets().await["next_allowed_at"].is_string()).await;
+
+    let second = lab.connect(acts()).await;
+
+    let until = budgets().await["next_allowed_at"].clone();
+    let shown = lab.get(&second).await.json();
+    assert_eq!(shown["state"], "created", "{shown}");
+    assert_eq!(shown["next_allowed_at"], until);
+    // The first rests until tomorrow, and does not wait for anything.
+    assert_eq!(lab.get(&first).await.json()["next_allowed_at"], json!(null));
+    for path in [&first, &second] {
+        let reply = lab.post(&of(path, "sync-now"), "").await;
+        let problem = reply.problem(409, "rate_limited");
+        assert_eq!(problem["next_allowed_at"], until, "{problem}");
     }
 }
 

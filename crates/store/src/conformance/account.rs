@@ -120,6 +120,8 @@ pub async fn an_erased_account_leaves_nothing(harness: &dyn Harness) {
         due: START,
         since: START,
         lane: Lane::ALARM,
+        tenant: TENANT,
+        awaited: false,
     };
     assert!(scanned.contains(&live), "goes on after a crash");
     let ids: Vec<_> = connections.iter().map(|connection| connection.id).collect();

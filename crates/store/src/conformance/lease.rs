@@ -123,6 +123,8 @@ pub async fn the_scan_goes_through_all_kinds_in_order(harness: &dyn Harness) {
     let asked = node.connected(at(2), &quiet).await;
     let asked = node.fetching(&asked, at(3)).await;
     let asked = node.asked(&asked, at(4)).await;
+    let begun = node.connected(at(5), &quiet).await;
+    let begun = node.fetching(&begun, at(5)).await;
     let resting = node.connected(at(5), &quiet).await;
     let resting = node.fetching(&resting, at(6)).await;
     let fetched = Input::Fetched {
@@ -138,20 +140,23 @@ pub async fn the_scan_goes_through_all_kinds_in_order(harness: &dyn Harness) {
         wakeup => panic!("{wakeup:?}"),
     };
     let source = Lane::source(&due.source);
-    let live = |id: Aggregate, due, lane| Live {
+    let live = |id: Aggregate, due, lane, awaited| Live {
         id,
         due,
         since: due,
         lane,
+        tenant: TENANT,
+        awaited,
     };
     let expected = [
-        live(collection.id.into(), at(8), source),
-        live(gone.id.into(), at(9), Lane::ALARM),
-        live(due.id.into(), at(1), source),
-        live(asked.id.into(), expires, Lane::ALARM),
+        live(collection.id.into(), at(8), source, false),
+        live(gone.id.into(), at(9), Lane::ALARM, false),
+        live(due.id.into(), at(1), source, true),
+        live(asked.id.into(), expires, Lane::ALARM, false),
+        live(begun.id.into(), at(5), source, true),
     ];
     let store = harness.open().await;
-    for limit in [1, 2, 3, 4, 100] {
+    for limit in [1, 2, 3, 4, 5, 100] {
         let (mut found, mut after) = (Vec::new(), None);
         loop {
             let rows = store.scan(node.shards(), after, limit).await;

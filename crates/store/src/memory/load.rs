@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use wellspring_core::connection::{Slot, Wakeup};
-use wellspring_core::{AccountId, CollectionId, ConnectionId, Lane, Shard};
+use wellspring_core::{AccountId, CollectionId, ConnectionId, Lane, Shard, TenantId, Timestamp};
 use wellspring_engine::{Aggregate, Live, Loaded, LoadedCollection, RunInputs, StoreError};
 
 use super::Image;
@@ -16,17 +16,21 @@ impl Image {
         after: Option<Aggregate>,
         limit: usize,
     ) -> Vec<Live> {
-        let collections = self.hot.iter().map(|(id, hot)| hot.live(*id));
+        let collections = self.hot.iter().filter_map(|(id, hot)| {
+            let cold = self.cold.get(id)?;
+            Some(hot.live(*id, cold.tenant))
+        });
         let accounts = self.accounts.values().filter_map(|account| {
             let (at, _) = account.erasing?;
             let id = Aggregate::Account(account.id);
-            Some(live(id, at, Lane::ALARM))
+            Some(live(id, at, Lane::ALARM, (account.tenant, false)))
         });
         let connections = self.connections.values().filter_map(|connection| {
             let id = Aggregate::Connection(connection.id);
+            let whose = (connection.tenant, connection.is_awaited());
             Some(match connection.next_wakeup()? {
-                Wakeup::Call(due, lane) => live(id, due, lane),
-                Wakeup::Alarm(due) => live(id, due, Lane::ALARM),
+                Wakeup::Call(due, lane) => live(id, due, lane, whose),
+                Wakeup::Alarm(due) => live(id, due, Lane::ALARM, whose),
             })
         });
         collections
@@ -96,11 +100,18 @@ impl Image {
     }
 }
 
-const fn live(id: Aggregate, due: wellspring_core::Timestamp, lane: Lane) -> Live {
+const fn live(
+    id: Aggregate,
+    due: Timestamp,
+    lane: Lane,
+    (tenant, awaited): (TenantId, bool),
+) -> Live {
     Live {
         id,
         due,
         since: due,
         lane,
+        tenant,
+        awaited,
     }
 }

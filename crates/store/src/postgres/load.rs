@@ -4,7 +4,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 use wellspring_core::connection::Slot;
 use wellspring_core::{
-    AccountId, CollectionId, ConnectionId, DocumentId, Lane, Sealed, Shard, Stored,
+    AccountId, CollectionId, ConnectionId, DocumentId, Lane, Sealed, Shard, Stored, TenantId,
 };
 use wellspring_engine::{Aggregate, Live, Loaded, LoadedCollection, RunInputs, StoreError};
 
@@ -45,7 +45,8 @@ pub(super) async fn scan(
     };
     // The last row of a stretch comes whosever it is: the next stretch begins after it.
     if let Some(after) = collections {
-        let sql = "SELECT id, due, lane, since, mine, place = $3 AS at_end FROM (\
+        let sql = "SELECT id, due, lane, since, mine, place = $3 AS at_end, \
+                   (SELECT tenant FROM collections WHERE collections.id = stretch.id) FROM (\
                    SELECT id, due, lane, since, row_number() OVER (ORDER BY id) AS place, \
                    (get_byte(uuid_send(id), 15) & 63)::int2 = ANY($2) AS mine \
                    FROM hot WHERE id > $1 ORDER BY id LIMIT $3) AS stretch \
@@ -56,12 +57,14 @@ pub(super) async fn scan(
                 due: fields.timestamp("due")?,
                 since: fields.timestamp("since")?,
                 lane: Lane(fields.place("lane")?),
+                tenant: TenantId::from_bytes(fields.uuid_opt("tenant")?.unwrap_or_default()),
+                awaited: false,
             })
         };
         scan.table("hot", sql, after, live).await?;
     }
-    let sql = "SELECT id, erasing_at, mine, place = $3 AS at_end FROM (\
-               SELECT id, erasing_at, row_number() OVER (ORDER BY id) AS place, \
+    let sql = "SELECT id, erasing_at, tenant, mine, place = $3 AS at_end FROM (\
+               SELECT id, erasing_at, tenant, row_number() OVER (ORDER BY id) AS place, \
                (get_byte(uuid_send(id), 15) & 63)::int2 = ANY($2) AS mine \
                FROM accounts WHERE id > $1 AND erasing_at IS NOT NULL \
                ORDER BY id LIMIT $3) AS stretch \
@@ -69,18 +72,23 @@ pub(super) async fn scan(
     let live = |fields: &Fields<'_>, id| {
         Ok(live_account(
             AccountId::from_bytes(id),
+            TenantId::from_bytes(fields.uuid("tenant")?),
             fields.get("erasing_at")?,
         ))
     };
     scan.table("accounts", sql, accounts, live).await?;
-    let sql = "SELECT id, due, lane, mine, place = $3 AS at_end FROM (\
-               SELECT id, due, lane, row_number() OVER (ORDER BY id) AS place, \
+    let sql = "SELECT id, due, lane, tenant, awaited, mine, place = $3 AS at_end FROM (\
+               SELECT id, due, lane, tenant, CASE WHEN state IN (1, 5, 9) THEN true \
+               WHEN state IN (3, 6) THEN position('\"present\":true' in body) > 0 \
+               ELSE false END AS awaited, row_number() OVER (ORDER BY id) AS place, \
                shard = ANY($2) AND due IS NOT NULL AS mine \
                FROM connections WHERE id > $1 ORDER BY id LIMIT $3) AS stretch \
                WHERE mine OR place = $3 ORDER BY id LIMIT $4";
     let live = |fields: &Fields<'_>, id| {
-        let id = ConnectionId::from_bytes(id);
-        Ok(live_connection(id, fields.get("due")?, fields.get("lane")?))
+        let tenant = TenantId::from_bytes(fields.uuid("tenant")?);
+        let id = (ConnectionId::from_bytes(id), tenant);
+        let (due, lane) = (fields.get("due")?, fields.get("lane")?);
+        Ok(live_connection(id, due, lane, fields.get("awaited")?))
     };
     scan.table("connections", sql, connections, live).await?;
     Ok(found)

@@ -90,12 +90,14 @@ impl Hot {
         })
     }
 
-    pub(crate) const fn live(&self, id: CollectionId) -> Live {
+    pub(crate) const fn live(&self, id: CollectionId, tenant: TenantId) -> Live {
         Live {
             id: Aggregate::Collection(id),
             due: self.due,
             since: self.since,
             lane: self.lane,
+            tenant,
+            awaited: false,
         }
     }
 }

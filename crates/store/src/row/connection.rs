@@ -152,24 +152,33 @@ pub(crate) fn connection(
 }
 
 /// Returns what the scan at start tells of a connection.
-pub(crate) const fn live_connection(id: ConnectionId, due: i64, lane: i64) -> Live {
+pub(crate) const fn live_connection(
+    (id, tenant): (ConnectionId, TenantId),
+    due: i64,
+    lane: i64,
+    awaited: bool,
+) -> Live {
     let due = Timestamp::from_millis(due);
     Live {
         id: Aggregate::Connection(id),
         due,
         since: due,
         lane: Lane(lane.cast_unsigned()),
+        tenant,
+        awaited,
     }
 }
 
 /// Returns what the scan at start tells of an account that is being erased since `at`.
-pub(crate) const fn live_account(id: AccountId, at: i64) -> Live {
+pub(crate) const fn live_account(id: AccountId, tenant: TenantId, at: i64) -> Live {
     let due = Timestamp::from_millis(at);
     Live {
         id: Aggregate::Account(id),
         due,
         since: due,
         lane: Lane::ALARM,
+        tenant,
+        awaited: false,
     }
 }
 
@@ -189,6 +198,8 @@ mod tests {
     use super::*;
 
     const TRACED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    /// The scans of both databases look for this in the text.
+    const PRESENT: &str = "\"present\":true";
 
     #[test]
     fn every_state_reads_back_from_a_row_that_fits_a_page() {
@@ -220,7 +231,10 @@ mod tests {
                 due,
             },
             State::Uploading {
-                fetch: fetch.clone(),
+                fetch: Fetch {
+                    present: false,
+                    ..fetch.clone()
+                },
                 due,
             },
             State::Question {
@@ -292,9 +306,20 @@ mod tests {
                 // longer one a page of its own.
                 assert!(row.body.len() < 900, "{}: {}", row.body.len(), row.body);
                 assert_eq!(ConnectionState::from_code(row.state), Some(full.state()));
+                let awaited = match row.state {
+                    1 | 5 | 9 => true,
+                    3 | 6 => row.body.contains(PRESENT),
+                    _ => false,
+                };
+                assert_eq!(
+                    awaited,
+                    full.is_awaited(),
+                    "as the scans see it: {}",
+                    row.body
+                );
                 seen.insert(row.state);
                 let live = row.due.zip(row.lane).map(|(due, lane)| {
-                    let live = live_connection(full.id, due, lane);
+                    let live = live_connection((full.id, full.tenant), due, lane, false);
                     (live.due, live.lane)
                 });
                 let wakeup = full.next_wakeup().map(|wakeup| match wakeup {

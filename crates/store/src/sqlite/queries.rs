@@ -344,9 +344,18 @@ pub(super) fn scan(
                     due: Timestamp::from_millis(due),
                     since: Timestamp::from_millis(row.get(2)?),
                     lane: Lane(row.get::<_, i64>(3)?.cast_unsigned()),
+                    tenant: TenantId::from_bytes(row.get::<_, Option<_>>(4)?.unwrap_or_default()),
+                    awaited: false,
                 },
-                2 => live_account(AccountId::from_bytes(id), due),
-                _ => live_connection(ConnectionId::from_bytes(id), due, row.get(2)?),
+                2 => {
+                    let tenant = TenantId::from_bytes(row.get(2)?);
+                    live_account(AccountId::from_bytes(id), tenant, due)
+                }
+                _ => {
+                    let tenant = TenantId::from_bytes(row.get(3)?);
+                    let id = (ConnectionId::from_bytes(id), tenant);
+                    live_connection(id, due, row.get(2)?, row.get(4)?)
+                }
             })
         })?);
     }
@@ -447,9 +456,13 @@ fn decoded_one<T>(
     one(connection, sql, of, read)?.transpose()
 }
 
-/// What is live of each kind, in the order of the kinds.
+/// What is live of each kind, in the order of the kinds. Somebody waits for a connection that was
+/// made, asked for or answered, and for a fetch under way that says so.
 const SCANS: [&str; 3] = [
-    "SELECT id, due, since, lane FROM hot WHERE id > ?1 ORDER BY id LIMIT ?2",
-    "SELECT id, erasing_at FROM accounts WHERE id > ?1 AND erasing_at IS NOT NULL ORDER BY id LIMIT ?2",
-    "SELECT id, due, lane FROM connections WHERE id > ?1 AND due IS NOT NULL ORDER BY id LIMIT ?2",
+    "SELECT id, due, since, lane, (SELECT tenant FROM collections WHERE collections.id = hot.id) \
+     FROM hot WHERE id > ?1 ORDER BY id LIMIT ?2",
+    "SELECT id, erasing_at, tenant FROM accounts WHERE id > ?1 AND erasing_at IS NOT NULL ORDER BY id LIMIT ?2",
+    "SELECT id, due, lane, tenant, CASE WHEN state IN (1, 5, 9) THEN 1 \
+     WHEN state IN (3, 6) THEN instr(body, '\"present\":true') > 0 ELSE 0 END \
+     FROM connections WHERE id > ?1 AND due IS NOT NULL ORDER BY id LIMIT ?2",
 ];

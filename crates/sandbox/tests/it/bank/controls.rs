@@ -24,7 +24,7 @@ async fn the_bank_takes_the_common_settings_and_its_own_and_starts_reliable() {
         set.json()["settings"],
         json!({
             "failure_rate": 0.0, "latency_ms": 1, "outage": false, "rate_limit": null,
-            "maintenance_until": null, "junk_rate": 0.0, "new_documents": 4,
+            "budget": null, "maintenance_until": null, "junk_rate": 0.0, "new_documents": 4,
             "new_transactions": 5, "document_latency_ms": 6, "truncate_documents": true,
             "code_expires_in_s": 7, "captcha": "ABCD23",
         })
@@ -88,7 +88,8 @@ async fn calls_are_counted_by_what_they_ask_for_and_a_reset_forgets_them() {
     assert_eq!(
         shown["sources"]["sandbox-bank"]["calls"],
         json!({
-            "total": 11, "ok": 10, "failed": 0, "throttled": 0, "maintenance": 0, "junk": 0,
+            "total": 11, "ok": 10, "failed": 0, "throttled": 0, "over_budget": 0,
+            "blocked": 0, "maintenance": 0, "junk": 0,
             "outage": 0, "not_found": 1, "reset": 0, "max_in_flight": 1,
             "logins": 3, "max_logins_per_minute": 3, "challenges": 2, "answers": 1, "consents": 0,
             "accounts": 1, "document_lists": 1, "documents": 3, "transactions": 1, "logouts": 0,

@@ -1,5 +1,7 @@
 //! Why a connection is not fetched at present.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use wellspring_core::{Connection, ConnectionState, Reason};
 
@@ -53,5 +55,17 @@ pub(super) fn check(app: &App, connection: &Connection) -> Result<(), Problem> {
             format!("The source throttles until {until}: a fetch before would be refused, too");
         return Err(refuse("rate_limited", detail).with_next_allowed(now, until));
     }
+    let spent = judge.lane(connection).and_then(|lane| lane.next_allowed_at);
+    let spent = spent.filter(|until| *until > now.after(PATIENCE) && connection.fetch().is_none());
+    if let Some(until) = spent {
+        let detail = format!(
+            "What the source allows is used up until {until}: the connection cannot be fetched before"
+        );
+        return Err(refuse("rate_limited", detail).with_next_allowed(now, until));
+    }
     Ok(())
 }
+
+/// For how long a fetch that is asked for may wait for its source's budget: for a short time it
+/// waits, before all that is scheduled.
+const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,0 +1,175 @@
+//! A source that counts every call and punishes each that is one too many: none is, and what it
+//! allows is used.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::Instant;
+use wellspring_sandbox::{Budget, BudgetWindow, Settings, Source, Tells, WindowCount};
+
+use common::child::Server;
+use common::database::Database;
+use common::{PATIENCE, World};
+
+/// Both hold at once: the first fills the beginning of every ten seconds, the second stops the
+/// next ten short of that.
+const WINDOWS: [(u32, Duration); 2] = [
+    (200, Duration::from_secs(10)),
+    (350, Duration::from_secs(20)),
+];
+/// More than is called while the test looks.
+const WORK: usize = 600;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_is_one_too_many_and_what_is_allowed_is_used() {
+    let world = strict_world();
+    let server = Server::start(world.serve(None)).await.unwrap();
+
+    feed(&world, &[&server]).await;
+    // Well into the stretch that follows the longer window.
+    calls(&world, 450).await;
+
+    assert_within_budget(&world);
+    world.tasks.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_killed_knows_afterwards_what_it_has_called() {
+    let world = strict_world();
+    let mut server = Server::start(world.serve(None)).await.unwrap();
+
+    feed(&world, &[&server]).await;
+    // Once while it calls and once while nothing is left of what is allowed.
+    for killed_after in [275, 340] {
+        calls(&world, killed_after).await;
+        server.kill().await.unwrap();
+        (server, _) = server.restart().await.unwrap();
+    }
+    calls(&world, 450).await;
+
+    assert_within_budget(&world);
+    world.tasks.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_keep_to_one_budget_also_when_one_of_them_is_killed() {
+    let database = Database::create().await;
+    let world = strict_world();
+    let one = Server::start(world.serve(Some(&database.url)))
+        .await
+        .unwrap();
+    let other_folder = tempfile::tempdir().unwrap();
+    let mut start = world.serve(Some(&database.url));
+    start.arguments[2] = other_folder.path().join("data").display().to_string();
+    let mut two = Server::start(start).await.unwrap();
+
+    feed(&world, &[&one, &two]).await;
+    calls(&world, 275).await;
+    two.kill().await.unwrap();
+    calls(&world, 450).await;
+
+    assert_within_budget(&world);
+    world.tasks.stop();
+    drop(one);
+    database.remove().await;
+}
+
+/// Starts a world whose source `gas` is strict, and has the binary keep to what it allows.
+fn strict_world() -> Arc<World> {
+    let world = World::start("{ interval: 50ms, rate: 1.5, max_delay: 500ms, max_retries: 100 }");
+    let window = |(calls, per): (u32, Duration)| BudgetWindow {
+        calls,
+        per,
+        endpoint: None,
+    };
+    let budget = Budget {
+        windows: WINDOWS.map(window).into(),
+        block: Duration::from_secs(3),
+        tells: Tells::RetryAfter,
+    };
+    world.sandbox.set(
+        Source::Gas,
+        Settings {
+            budget: Some(budget),
+            ..Settings::reliable()
+        },
+    );
+    let path = world.folder.path().join("sources/gas.yaml");
+    let mut yaml = std::fs::read_to_string(&path).unwrap();
+    yaml.push_str("concurrency: 4\nbudget:\n");
+    for (calls, per) in WINDOWS {
+        let seconds = per.as_secs();
+        yaml.push_str(&format!("  - {{ calls: {calls}, per: {seconds}s }}\n"));
+    }
+    std::fs::write(&path, yaml).unwrap();
+    Arc::new(world)
+}
+
+/// Leaves as much work as there is ever to do, in turn at each of the servers.
+async fn feed(world: &Arc<World>, servers: &[&Server]) {
+    let mut callers = tokio::task::JoinSet::new();
+    for caller in 0..CALLERS {
+        let server = servers[caller % servers.len()];
+        let (world, url) = (Arc::clone(world), server.url("/collect"));
+        let body = json!({"provider": "gas", "callbackUrl": world.callback}).to_string();
+        callers.spawn(async move {
+            for n in 0..WORK / CALLERS {
+                let key = format!("work-{caller}-{n}");
+                let deadline = Instant::now() + PATIENCE;
+                loop {
+                    let body = body.clone().into();
+                    let post = http::Method::POST;
+                    let sent =
+                        common::child::send(&world.client, post, &url, Some(&key), body).await;
+                    if sent.is_ok_and(|answer| answer.status == 202) {
+                        break;
+                    }
+                    // Shards may be changing hands.
+                    assert!(Instant::now() < deadline, "{key} is not taken");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        });
+    }
+    while let Some(caller) = callers.join_next().await {
+        caller.unwrap();
+    }
+}
+
+/// Waits until the source was called so often, or was called once too often.
+async fn calls(world: &World, wanted: u64) {
+    let enough = world.sandbox.wait_until(Source::Gas, |counts| {
+        counts.total >= wanted || counts.over_budget > 0
+    });
+    let counts = || world.sandbox.counts(Source::Gas);
+    let waited = tokio::time::timeout(PATIENCE, enough).await;
+    assert!(waited.is_ok(), "not {wanted} calls: {:?}", counts());
+    assert_eq!(counts().over_budget, 0, "{:#?}", windows(world));
+}
+
+/// Holds the source's count against what it allows.
+fn assert_within_budget(world: &World) {
+    let windows = windows(world);
+    for window in &windows {
+        assert_eq!(window.violations, 0, "{windows:#?}");
+        assert_eq!(window.fullest, window.window.calls, "{windows:#?}");
+    }
+    // From its first call on there was work all the time.
+    let allowed = u64::from(WINDOWS[1].0);
+    let used = windows[1].stretches[0];
+    assert!(
+        used * 100 >= allowed * 95,
+        "{used} of {allowed}: {windows:#?}"
+    );
+}
+
+fn windows(world: &World) -> Vec<WindowCount> {
+    world.sandbox.windows(Source::Gas)
+}
+
+const CALLERS: usize = 6;
