@@ -317,7 +317,10 @@ impl Bench {
         let mut order = vec![];
         while let Some((effect, run)) = self.runs.pop_front() {
             order.push((run.tenant.as_bytes()[0], run.connection.as_bytes()[1]));
-            let result = RunResult::Finished { partial: None };
+            let result = RunResult::Finished {
+                partial: None,
+                unclassified: None,
+            };
             self.give(Event::Ran(effect, result));
             self.settle();
         }
@@ -335,6 +338,7 @@ impl Bench {
             },
             retry_at: None,
             action: wellspring_core::Action::Default,
+            unclassified: None,
         };
         self.give(Event::Ran(effect, result));
         self.settle();
@@ -374,6 +378,7 @@ fn connection(tenant_number: u8, number: u8) -> Connection {
             paused: false,
         },
         credentials: None,
+        asked_in: None,
     };
     let policy = wellspring_core::connection::Policy::default();
     let made = Connection::create(NOW, new, Actor::Operator, &policy);
