@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use wellspring_sandbox::{Budget, BudgetWindow, Settings, Source, Tells, WindowCount};
 
 use common::child::Server;
+use common::database::Database;
 use common::{PATIENCE, World};
 
 /// Both hold at once: the first fills the beginning of every ten seconds, the second stops the
@@ -35,6 +36,47 @@ async fn no_call_is_one_too_many_and_what_is_allowed_is_used() {
 
     assert_within_budget(&world);
     world.tasks.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_killed_knows_afterwards_what_it_has_called() {
+    let world = strict_world();
+    let mut server = Server::start(world.serve(None)).await.unwrap();
+
+    feed(&world, &[&server]).await;
+    // Once while it calls and once while nothing is left of what is allowed.
+    for killed_after in [275, 340] {
+        calls(&world, killed_after).await;
+        server.kill().await.unwrap();
+        (server, _) = server.restart().await.unwrap();
+    }
+    calls(&world, 450).await;
+
+    assert_within_budget(&world);
+    world.tasks.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_keep_to_one_budget_also_when_one_of_them_is_killed() {
+    let database = Database::create().await;
+    let world = strict_world();
+    let one = Server::start(world.serve(Some(&database.url)))
+        .await
+        .unwrap();
+    let other_folder = tempfile::tempdir().unwrap();
+    let mut start = world.serve(Some(&database.url));
+    start.arguments[2] = other_folder.path().join("data").display().to_string();
+    let mut two = Server::start(start).await.unwrap();
+
+    feed(&world, &[&one, &two]).await;
+    calls(&world, 275).await;
+    two.kill().await.unwrap();
+    calls(&world, 450).await;
+
+    assert_within_budget(&world);
+    world.tasks.stop();
+    drop(one);
+    database.remove().await;
 }
 
 /// Starts a world whose source `gas` is strict, and has the binary keep to what it allows.
