@@ -201,13 +201,13 @@ impl Call {
     /// Returns how a budget calls it.
     fn name(&self) -> &'static str {
         match self {
-            Self::Login => "login",
-            Self::Answer => "challenge",
-            Self::Logout => "session",
-            Self::Account => "account",
-            Self::Documents => "documents",
-            Self::Document(_) => "document",
-            Self::Transactions => "transactions",
+            Self::Login => ENDPOINTS[0],
+            Self::Answer => ENDPOINTS[1],
+            Self::Logout => ENDPOINTS[2],
+            Self::Account => ENDPOINTS[3],
+            Self::Documents => ENDPOINTS[4],
+            Self::Document(_) => ENDPOINTS[5],
+            Self::Transactions => ENDPOINTS[6],
             Self::Nowhere => "nowhere",
         }
     }
@@ -249,4 +249,14 @@ fn host(headers: &HeaderMap) -> &str {
         .unwrap_or("127.0.0.1:4010")
 }
 
+/// How a budget calls what a connector calls.
+pub(crate) const ENDPOINTS: [&str; 7] = [
+    "login",
+    "challenge",
+    "session",
+    "account",
+    "documents",
+    "document",
+    "transactions",
+];
 const MAX_BODY: usize = 64 * 1024;

@@ -1,3 +1,5 @@
+use crate::bank::ENDPOINTS;
+
 /// A pretend source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
@@ -43,6 +45,16 @@ impl Source {
             Self::Gas => Some(GAS),
             Self::Internet => Some(INTERNET),
             Self::Other | Self::SandboxBank => None,
+        }
+    }
+
+    /// Returns what a budget may count for itself.
+    pub(crate) fn endpoints(self) -> &'static [&'static str] {
+        match self {
+            Self::Gas => &["gas"],
+            Self::Internet => &["internet"],
+            Self::Other => &["other"],
+            Self::SandboxBank => &ENDPOINTS,
         }
     }
 

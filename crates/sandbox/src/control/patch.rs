@@ -78,6 +78,10 @@ impl Patch {
                 }
             }
         }
+        if name == "budget" {
+            self.common.budget = Some(budget::budget(value, source.endpoints())?);
+            return Ok(());
+        }
         self.common.read(name, value)
     }
 }
@@ -110,7 +114,6 @@ impl CommonPatch {
             "latency_ms" => self.latency = Some(latency(value).map_err(wrong)?),
             "outage" => self.outage = Some(outage(value).map_err(wrong)?),
             "maintenance_until" => self.maintenance_until = Some(time(value).map_err(wrong)?),
-            "budget" => self.budget = Some(budget::budget(value)?),
             "rate_limit" => self.rate_limit = Some(rate_limit(value)?),
             _ => return Err(wrong("is not a setting")),
         }

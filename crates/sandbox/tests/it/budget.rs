@@ -179,6 +179,10 @@ async fn a_faulty_budget_is_refused_with_the_place_of_the_fault() {
             "/budget/windows/0/a~1b",
         ),
         (
+            json!({"windows": [{"calls": 1, "per_ms": 1, "endpoint": "login"}]}),
+            "/budget/windows/0/endpoint",
+        ),
+        (
             json!({"windows": [{"calls": 1, "per_ms": 1}], "tells": "loudly"}),
             "/budget/tells",
         ),

@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::Fault;
 use crate::control::{Budget, BudgetWindow, Tells};
 
-pub(super) fn budget(value: &Value) -> Result<Option<Budget>, Fault> {
+/// Reads a budget; `endpoints` are those that a window may count for itself.
+pub(super) fn budget(value: &Value, endpoints: &[&str]) -> Result<Option<Budget>, Fault> {
     if value.is_null() {
         return Ok(None);
     }
@@ -16,7 +17,7 @@ pub(super) fn budget(value: &Value) -> Result<Option<Budget>, Fault> {
     for (name, value) in fields {
         let at = format!("/budget/{}", super::escaped(name));
         match name.as_str() {
-            "windows" => budget.windows = windows(value, &at)?,
+            "windows" => budget.windows = windows(value, &at, endpoints)?,
             "block_ms" => {
                 budget.block = millis(value, 0).ok_or_else(|| Fault::new(&at, A_BLOCK))?;
             }
@@ -30,7 +31,7 @@ pub(super) fn budget(value: &Value) -> Result<Option<Budget>, Fault> {
     Ok(Some(budget))
 }
 
-fn windows(value: &Value, at: &str) -> Result<Vec<BudgetWindow>, Fault> {
+fn windows(value: &Value, at: &str, endpoints: &[&str]) -> Result<Vec<BudgetWindow>, Fault> {
     let windows = value
         .as_array()
         .filter(|windows| windows.len() <= MOST_WINDOWS)
@@ -38,11 +39,11 @@ fn windows(value: &Value, at: &str) -> Result<Vec<BudgetWindow>, Fault> {
     windows
         .iter()
         .enumerate()
-        .map(|(place, value)| window(value, &format!("{at}/{place}")))
+        .map(|(place, value)| window(value, &format!("{at}/{place}"), endpoints))
         .collect()
 }
 
-fn window(value: &Value, at: &str) -> Result<BudgetWindow, Fault> {
+fn window(value: &Value, at: &str, endpoints: &[&str]) -> Result<BudgetWindow, Fault> {
     let fields = value
         .as_object()
         .ok_or_else(|| Fault::new(at, "must be an object"))?;
@@ -58,8 +59,12 @@ fn window(value: &Value, at: &str) -> Result<BudgetWindow, Fault> {
             }
             "per_ms" => per = Some(millis(value, 1).ok_or_else(|| Fault::new(&at, A_WINDOW))?),
             "endpoint" => {
-                let name = value.as_str().map(str::to_owned);
-                endpoint = Some(name.ok_or_else(|| Fault::new(&at, "must be a string"))?);
+                let name = value.as_str().filter(|name| endpoints.contains(name));
+                let wrong = || {
+                    let known = endpoints.join(", ");
+                    Fault::new(&at, &format!("must be one of: {known}"))
+                };
+                endpoint = Some(name.ok_or_else(wrong)?.to_owned());
             }
             _ => return Err(Fault::new(&at, "is not a setting")),
         }
