@@ -272,7 +272,10 @@ mod tests {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(0);
         let mut breaker = Breaker::default();
         breaker.trip(at(100));
-        assert_eq!((breaker.limit(at(99), 8), breaker.limit(at(100), 8)), (0, 1));
+        assert_eq!(
+            (breaker.limit(at(99), 8), breaker.limit(at(100), 8)),
+            (0, 1)
+        );
         assert!(breaker.started());
         breaker.trip(at(200));
         assert_eq!(breaker.next_probe(), None, "one is out");

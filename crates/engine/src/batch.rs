@@ -1,6 +1,7 @@
 //! What one commit writes.
 
 use bytes::Bytes;
+use wellspring_core::budget::Spends;
 use wellspring_core::connection::{self, Connection, FetchRecord, InteractionWrite, SecretWrite};
 use wellspring_core::{
     Account, AccountId, AlertWrite, Attempt, Change, Collection, CollectionId, CollectionStatus,
@@ -31,6 +32,8 @@ pub struct Batch {
     pub consumed: Vec<i64>,
     /// What the dispatcher wants kept.
     pub dispatch: DispatchWrites,
+    /// What is wanted of budgets; who gets how much is decided by the commit.
+    pub spends: Spends,
 }
 
 /// One step of one aggregate.

@@ -13,6 +13,7 @@ use wellspring_core::{
 use crate::{Aggregate, Batch, KeyRow, SourceTable, TenantTable, Write};
 
 mod account;
+mod budget;
 mod collection;
 mod command;
 mod commit;
@@ -176,6 +177,8 @@ pub struct Driver<T> {
     standings: BTreeMap<Lane, source::Standing>,
     source_wakes: BTreeSet<(Timestamp, Lane)>,
     watched_at: Timestamp,
+    /// By how much longer than usual calls may take to go out after they were spent.
+    patience: u32,
     actions: Vec<Action<T>>,
     counters: Counters,
     dispatcher: Dispatcher<T>,
@@ -227,6 +230,7 @@ impl<T> Driver<T> {
             standings: BTreeMap::new(),
             source_wakes: BTreeSet::new(),
             watched_at: Timestamp::MIN,
+            patience: 1,
             actions: Vec::new(),
             counters: Counters::default(),
             dispatcher: Dispatcher::new(incarnation, limits, !seed),
@@ -274,6 +278,10 @@ impl<T> Driver<T> {
                 self.pump_all(now);
             }
             Event::Kept(sources) => self.kept(now, sources),
+            Event::Spent(names, spent) => {
+                self.learnt(now, &names, spent, false);
+                self.pump_all(now);
+            }
             Event::Tick => self.tick(now),
         }
         self.pump_freed(now);
@@ -510,6 +518,8 @@ struct Step<T> {
     told: Vec<(TenantId, wellspring_core::Change)>,
     key: Option<KeyRow>,
     origin: Option<Origin<T>>,
+    /// The call that begins when it is durable, where its source has a budget.
+    wanted: Option<budget::Wanted>,
 }
 
 /// The batch that is being written.

@@ -296,10 +296,7 @@ pub(crate) enum StoreEvent {
     Driver(IncarnationId, Event<Caller>),
     Joined(IncarnationId, Result<(), StoreError>),
     Membership(IncarnationId, Result<crate::Membership, StoreError>),
-    Leased(
-        IncarnationId,
-        Result<(Vec<crate::Lease>, SubscriptionTable, Vec<source::Source>), StoreError>,
-    ),
+    Leased(IncarnationId, Result<crate::membership::Taken, StoreError>),
     Kept(IncarnationId, Result<Vec<source::Source>, StoreError>),
     Page {
         incarnation: IncarnationId,

@@ -70,11 +70,13 @@ pub enum Plant {
     LoseMessage,
     /// Deliveries that have to be tried again are not written.
     ForgetRows,
+    /// Each life of a node spends from budgets of its own.
+    SpendAlone,
 }
 
 impl Plant {
     /// Every bug.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::ActBeforeCommit,
         Self::IgnoreStaleVersion,
         Self::ForgetTimersAtRestart,
@@ -106,6 +108,7 @@ impl Plant {
         Self::LoseClose,
         Self::LoseMessage,
         Self::ForgetRows,
+        Self::SpendAlone,
     ];
 
     /// Returns the name used at the command line.
@@ -142,6 +145,7 @@ impl Plant {
             Self::LoseClose => "lose_close",
             Self::LoseMessage => "lose_message",
             Self::ForgetRows => "forget_rows",
+            Self::SpendAlone => "spend_alone",
         }
     }
 }

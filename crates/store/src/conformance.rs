@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
+use wellspring_core::budget::Spends;
 use wellspring_core::{
     Actor, Change, Collection, CollectionId, CollectionPolicy, CollectionStep, IncarnationId,
     Input, Shard, TenantId, Timestamp,
@@ -24,6 +25,7 @@ pub mod account;
 pub mod admin;
 pub mod alert;
 pub mod blobs;
+pub mod budget;
 pub mod commit;
 pub mod connection;
 pub mod dispatch;
@@ -69,6 +71,10 @@ macro_rules! conformance {
         $crate::conformance!($harness, alert: [
             alerts_read_back_and_are_listed,
             alerts_end_with_what_they_are_about,
+        ]);
+        $crate::conformance!($harness, budget: [
+            budgets_are_spent_once_and_survive_a_crash,
+            what_is_spent_is_forgotten_when_it_no_longer_counts,
         ]);
         $crate::conformance!($harness, connection: [
             the_life_of_a_connection_reads_back,
@@ -287,6 +293,7 @@ impl Node {
             keys: Vec::new(),
             consumed: Vec::new(),
             dispatch: DispatchWrites::default(),
+            spends: Spends::default(),
         }
     }
 

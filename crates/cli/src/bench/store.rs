@@ -9,6 +9,7 @@ use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use tokio::time::Instant;
+use wellspring_core::budget::Spends;
 use wellspring_core::{
     Actor, Collection, CollectionId, CollectionPolicy, CollectionStep, IncarnationId, Input, State,
     TenantId, Timestamp,
@@ -137,6 +138,7 @@ impl Stepper {
             keys: Vec::new(),
             consumed: Vec::new(),
             dispatch: DispatchWrites::default(),
+            spends: Spends::default(),
         };
         for (id, before, step) in steps {
             let Some(lease) = self

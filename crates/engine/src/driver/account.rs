@@ -203,6 +203,7 @@ impl<T> Driver<T> {
             told: Vec::new(),
             key,
             origin,
+            wanted: None,
         });
     }
 }

@@ -294,6 +294,7 @@ impl<T> Driver<T> {
                 told: Vec::new(),
                 key: None,
                 origin: Some(command.origin),
+                wanted: None,
             }),
         }
     }
@@ -338,6 +339,7 @@ impl<T> Driver<T> {
             told: Vec::new(),
             key,
             origin,
+            wanted: None,
         });
     }
 

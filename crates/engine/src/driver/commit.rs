@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use wellspring_core::budget::{Spends, Spent};
 use wellspring_core::{Lane, RetryPolicy, Shard, State, Timestamp};
 
 use super::{
@@ -45,7 +46,8 @@ impl<T> Driver<T> {
             steps.push(step);
         }
         self.batch_number += 1;
-        let (batch, next_seqs) = self.batch(&mut steps, dispatch);
+        let (mut batch, next_seqs) = self.batch(&steps, dispatch);
+        batch.spends = self.spends(&steps);
         let batch = Arc::new(batch);
         self.committing = Some(Committing {
             number: self.batch_number,
@@ -56,11 +58,7 @@ impl<T> Driver<T> {
         self.actions.push(Action::Commit(batch));
     }
 
-    fn batch(
-        &self,
-        steps: &mut [Step<T>],
-        dispatch: DispatchWrites,
-    ) -> (Batch, BTreeMap<Shard, u64>) {
+    fn batch(&self, steps: &[Step<T>], dispatch: DispatchWrites) -> (Batch, BTreeMap<Shard, u64>) {
         let mut next_seqs: BTreeMap<Shard, u64> = BTreeMap::new();
         let mut batch = Batch {
             incarnation: self.incarnation,
@@ -71,6 +69,7 @@ impl<T> Driver<T> {
             keys: Vec::new(),
             consumed: Vec::new(),
             dispatch,
+            spends: Spends::default(),
         };
         for step in steps {
             if let Some(write) = &step.write {
@@ -109,6 +108,9 @@ impl<T> Driver<T> {
         let epoch = |shard: &Shard| self.leases.get(shard).map_or(0, |owned| owned.epoch);
         let mut touched = batch.dispatch.shards();
         touched.extend(next_seqs.keys());
+        // A call is made by whoever owns what it is for.
+        let called = steps.iter().filter_map(|step| step.wanted.as_ref());
+        touched.extend(called.map(|wanted| wanted.id.shard()));
         batch.epochs = touched
             .into_iter()
             .map(|shard| (shard, epoch(&shard)))
@@ -120,7 +122,7 @@ impl<T> Driver<T> {
         &mut self,
         now: Timestamp,
         number: u64,
-        outcome: Result<(), CommitError>,
+        outcome: Result<Spent, CommitError>,
     ) {
         if self
             .committing
@@ -130,7 +132,7 @@ impl<T> Driver<T> {
             return;
         }
         match outcome {
-            Ok(()) => self.durable(now),
+            Ok(spent) => self.durable(now, spent),
             Err(CommitError::KeysTaken(places)) => self.drop_taken_keys(now, &places),
             Err(CommitError::NotCommitted(reason)) => {
                 tracing::warn!(reason, "Commit failed, retrying");
@@ -162,7 +164,8 @@ impl<T> Driver<T> {
             return;
         }
         match outcome {
-            Some(true) => self.durable(now),
+            // What was granted is not known and counts as lost.
+            Some(true) => self.durable(now, Spent::default()),
             Some(false) => self.not_durable(now),
             None => self.back_off(now, Some(number)),
         }
@@ -178,13 +181,14 @@ impl<T> Driver<T> {
         }
     }
 
-    fn durable(&mut self, now: Timestamp) {
+    fn durable(&mut self, now: Timestamp, spent: Spent) {
         let Some(batch) = self.committing.take() else {
             return;
         };
         self.retry = None;
         self.counters.commits += 1;
         self.counters.steps += u64::try_from(batch.steps.len()).unwrap_or(0);
+        let mut granted = self.spent(now, &batch, spent);
         for (shard, next_seq) in batch.next_seqs {
             if let Some(owned) = self.leases.get_mut(&shard) {
                 owned.next_seq = next_seq;
@@ -194,10 +198,21 @@ impl<T> Driver<T> {
             if let Some(key) = &step.key {
                 self.keys.remove(&(key.tenant, key.key));
             }
+            let wanted = step.wanted.as_ref();
+            let wanted = wanted.map(|wanted| (wanted, granted.next()));
             let Some(write) = step.write else {
-                self.dispatched(step.origin);
+                match wanted {
+                    Some((wanted, granted)) => {
+                        self.call_settled(now, wanted, granted);
+                        self.resume_waiting(now, wanted.id);
+                    }
+                    None => self.dispatched(step.origin),
+                }
                 continue;
             };
+            if let Some((wanted, granted)) = wanted {
+                self.step_settled(wanted, granted);
+            }
             let id = write.id();
             self.count(&write);
             if let Some(origin) = step.origin {

@@ -40,6 +40,7 @@ impl<T> Driver<T> {
                     told: Vec::new(),
                     key: None,
                     origin: Some(command.origin),
+                    wanted: None,
                 }),
                 Answer::Busy(_) | Answer::Elsewhere => self.answer(command.origin, answer),
                 Answer::Done(_)

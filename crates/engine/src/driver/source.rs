@@ -430,6 +430,7 @@ impl<T> Driver<T> {
             told: step.changes,
             key,
             origin,
+            wanted: None,
         });
         None
     }

@@ -44,8 +44,9 @@ impl World {
                 Err(error) => self.broken("the store answers", error.to_string()),
             },
             News::Leased(incarnation, outcome) if incarnation == current => match outcome {
-                Ok((leases, table, sources)) => {
+                Ok((leases, table, sources, (budgets, spent))) => {
                     self.give(node, now, Event::Kept(sources));
+                    self.give(node, now, Event::Spent(budgets, spent));
                     let event = Event::Subscriptions { table, whole: true };
                     self.give(node, now, event);
                     let shards: Vec<Shard> = leases.iter().map(|lease| lease.shard).collect();

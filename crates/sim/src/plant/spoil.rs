@@ -43,7 +43,8 @@ pub(crate) fn spoilt(plant: Option<Plant>, batch: Arc<Batch>, links: &Links) -> 
         | Plant::StaleIsCurrent
         | Plant::IgnoreRate
         | Plant::LoseMessage
-        | Plant::ForgetRows => return batch,
+        | Plant::ForgetRows
+        | Plant::SpendAlone => return batch,
     };
     let mut spoilt = Batch::clone(&batch);
     for write in &mut spoilt.writes {

@@ -8,7 +8,9 @@ use wellspring_engine::{Settings, Sweep, Swept};
 
 use super::Image;
 use super::dispatch::is_open;
-use crate::row::{KEEP_ALERTS, KEEP_INCIDENTS, KEEP_INTERACTIONS, KEEP_STATISTICS, KEEP_TOKENS};
+use crate::row::{
+    KEEP_ALERTS, KEEP_BUDGETS, KEEP_INCIDENTS, KEEP_INTERACTIONS, KEEP_STATISTICS, KEEP_TOKENS,
+};
 
 pub(super) fn sweep(image: &mut Image, sweep: &Sweep) -> Swept {
     let mut removed = 0_usize;
@@ -77,6 +79,13 @@ pub(super) fn sweep(image: &mut Image, sweep: &Sweep) -> Swept {
             .is_none_or(|at| !older(at, KEEP_INCIDENTS))
     });
     removed += before - image.incidents.len();
+    let before = image.budgets.len();
+    image.budgets.retain(|_, ledger| {
+        ledger
+            .quiet_from()
+            .is_some_and(|at| !older(at, KEEP_BUDGETS))
+    });
+    removed += before - image.budgets.len();
     let before = image.tokens.len();
     image
         .tokens

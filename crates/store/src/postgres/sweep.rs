@@ -14,7 +14,8 @@ use super::columns::Fields;
 use super::queries::count;
 use super::session::{Param, Session};
 use crate::row::{
-    KEEP_ALERTS, KEEP_INCIDENTS, KEEP_INTERACTIONS, KEEP_TOKENS, shortest_of_a_collection,
+    KEEP_ALERTS, KEEP_BUDGETS, KEEP_INCIDENTS, KEEP_INTERACTIONS, KEEP_TOKENS,
+    shortest_of_a_collection,
 };
 
 mod delivery;
@@ -69,6 +70,7 @@ pub(super) async fn sweep(
             fetch::statistics(session, sweep).await?,
             ending(session, sweep, ALERTS, KEEP_ALERTS).await?,
             ending(session, sweep, INCIDENTS, KEEP_INCIDENTS).await?,
+            ending(session, sweep, BUDGETS, KEEP_BUDGETS).await?,
         ];
         for (removed, ended) in bites {
             swept.removed += removed;
@@ -287,6 +289,8 @@ const ALERTS: &str = "DELETE FROM alerts WHERE id IN (SELECT id FROM alerts \
                       WHERE closed_at < $1 ORDER BY closed_at LIMIT $2)";
 const INCIDENTS: &str = "DELETE FROM incidents WHERE id IN (SELECT id FROM incidents \
                          WHERE ended_at < $1 ORDER BY ended_at LIMIT $2)";
+const BUDGETS: &str = "DELETE FROM budgets WHERE name IN (SELECT name FROM budgets \
+                       WHERE quiet_from < $1 LIMIT $2 FOR UPDATE SKIP LOCKED)";
 /// Rows read at once where those of a shard may turn out to be young.
 const CHUNK: usize = 100;
 /// "Wssw".

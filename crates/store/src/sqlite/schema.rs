@@ -38,13 +38,14 @@ impl Default for SqliteOptions {
     }
 }
 
-pub(super) const NEWEST: u32 = 4;
+pub(super) const NEWEST: u32 = 5;
 
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../../migrations/sqlite/0001_collections.sql"),
     include_str!("../../migrations/sqlite/0002_notifications.sql"),
     include_str!("../../migrations/sqlite/0003_fetch_statistics.sql"),
     include_str!("../../migrations/sqlite/0004_sources.sql"),
+    include_str!("../../migrations/sqlite/0005_budgets.sql"),
 ];
 
 /// "Wspr": tells our files from other programs'.
