@@ -57,6 +57,8 @@ pub struct Standing {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ledger {
     windows: Vec<Counted>,
+    /// Until when nothing may be spent, by the source's word.
+    blocked_until: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +82,7 @@ impl Ledger {
     pub fn new(windows: &[Window]) -> Self {
         Self {
             windows: windows.iter().copied().map(Counted::new).collect(),
+            blocked_until: None,
         }
     }
 
@@ -108,7 +111,7 @@ impl Ledger {
 
     /// Returns whether `calls` calls may be made now, on top of all that are spent.
     pub fn decide(&mut self, now: Timestamp, calls: u32) -> Decision {
-        let mut at = None;
+        let mut at = self.blocked_until.filter(|until| *until > now);
         for spent in &mut self.windows {
             spent.release(now);
             at = at.max(spent.not_before(calls));
@@ -116,8 +119,21 @@ impl Ledger {
         at.map_or(Decision::Allowed, Decision::NotBefore)
     }
 
+    /// Notes that the source wants no calls until a moment.
+    pub fn block(&mut self, until: Timestamp) {
+        self.blocked_until = self.blocked_until.max(Some(until));
+    }
+
+    /// Returns until when the source wants no calls.
+    pub const fn blocked_until(&self) -> Option<Timestamp> {
+        self.blocked_until
+    }
+
     /// Returns how many calls may be made now, on top of all that are spent.
     pub fn room(&mut self, now: Timestamp) -> u32 {
+        if self.blocked_until.is_some_and(|until| until > now) {
+            return 0;
+        }
         let rooms = self.windows.iter_mut().map(|spent| {
             spent.release(now);
             spent.window.calls.saturating_sub(spent.sum)
@@ -143,6 +159,7 @@ impl Ledger {
                 to.before(from.since(at))
             }
         };
+        self.blocked_until = self.blocked_until.map(there);
         for block in self.windows.iter_mut().flat_map(|spent| &mut spent.blocks) {
             block.first = there(block.first);
             block.last = there(block.last);
@@ -155,7 +172,7 @@ impl Ledger {
             let last = spent.blocks.back()?.last;
             Some(last.after(spent.counts_for()))
         });
-        ends.max()
+        ends.max().max(self.blocked_until)
     }
 
     /// Returns how each window stands.
@@ -171,7 +188,8 @@ impl Ledger {
         for spent in &mut self.windows {
             spent.release(now);
         }
-        self.windows.iter().all(|spent| spent.blocks.is_empty())
+        let is_free = self.blocked_until.is_none_or(|until| until <= now);
+        is_free && self.windows.iter().all(|spent| spent.blocks.is_empty())
     }
 }
 

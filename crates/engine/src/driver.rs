@@ -179,6 +179,8 @@ pub struct Driver<T> {
     watched_at: Timestamp,
     /// By how much longer than usual calls may take to go out after they were spent.
     patience: u32,
+    /// Until when sources want no calls, as far as that is not written yet.
+    blocks: BTreeMap<Lane, Timestamp>,
     actions: Vec<Action<T>>,
     counters: Counters,
     dispatcher: Dispatcher<T>,
@@ -231,6 +233,7 @@ impl<T> Driver<T> {
             source_wakes: BTreeSet::new(),
             watched_at: Timestamp::MIN,
             patience: 1,
+            blocks: BTreeMap::new(),
             actions: Vec::new(),
             counters: Counters::default(),
             dispatcher: Dispatcher::new(incarnation, limits, !seed),

@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 use wellspring_core::{
-    AccountId, CollectionId, ConnectionId, IncarnationId, Shard, SourceId, Timestamp, source,
+    AccountId, CollectionId, ConnectionId, IncarnationId, Shard, SourceId, Timestamp,
 };
 
 use crate::driver::{
@@ -297,7 +297,7 @@ pub(crate) enum StoreEvent {
     Joined(IncarnationId, Result<(), StoreError>),
     Membership(IncarnationId, Result<crate::Membership, StoreError>),
     Leased(IncarnationId, Result<crate::membership::Taken, StoreError>),
-    Kept(IncarnationId, Result<Vec<source::Source>, StoreError>),
+    Kept(IncarnationId, Result<crate::membership::Known, StoreError>),
     Page {
         incarnation: IncarnationId,
         shards: Vec<Shard>,

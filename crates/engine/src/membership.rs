@@ -85,7 +85,10 @@ impl Shell {
             }
             StoreEvent::Kept(incarnation, outcome) if incarnation == self.incarnation => {
                 match outcome {
-                    Ok(sources) => self.handle(now, Event::Kept(sources)),
+                    Ok((sources, budgets, spent)) => {
+                        self.handle(now, Event::Kept(sources));
+                        self.handle(now, Event::Spent(budgets, spent));
+                    }
                     // The next renewal reads them again.
                     Err(error) => tracing::warn!(%error, "Sources could not be read"),
                 }
@@ -232,11 +235,17 @@ impl Shell {
         }));
     }
 
-    /// Hears what other nodes have found out about sources.
+    /// Hears what other nodes have found out about sources and spent of their budgets.
     fn read_sources(&mut self) {
         let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
+        let (now, budgets) = (self.parts.clock.now(), self.driver.budget_names());
         self.store_events.push(Box::pin(async move {
-            StoreEvent::Kept(incarnation, store.sources().await)
+            let kept = async {
+                let sources = store.sources().await?;
+                let spent = store.budgets(now, budgets.clone()).await?;
+                Ok((sources, budgets, spent))
+            };
+            StoreEvent::Kept(incarnation, kept.await)
         }));
     }
 
@@ -296,6 +305,9 @@ async fn take_shards(
         budgets,
     })
 }
+
+/// What is kept of sources, and of their budgets by name.
+pub(crate) type Known = (Vec<source::Source>, Vec<BudgetName>, Spent);
 
 /// Shards that were taken, and what has to be known before they are worked.
 pub(crate) struct Taken {

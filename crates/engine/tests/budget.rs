@@ -9,7 +9,8 @@ use bytes::Bytes;
 use rand_core::SeedableRng;
 use wellspring_core::budget::{BudgetName, Ledger, Spent, Window, settle};
 use wellspring_core::{
-    Actor, CollectionId, CollectionPolicy, IncarnationId, Lane, Shard, TenantId, Timestamp,
+    Actor, CollectionId, CollectionPolicy, Error, ErrorClass, IncarnationId, Lane, Shard, TenantId,
+    Timestamp,
 };
 use wellspring_engine::{
     Action, Aggregate, Batch, Command, DispatchAnswer, DispatchQuery, DispatchState, Driver,
@@ -28,13 +29,12 @@ fn a_call_is_spent_before_it_goes_out_and_those_beyond_the_budget_wait() {
     (0..5).for_each(|_| bench.collect());
     bench.commit();
     assert!(bench.calls.is_empty(), "accepted, and not spent");
-    let spending = bench.commit();
-    assert_eq!(spending.spends.asks.len(), 3, "together, and no more");
-    assert_eq!(
-        spending.epochs.len(),
-        1,
-        "whoever lost the shard calls nobody"
-    );
+    let second = bench.commit();
+    assert_eq!((second.writes.len(), second.spends.asks.len()), (4, 1));
+    assert_eq!(bench.calls.len(), 1);
+    let third = bench.commit();
+    assert_eq!(third.spends.asks.len(), 2, "together, and no more");
+    assert_eq!(third.epochs.len(), 1, "whoever lost the shard calls nobody");
     assert_eq!(bench.calls.len(), 3);
 
     bench.answer_all();
@@ -51,8 +51,7 @@ fn a_call_is_spent_before_it_goes_out_and_those_beyond_the_budget_wait() {
 fn what_was_spent_is_known_to_the_next_life() {
     let mut bench = Bench::new(3);
     (0..5).for_each(|_| bench.collect());
-    bench.commit();
-    bench.commit();
+    bench.commit_all();
     assert_eq!(bench.calls.len(), 3);
 
     bench.restart(NOW.after(SECOND * 10));
@@ -84,6 +83,37 @@ fn what_another_node_spent_is_not_spent_again() {
     bench.tick(free);
     bench.commit_all();
     assert_eq!(bench.calls.len(), 1);
+}
+
+#[test]
+fn the_word_of_a_source_outlives_the_process_and_may_be_longer_than_an_hour() {
+    let mut bench = Bench::new(3);
+    bench.collect();
+    bench.commit_all();
+    let until = NOW.after(MINUTE * 60 * 9);
+    let effect = bench.calls.pop_front().unwrap();
+    let error = Error {
+        class: ErrorClass::RateLimitExceeded,
+        code: "http_429".to_owned(),
+        message: "the quota of the day is spent".to_owned(),
+    };
+    let retry_at = Some(until);
+    bench.give(Event::Fetched(
+        effect,
+        FetchResult::Failed { error, retry_at },
+    ));
+    bench.commit_all();
+
+    bench.restart(NOW.after(SECOND * 10));
+    bench.collect();
+    bench.commit_all();
+    assert_eq!(bench.driver.lanes()[0].paused_until, Some(until));
+    bench.tick(until.before(SECOND));
+    bench.commit_all();
+    assert!(bench.calls.is_empty());
+    bench.tick(until);
+    bench.commit_all();
+    assert_eq!(bench.calls.len(), 2);
 }
 
 #[test]
@@ -243,7 +273,7 @@ impl Bench {
     /// Another node spends.
     fn elsewhere(&mut self, calls: u32) {
         let ledger = self.ledgers.entry(BudgetName::new("gas"));
-        let budget = self.sources.iter().next().unwrap().budget.clone();
+        let budget = Arc::clone(&self.sources.iter().next().unwrap().budget);
         let ledger = ledger.or_insert_with(|| Ledger::new(&budget));
         ledger.spend(self.now, calls);
     }
@@ -251,25 +281,31 @@ impl Bench {
     /// Writes the next batch that spends or steps a collection.
     fn commit(&mut self) -> Arc<Batch> {
         loop {
-            let batch = self.commits.pop_front().expect("a commit is wanted");
-            let tells = self.write(&batch);
-            let spends = &batch.spends;
-            let names = spends.budgets.iter().map(|(name, _)| name.clone());
-            let names: Vec<BudgetName> = names.collect();
-            let ledgers = names.iter().map(|name| self.ledgers.get(name).cloned());
-            let mut ledgers: Vec<Ledger> = ledgers.map(Option::unwrap_or_default).collect();
-            let granted = settle(&mut ledgers, spends, self.now);
-            self.ledgers.extend(names.into_iter().zip(ledgers.clone()));
-            let spent = Spent {
-                now: self.now,
-                granted,
-                ledgers,
-            };
-            self.give(Event::Committed(batch.number, Ok(spent)));
+            let (batch, tells) = self.commit_one();
             if tells || !batch.spends.is_empty() {
                 return batch;
             }
         }
+    }
+
+    /// Writes the next batch; says whether it steps a collection.
+    fn commit_one(&mut self) -> (Arc<Batch>, bool) {
+        let batch = self.commits.pop_front().expect("a commit is wanted");
+        let tells = self.write(&batch);
+        let spends = &batch.spends;
+        let names = spends.budgets.iter().map(|(name, _)| name.clone());
+        let names: Vec<BudgetName> = names.collect();
+        let ledgers = names.iter().map(|name| self.ledgers.get(name).cloned());
+        let mut ledgers: Vec<Ledger> = ledgers.map(Option::unwrap_or_default).collect();
+        let granted = settle(&mut ledgers, spends, self.now);
+        self.ledgers.extend(names.into_iter().zip(ledgers.clone()));
+        let spent = Spent {
+            now: self.now,
+            granted,
+            ledgers,
+        };
+        self.give(Event::Committed(batch.number, Ok(spent)));
+        (batch, tells)
     }
 
     fn write(&mut self, batch: &Batch) -> bool {
@@ -293,13 +329,7 @@ impl Bench {
 
     fn commit_all(&mut self) {
         while !self.commits.is_empty() {
-            let batch = self.commits.front().cloned().unwrap();
-            if batch.writes.is_empty() && batch.spends.is_empty() {
-                self.commits.pop_front();
-                self.give(Event::Committed(batch.number, Ok(Spent::default())));
-            } else {
-                self.commit();
-            }
+            self.commit_one();
         }
     }
 

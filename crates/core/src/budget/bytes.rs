@@ -10,6 +10,12 @@ impl Ledger {
     /// Returns the ledger as bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION];
+        let start = Timestamp::from_millis(0);
+        put(
+            &mut bytes,
+            self.blocked_until
+                .map_or(0, |until| millis(until.since(start))),
+        );
         for spent in &self.windows {
             put(&mut bytes, spent.window.calls.into());
             put(&mut bytes, millis(spent.window.per));
@@ -17,7 +23,7 @@ impl Ledger {
                 &mut bytes,
                 u64::try_from(spent.blocks.len()).unwrap_or(u64::MAX),
             );
-            let mut before = Timestamp::from_millis(0);
+            let mut before = start;
             for block in &spent.blocks {
                 put(&mut bytes, millis(block.first.since(before)));
                 put(&mut bytes, millis(block.last.since(block.first)));
@@ -34,6 +40,9 @@ impl Ledger {
         if *version != VERSION {
             return None;
         }
+        let start = Timestamp::from_millis(0);
+        let blocked = take(&mut rest)?;
+        let blocked_until = (blocked > 0).then(|| start.after(Duration::from_millis(blocked)));
         let mut windows = Vec::new();
         while !rest.is_empty() {
             let calls = u32::try_from(take(&mut rest)?).ok()?;
@@ -43,7 +52,7 @@ impl Ledger {
                 blocks: VecDeque::new(),
                 sum: 0,
             };
-            let mut before = Timestamp::from_millis(0);
+            let mut before = start;
             for _ in 0..take(&mut rest)? {
                 let first = before.after(Duration::from_millis(take(&mut rest)?));
                 let last = first.after(Duration::from_millis(take(&mut rest)?));
@@ -54,7 +63,10 @@ impl Ledger {
             }
             windows.push(spent);
         }
-        Some(Self { windows })
+        Some(Self {
+            windows,
+            blocked_until,
+        })
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Spends {
     pub budgets: Vec<(BudgetName, Arc<[Window]>)>,
     /// What is wanted of them, first come first served.
     pub asks: Vec<Ask>,
+    /// The places of budgets from which nothing may be spent until a moment, by the source's word.
+    pub blocks: Vec<(usize, Timestamp)>,
 }
 
 /// So many calls, each of which is spent from several budgets.
@@ -65,7 +67,7 @@ pub struct Spent {
 impl Spends {
     /// Returns whether nothing is wanted.
     pub const fn is_empty(&self) -> bool {
-        self.asks.is_empty()
+        self.asks.is_empty() && self.blocks.is_empty()
     }
 }
 
@@ -75,6 +77,11 @@ impl Spends {
 pub fn settle(ledgers: &mut [Ledger], spends: &Spends, now: Timestamp) -> Vec<u32> {
     for (ledger, (_, windows)) in ledgers.iter_mut().zip(&spends.budgets) {
         ledger.adopt(windows);
+    }
+    for (place, until) in &spends.blocks {
+        if let Some(ledger) = ledgers.get_mut(*place) {
+            ledger.block(now.after(until.since(spends.at)));
+        }
     }
     let mut granted = Vec::with_capacity(spends.asks.len());
     for ask in &spends.asks {

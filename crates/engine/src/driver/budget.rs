@@ -24,12 +24,31 @@ pub(super) struct Wanted {
 }
 
 impl<T> Driver<T> {
-    /// Returns the budgets that are spent from by all calls of a source.
+    /// Returns the names under which it is kept what sources take and want.
     pub fn budget_names(&self) -> Vec<BudgetName> {
-        let limited = self.sources.iter().filter(|one| !one.budget.is_empty());
-        limited
+        let sources = self.sources.iter();
+        sources
             .map(|source| BudgetName::new(source.name.as_str()))
             .collect()
+    }
+
+    /// A source has said until when it wants no calls: its lane keeps still, also after a restart.
+    pub(super) fn block(&mut self, now: Timestamp, lane: Lane, until: Timestamp) {
+        self.pause(now, lane, until);
+        let until = self.gate(lane).paused_until.unwrap_or(until);
+        self.blocks.insert(lane, until);
+    }
+
+    /// What a batch was to tell of sources is told by another.
+    pub(super) fn keep_blocks(&mut self, batch: &Committing<T>) {
+        let spends = &batch.batch.spends;
+        for (place, until) in &spends.blocks {
+            let name = spends.budgets.get(*place);
+            if let Some(source) = name.and_then(|(name, _)| name.as_str().parse().ok()) {
+                let kept = self.blocks.entry(Lane::source(&source)).or_insert(*until);
+                *kept = (*kept).max(*until);
+            }
+        }
     }
 
     /// Returns how many calls of the lane may begin in which time, where that is limited.
@@ -68,7 +87,15 @@ impl<T> Driver<T> {
     }
 
     /// Returns what the steps of a batch want of budgets.
-    pub(super) fn spends(&self, steps: &[Step<T>]) -> Spends {
+    pub(super) fn spends(&mut self, steps: &[Step<T>]) -> Spends {
+        let blocks = std::mem::take(&mut self.blocks).into_iter();
+        let blocks: Vec<(BudgetName, Arc<[Window]>, Timestamp)> = blocks
+            .filter_map(|(lane, until)| {
+                let source = self.sources.by_lane(lane)?;
+                let name = BudgetName::new(source.name.as_str());
+                Some((name, Arc::clone(&source.budget), until))
+            })
+            .collect();
         let mut spends = Spends {
             at: self.now,
             ..Spends::default()
@@ -76,6 +103,7 @@ impl<T> Driver<T> {
         let wanted = || steps.iter().filter_map(|step| step.wanted.as_ref());
         let budgets: BTreeMap<&BudgetName, &Arc<[Window]>> = wanted()
             .map(|wanted| (&wanted.name, &wanted.windows))
+            .chain(blocks.iter().map(|(name, windows, _)| (name, windows)))
             .collect();
         let places: BTreeMap<&BudgetName, usize> = budgets.keys().copied().zip(0..).collect();
         spends.asks = wanted()
@@ -84,6 +112,10 @@ impl<T> Driver<T> {
                 calls: 1,
                 good_for: self.good_for(&wanted.windows),
             })
+            .collect();
+        spends.blocks = blocks
+            .iter()
+            .filter_map(|(name, _, until)| Some((*places.get(name)?, *until)))
             .collect();
         spends.budgets = budgets
             .into_iter()
@@ -139,7 +171,13 @@ impl<T> Driver<T> {
                 continue;
             };
             ledger.translate(from, now);
+            if ledger.is_quiet(now) {
+                continue;
+            }
             let gate = self.gate(Lane::source(&source));
+            if let Some(until) = ledger.blocked_until().filter(|until| *until > now) {
+                gate.paused_until = gate.paused_until.max(Some(until));
+            }
             if news || ledger.quiet_from() >= gate.ledger.quiet_from() {
                 gate.ledger = ledger;
             }

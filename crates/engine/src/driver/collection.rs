@@ -196,7 +196,7 @@ impl<T> Driver<T> {
                 if error.class == ErrorClass::RateLimitExceeded
                     && let Some(until) = retry_at
                 {
-                    self.pause(now, effect.lane, until);
+                    self.block(now, effect.lane, until);
                 }
                 self.met(now, effect.lane, &error, retry_at);
                 let call = verdict(error.class);

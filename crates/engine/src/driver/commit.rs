@@ -294,6 +294,7 @@ impl<T> Driver<T> {
         };
         self.counters.commits_failed += 1;
         self.dispatch_committed(now, &batch.batch, false);
+        self.keep_blocks(&batch);
         self.dispatcher.stall();
         for step in batch.steps.into_iter().rev() {
             self.pending.push_front(step);
@@ -331,6 +332,7 @@ impl<T> Driver<T> {
             return;
         };
         self.dispatch_committed(now, &batch.batch, false);
+        self.keep_blocks(&batch);
         let mut place = 0;
         let mut kept = Vec::new();
         for step in batch.steps {

@@ -185,7 +185,7 @@ impl<T> Driver<T> {
 
     /// Keeps the lane still until `until`.
     pub(super) fn pause(&mut self, now: Timestamp, lane: Lane, until: Timestamp) {
-        // Whatever a source says, it is asked again within the hour by one call of the lane.
+        // Whatever a source says, it is asked again some day.
         let until = until.min(now.after(LONGEST_PAUSE));
         let gate = self.gate(lane);
         gate.paused_until = gate.paused_until.max(Some(until));
@@ -370,4 +370,4 @@ impl<T> Driver<T> {
 }
 
 /// How long one answer can keep a lane still.
-const LONGEST_PAUSE: std::time::Duration = std::time::Duration::from_secs(3_600);
+const LONGEST_PAUSE: std::time::Duration = std::time::Duration::from_secs(31 * 86_400);

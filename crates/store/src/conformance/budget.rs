@@ -89,6 +89,7 @@ fn batch(node: &mut Node, at: Timestamp, budgets: &[(&str, u32)], asks: &[Ask]) 
             at,
             budgets: budgets.collect(),
             asks: asks.to_vec(),
+            blocks: Vec::new(),
         },
         ..node.batch_in(shard)
     }
