@@ -10,9 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Timestamp, serde_duration};
 
+mod bytes;
 mod headers;
+mod spend;
 
 pub use headers::free_at;
+pub use spend::{Ask, BudgetName, Spends, Spent, good_for, settle};
 
 /// So many calls in any stretch of so much time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,15 +52,17 @@ pub struct Standing {
 
 /// What was spent of a budget.
 ///
-/// A call counts for a little longer than its window (a 25th, at most a second), since calls are
+/// A call counts for a little longer than its window (a 30th, at most a second), since calls are
 /// late on their way to the source by times that differ, and the source counts when they arrive.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ledger {
-    windows: Vec<Spent>,
+    windows: Vec<Counted>,
+    /// Until when nothing may be spent, by the source's word.
+    blocked_until: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Spent {
+struct Counted {
     window: Window,
     /// Oldest first.
     blocks: VecDeque<Block>,
@@ -76,7 +81,8 @@ impl Ledger {
     /// Makes a ledger of these windows in which nothing is spent.
     pub fn new(windows: &[Window]) -> Self {
         Self {
-            windows: windows.iter().copied().map(Spent::new).collect(),
+            windows: windows.iter().copied().map(Counted::new).collect(),
+            blocked_until: None,
         }
     }
 
@@ -95,7 +101,7 @@ impl Ledger {
         let longest = self.windows.iter().max_by_key(|spent| spent.window.per);
         let blocks = longest.map_or_else(VecDeque::new, |spent| spent.blocks.clone());
         let sum = blocks.iter().map(|block| block.calls).sum();
-        let adopt = |window: &Window| Spent {
+        let adopt = |window: &Window| Counted {
             window: *window,
             blocks: blocks.clone(),
             sum,
@@ -105,7 +111,7 @@ impl Ledger {
 
     /// Returns whether `calls` calls may be made now, on top of all that are spent.
     pub fn decide(&mut self, now: Timestamp, calls: u32) -> Decision {
-        let mut at = None;
+        let mut at = self.blocked_until.filter(|until| *until > now);
         for spent in &mut self.windows {
             spent.release(now);
             at = at.max(spent.not_before(calls));
@@ -113,11 +119,60 @@ impl Ledger {
         at.map_or(Decision::Allowed, Decision::NotBefore)
     }
 
-    /// Notes a call that goes out now.
-    pub fn spend(&mut self, now: Timestamp) {
-        for spent in &mut self.windows {
-            spent.push(now);
+    /// Notes that the source wants no calls until a moment.
+    pub fn block(&mut self, until: Timestamp) {
+        self.blocked_until = self.blocked_until.max(Some(until));
+    }
+
+    /// Returns until when the source wants no calls.
+    pub const fn blocked_until(&self) -> Option<Timestamp> {
+        self.blocked_until
+    }
+
+    /// Returns how many calls may be made now, on top of all that are spent.
+    pub fn room(&mut self, now: Timestamp) -> u32 {
+        if self.blocked_until.is_some_and(|until| until > now) {
+            return 0;
         }
+        let rooms = self.windows.iter_mut().map(|spent| {
+            spent.release(now);
+            spent.window.calls.saturating_sub(spent.sum)
+        });
+        rooms.min().unwrap_or(u32::MAX)
+    }
+
+    /// Notes calls that go out at `at` at the latest.
+    pub fn spend(&mut self, at: Timestamp, calls: u32) {
+        if calls > 0 {
+            for spent in &mut self.windows {
+                spent.push(at, calls);
+            }
+        }
+    }
+
+    /// Moves all that is noted from one clock to another: what was `from` there is `to` here.
+    pub fn translate(&mut self, from: Timestamp, to: Timestamp) {
+        let there = |at: Timestamp| {
+            if at >= from {
+                to.after(at.since(from))
+            } else {
+                to.before(from.since(at))
+            }
+        };
+        self.blocked_until = self.blocked_until.map(there);
+        for block in self.windows.iter_mut().flat_map(|spent| &mut spent.blocks) {
+            block.first = there(block.first);
+            block.last = there(block.last);
+        }
+    }
+
+    /// Returns from when on nothing that is noted matters; `None` when nothing is.
+    pub fn quiet_from(&self) -> Option<Timestamp> {
+        let ends = self.windows.iter().filter_map(|spent| {
+            let last = spent.blocks.back()?.last;
+            Some(last.after(spent.counts_for()))
+        });
+        ends.max().max(self.blocked_until)
     }
 
     /// Returns how each window stands.
@@ -133,11 +188,12 @@ impl Ledger {
         for spent in &mut self.windows {
             spent.release(now);
         }
-        self.windows.iter().all(|spent| spent.blocks.is_empty())
+        let is_free = self.blocked_until.is_none_or(|until| until <= now);
+        is_free && self.windows.iter().all(|spent| spent.blocks.is_empty())
     }
 }
 
-impl Spent {
+impl Counted {
     const fn new(window: Window) -> Self {
         Self {
             window,
@@ -149,12 +205,13 @@ impl Spent {
     /// Returns for how long a call counts.
     fn counts_for(&self) -> Duration {
         let per = self.window.per;
-        per.saturating_add((per / 25).min(MOST_LATE))
+        per.saturating_add((per / 30).min(MOST_LATE))
     }
 
     fn release(&mut self, now: Timestamp) {
         // A clock that went back does not keep the source still for as long as it jumped.
-        if self.blocks.back().is_some_and(|block| block.last > now) {
+        let latest = now.after(MOST_AHEAD);
+        if self.blocks.back().is_some_and(|block| block.last > latest) {
             for block in &mut self.blocks {
                 block.first = block.first.min(now);
                 block.last = block.last.min(now);
@@ -188,8 +245,8 @@ impl Spent {
         Some(Timestamp::MAX)
     }
 
-    fn push(&mut self, now: Timestamp) {
-        self.sum = self.sum.saturating_add(1);
+    fn push(&mut self, at: Timestamp, calls: u32) {
+        self.sum = self.sum.saturating_add(calls);
         // Small windows are counted call by call; a large one in blocks, so that it stays small.
         let most = if self.window.calls > CALL_BY_CALL {
             self.window.calls / BLOCKS
@@ -197,17 +254,19 @@ impl Spent {
             1
         };
         let span = self.window.per / (2 * BLOCKS);
+        // What goes out until later than this counts from then on.
+        let at = self.blocks.back().map_or(at, |block| block.last.max(at));
         if let Some(block) = self.blocks.back_mut()
-            && (block.last == now || (block.calls < most && now.since(block.first) <= span))
+            && (block.last == at || (block.calls < most && at.since(block.first) <= span))
         {
-            block.last = block.last.max(now);
-            block.calls = block.calls.saturating_add(1);
+            block.last = at;
+            block.calls = block.calls.saturating_add(calls);
             return;
         }
         self.blocks.push_back(Block {
-            first: now,
-            last: now,
-            calls: 1,
+            first: at,
+            last: at,
+            calls,
         });
     }
 
@@ -236,6 +295,8 @@ impl Spent {
 
 /// By how much calls may be late on their way to the source, at most.
 const MOST_LATE: Duration = Duration::from_secs(1);
+/// By how much calls may be noted ahead of their time.
+const MOST_AHEAD: Duration = Duration::from_secs(60);
 /// Windows of up to as many calls are counted call by call.
 const CALL_BY_CALL: u32 = 1_000;
 /// Into how many blocks at least a larger window is divided.

@@ -26,7 +26,7 @@ fn spend_all(ledger: &mut Ledger, until: i64, step: i64) -> Vec<i64> {
     while now < until {
         match ledger.decide(at(now), 1) {
             Decision::Allowed => {
-                ledger.spend(at(now));
+                ledger.spend(at(now), 1);
                 spent.push(now);
                 now += step;
             }
@@ -85,8 +85,8 @@ fn large_windows_are_counted_in_blocks_and_still_used_up() {
 #[test]
 fn a_clock_that_goes_back_frees_nothing_and_keeps_nobody_waiting_for_its_jump() {
     let mut ledger = Ledger::new(&[window(2, 60)]);
-    ledger.spend(at(3_600_000));
-    ledger.spend(at(3_600_000));
+    ledger.spend(at(3_600_000), 1);
+    ledger.spend(at(3_600_000), 1);
 
     let Decision::NotBefore(next) = ledger.decide(at(0), 1) else {
         panic!("two of two calls are spent");
@@ -99,7 +99,7 @@ fn a_clock_that_goes_back_frees_nothing_and_keeps_nobody_waiting_for_its_jump() 
 #[test]
 fn other_windows_take_over_what_was_spent() {
     let mut ledger = Ledger::new(&[window(5, 60)]);
-    (0..5).for_each(|_| ledger.spend(at(0)));
+    (0..5).for_each(|_| ledger.spend(at(0), 1));
     ledger.adopt(&[window(8, 60), window(20, 600)]);
 
     assert_eq!(ledger.decide(at(1), 3), Decision::Allowed);
@@ -118,7 +118,7 @@ proptest! {
         for gap in gaps {
             now += gap;
             if ledger.decide(at(now), 1) == Decision::Allowed {
-                ledger.spend(at(now));
+                ledger.spend(at(now), 1);
                 spent.push(now);
             }
         }
@@ -143,7 +143,7 @@ fn a_decision_is_cheap() {
     for round in 0..rounds {
         let now = at(i64::from(round) * 40);
         if ledger.decide(now, 1) == Decision::Allowed {
-            ledger.spend(now);
+            ledger.spend(now, 1);
             allowed += 1;
         }
     }

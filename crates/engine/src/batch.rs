@@ -1,6 +1,7 @@
 //! What one commit writes.
 
 use bytes::Bytes;
+use wellspring_core::budget::Spends;
 use wellspring_core::connection::{self, Connection, FetchRecord, InteractionWrite, SecretWrite};
 use wellspring_core::{
     Account, AccountId, AlertWrite, Attempt, Change, Collection, CollectionId, CollectionStatus,
@@ -34,6 +35,8 @@ pub struct Batch {
     pub unclassified: Vec<UnclassifiedWrite>,
     /// What the dispatcher wants kept.
     pub dispatch: DispatchWrites,
+    /// What is wanted of budgets; who gets how much is decided by the commit.
+    pub spends: Spends,
 }
 
 /// One step of one aggregate.

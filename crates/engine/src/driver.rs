@@ -13,6 +13,7 @@ use wellspring_core::{
 use crate::{Aggregate, Batch, KeyRow, SourceTable, TenantTable, Write};
 
 mod account;
+mod budget;
 mod collection;
 mod command;
 mod commit;
@@ -180,6 +181,10 @@ pub struct Driver<T> {
     standings: BTreeMap<Lane, source::Standing>,
     source_wakes: BTreeSet<(Timestamp, Lane)>,
     watched_at: Timestamp,
+    /// By how much longer than usual calls may take to go out after they were spent.
+    patience: u32,
+    /// Until when sources want no calls, as far as that is not written yet.
+    blocks: BTreeMap<Lane, Timestamp>,
     actions: Vec<Action<T>>,
     counters: Counters,
     dispatcher: Dispatcher<T>,
@@ -232,6 +237,8 @@ impl<T> Driver<T> {
             standings: BTreeMap::new(),
             source_wakes: BTreeSet::new(),
             watched_at: Timestamp::MIN,
+            patience: 1,
+            blocks: BTreeMap::new(),
             actions: Vec::new(),
             counters: Counters::default(),
             dispatcher: Dispatcher::new(incarnation, limits, !seed),
@@ -279,6 +286,10 @@ impl<T> Driver<T> {
                 self.pump_all(now);
             }
             Event::Kept(sources) => self.kept(now, sources),
+            Event::Spent(names, spent) => {
+                self.learnt(now, &names, spent, false);
+                self.pump_all(now);
+            }
             Event::Tick => self.tick(now),
         }
         self.pump_freed(now);
@@ -520,6 +531,8 @@ struct Step<T> {
     unclassified: Option<Box<wellspring_core::Unclassified>>,
     key: Option<KeyRow>,
     origin: Option<Origin<T>>,
+    /// The call that begins when it is durable, where its source has a budget.
+    wanted: Option<budget::Wanted>,
 }
 
 /// The batch that is being written.

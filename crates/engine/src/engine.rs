@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 use wellspring_core::{
-    AccountId, CollectionId, ConnectionId, IncarnationId, Shard, SourceId, Timestamp, source,
+    AccountId, CollectionId, ConnectionId, IncarnationId, Shard, SourceId, Timestamp,
 };
 
 use crate::driver::{
@@ -297,11 +297,8 @@ pub(crate) enum StoreEvent {
     Driver(IncarnationId, Event<Caller>),
     Joined(IncarnationId, Result<(), StoreError>),
     Membership(IncarnationId, Result<crate::Membership, StoreError>),
-    Leased(
-        IncarnationId,
-        Result<(Vec<crate::Lease>, SubscriptionTable, Vec<source::Source>), StoreError>,
-    ),
-    Kept(IncarnationId, Result<Vec<source::Source>, StoreError>),
+    Leased(IncarnationId, Result<crate::membership::Taken, StoreError>),
+    Kept(IncarnationId, Result<crate::membership::Known, StoreError>),
     Page {
         incarnation: IncarnationId,
         shards: Vec<Shard>,

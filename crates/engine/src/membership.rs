@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use wellspring_core::{IncarnationId, Shard, source};
+use wellspring_core::budget::{BudgetName, Spent};
+use wellspring_core::{IncarnationId, Shard, Timestamp, source};
 
 use crate::driver::{Command, Event, Origin};
 use crate::engine::{Retried, Shell, StoreEvent};
@@ -51,9 +52,17 @@ impl Shell {
             }
             StoreEvent::Leased(incarnation, outcome) if incarnation == self.incarnation => {
                 match outcome {
-                    Ok((leases, table, sources)) => {
+                    Ok(taken) => {
+                        let Taken {
+                            leases,
+                            subscriptions,
+                            sources,
+                            budgets,
+                            spent,
+                        } = taken;
                         self.handle(now, Event::Kept(sources));
-                        let table = Arc::new(table);
+                        self.handle(now, Event::Spent(budgets, spent));
+                        let table = Arc::new(subscriptions);
                         let event = Event::Subscriptions {
                             table,
                             whole: false,
@@ -76,7 +85,10 @@ impl Shell {
             }
             StoreEvent::Kept(incarnation, outcome) if incarnation == self.incarnation => {
                 match outcome {
-                    Ok(sources) => self.handle(now, Event::Kept(sources)),
+                    Ok((sources, budgets, spent)) => {
+                        self.handle(now, Event::Kept(sources));
+                        self.handle(now, Event::Spent(budgets, spent));
+                    }
                     // The next renewal reads them again.
                     Err(error) => tracing::warn!(%error, "Sources could not be read"),
                 }
@@ -215,17 +227,25 @@ impl Shell {
     fn acquire(&mut self, shards: Vec<Shard>) {
         self.acquiring = true;
         let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
+        let (now, budgets) = (self.parts.clock.now(), self.driver.budget_names());
         self.store_events.push(Box::pin(async move {
-            let leases = take_shards(store.as_ref(), incarnation, shards).await;
+            let budgets = (now, budgets);
+            let leases = take_shards(store.as_ref(), incarnation, shards, budgets).await;
             StoreEvent::Leased(incarnation, leases)
         }));
     }
 
-    /// Hears what other nodes have found out about sources.
+    /// Hears what other nodes have found out about sources and spent of their budgets.
     fn read_sources(&mut self) {
         let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
+        let (now, budgets) = (self.parts.clock.now(), self.driver.budget_names());
         self.store_events.push(Box::pin(async move {
-            StoreEvent::Kept(incarnation, store.sources().await)
+            let kept = async {
+                let sources = store.sources().await?;
+                let spent = store.budgets(now, budgets.clone()).await?;
+                Ok((sources, budgets, spent))
+            };
+            StoreEvent::Kept(incarnation, kept.await)
         }));
     }
 
@@ -264,19 +284,38 @@ impl Shell {
 }
 
 /// Takes shards, and then reads what subscriptions there are: whoever had the shards before may
-/// have caught up with one that is not known here yet. The same goes for what is kept of sources.
+/// have caught up with one that is not known here yet. The same goes for what is kept of sources
+/// and of their budgets.
 async fn take_shards(
     store: &dyn Backend,
     incarnation: IncarnationId,
     shards: Vec<Shard>,
-) -> Result<(Vec<Lease>, SubscriptionTable, Vec<source::Source>), StoreError> {
+    (now, budgets): (Timestamp, Vec<BudgetName>),
+) -> Result<Taken, StoreError> {
     let leases = store.acquire(incarnation, shards).await?;
     let rows = store.subscriptions().await?;
     let by_id = rows.into_iter().map(|row| (row.id, Arc::new(row)));
-    let table = SubscriptionTable {
-        by_id: by_id.collect(),
-    };
-    Ok((leases, table, store.sources().await?))
+    Ok(Taken {
+        leases,
+        subscriptions: SubscriptionTable {
+            by_id: by_id.collect(),
+        },
+        sources: store.sources().await?,
+        spent: store.budgets(now, budgets.clone()).await?,
+        budgets,
+    })
+}
+
+/// What is kept of sources, and of their budgets by name.
+pub(crate) type Known = (Vec<source::Source>, Vec<BudgetName>, Spent);
+
+/// Shards that were taken, and what has to be known before they are worked.
+pub(crate) struct Taken {
+    leases: Vec<Lease>,
+    subscriptions: SubscriptionTable,
+    sources: Vec<source::Source>,
+    budgets: Vec<BudgetName>,
+    spent: Spent,
 }
 
 /// Live aggregates read by one request of the scan.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use metrics::{Counter, Histogram, Label, counter, histogram};
 use tokio::time::Instant;
+use wellspring_core::budget::Spent;
 use wellspring_core::{ErrorClass, SourceName};
 
 use crate::{
@@ -250,9 +251,14 @@ impl Commits {
         }
     }
 
-    pub(crate) fn record(&self, steps: usize, took: Duration, outcome: &Result<(), CommitError>) {
+    pub(crate) fn record(
+        &self,
+        steps: usize,
+        took: Duration,
+        outcome: &Result<Spent, CommitError>,
+    ) {
         let duration = match outcome {
-            Ok(()) => &self.durable,
+            Ok(_) => &self.durable,
             Err(_) => &self.refused,
         };
         duration.record(took.as_secs_f64());

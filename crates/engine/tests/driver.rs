@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rand_core::SeedableRng;
+use wellspring_core::budget::Spent;
 use wellspring_core::{
     Actor, CollectionId, CollectionPolicy, Error, ErrorClass, IncarnationId, Shard, SourceId,
     State, TenantId, Timestamp, source,
@@ -497,7 +498,7 @@ impl Bench {
                 self.stored.insert(write.id, loaded);
             }
         }
-        self.give(Event::Committed(batch.number, Ok(())));
+        self.give(Event::Committed(batch.number, Ok(Spent::default())));
         batch
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand_core::SeedableRng;
+use wellspring_core::budget::Spent;
 use wellspring_core::connection::{Config, Connection, Next, State};
 use wellspring_core::schedule::Schedule;
 use wellspring_core::source::Announced;
@@ -308,7 +309,7 @@ impl Bench {
                     self.connections.insert(write.id, next);
                 }
             }
-            self.give(Event::Committed(batch.number, Ok(())));
+            self.give(Event::Committed(batch.number, Ok(Spent::default())));
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand_core::SeedableRng;
+use wellspring_core::budget::Spent;
 use wellspring_core::connection::{Config, Connection};
 use wellspring_core::schedule::Schedule;
 use wellspring_core::source::{self, Announced, Hold, Input, Patch};
@@ -163,7 +164,7 @@ impl Bench {
                     Write::Collection(_) | Write::Account(_) => panic!("{write:?}"),
                 }
             }
-            self.give(Event::Committed(batch.number, Ok(())));
+            self.give(Event::Committed(batch.number, Ok(Spent::default())));
             self.batches.push(batch);
         }
     }

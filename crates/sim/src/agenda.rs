@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
+use wellspring_core::budget::{BudgetName, Spent};
 use wellspring_core::source::Source;
 use wellspring_core::{
     AccountId, ConnectionId, IncarnationId, InteractionId, Shard, SubscriptionId,
@@ -53,7 +54,12 @@ pub(crate) enum Occurrence {
 }
 
 /// Shards that were taken, and what was read after.
-pub(crate) type Taken = (Vec<Lease>, Arc<SubscriptionTable>, Vec<Source>);
+pub(crate) type Taken = (
+    Vec<Lease>,
+    Arc<SubscriptionTable>,
+    Vec<Source>,
+    (Vec<BudgetName>, Spent),
+);
 
 /// A request to the database.
 #[derive(Debug)]

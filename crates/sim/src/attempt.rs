@@ -8,7 +8,7 @@ use std::time::Duration;
 use wellspring_core::budget::Window;
 use wellspring_core::connection::State;
 use wellspring_core::document::{Document, Origin};
-use wellspring_core::{ConnectionId, DocumentId, Error, ErrorClass, IncarnationId, Lane};
+use wellspring_core::{ConnectionId, DocumentId, Error, ErrorClass, Lane};
 use wellspring_engine::{
     Aggregate, Answer, EffectId, Event, Queries, Report, RunInputs, RunOrder, RunResult, Store,
 };
@@ -37,7 +37,7 @@ pub(crate) struct Attempt {
 }
 
 /// When calls of one lane began that are limited by the minute.
-pub(crate) type Starts = std::collections::BTreeMap<(IncarnationId, Lane), VecDeque<i64>>;
+pub(crate) type Starts = std::collections::BTreeMap<Lane, VecDeque<i64>>;
 
 impl World {
     pub(crate) fn run_attempt(&mut self, node: usize, effect: EffectId, order: RunOrder) {
@@ -137,10 +137,7 @@ impl World {
         };
         let now = self.now;
         let began = |per: Duration| now - i64::try_from(per.as_millis()).unwrap_or(i64::MAX);
-        let starts = self
-            .starts
-            .entry((effect.incarnation, effect.lane))
-            .or_default();
+        let starts = self.starts.entry(effect.lane).or_default();
         starts.push_back(now);
         while starts
             .front()

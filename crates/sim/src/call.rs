@@ -344,6 +344,7 @@ impl World {
             | Event::Subscriptions { .. }
             | Event::Sources(_)
             | Event::Kept(_)
+            | Event::Spent(..)
             | Event::Tenants(_)
             | Event::Tick) => event,
         };

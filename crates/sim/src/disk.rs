@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use wellspring_core::budget::{BudgetName, Spent};
 use wellspring_core::connection::InteractionWrite;
-use wellspring_core::{IncarnationId, Shard};
+use wellspring_core::{IncarnationId, Lane, Shard};
 use wellspring_engine::{Batch, Before, CommitError, Event, Queries, Store, Write};
 
 use crate::agenda::{News, Occurrence, StoreOp};
-use crate::clock::SECOND;
+use crate::clock::{DAY, SECOND};
 use crate::model::Rules;
 use crate::node::PAGE;
 use crate::plant::spoil;
@@ -60,7 +61,7 @@ impl World {
                 }
                 return;
             }
-            StoreOp::Acquire(incarnation, shards) => self.acquire(incarnation, shards),
+            StoreOp::Acquire(incarnation, shards) => self.acquire(node, incarnation, shards),
             StoreOp::Scan(incarnation, shards, after) => {
                 let rows = if readable {
                     now(self.store.scan(shards.clone(), after, PAGE)).ok()
@@ -139,7 +140,7 @@ impl World {
         self.unsettle();
     }
 
-    fn acquire(&mut self, incarnation: IncarnationId, shards: Vec<Shard>) -> News {
+    fn acquire(&mut self, node: usize, incarnation: IncarnationId, shards: Vec<Shard>) -> News {
         let leases = now(self.store.acquire(incarnation, shards));
         for lease in leases.iter().flatten() {
             self.note(|| format!("{:?} leased to {incarnation}", lease.shard));
@@ -153,7 +154,11 @@ impl World {
         self.unsettle();
         let table = self.subscription_table();
         let sources = now(self.store.sources()).unwrap_or_default();
-        News::Leased(incarnation, leases.map(|leases| (leases, table, sources)))
+        let names = self.nodes[node].driver.budget_names();
+        let spent = now(self.store.budgets(self.node_now(node), names.clone()));
+        let budgets = (names, spent.unwrap_or_default());
+        let taken = leases.map(|leases| (leases, table, sources, budgets));
+        News::Leased(incarnation, taken)
     }
 
     fn released(&mut self, incarnation: IncarnationId, shards: Vec<Shard>) -> News {
@@ -171,7 +176,7 @@ impl World {
     }
 
     /// Returns what the node hears, unless it dies first.
-    fn commit(&mut self, node: usize, batch: &Arc<Batch>) -> Option<Result<(), CommitError>> {
+    fn commit(&mut self, node: usize, batch: &Arc<Batch>) -> Option<Result<Spent, CommitError>> {
         let fate = self.nodes[node].fate.take();
         let lost = |reason: &str| Some(Err(CommitError::Unknown(reason.to_owned())));
         if self.now < self.refused_until {
@@ -190,7 +195,7 @@ impl World {
             Some(fault @ Fault::CommitUnknownLost) => {
                 self.report.strike(fault);
                 if self.plant == Some(Plant::ReuseUnknown) {
-                    return Some(Ok(()));
+                    return Some(Ok(Spent::default()));
                 }
                 return lost("the connection broke");
             }
@@ -211,10 +216,10 @@ impl World {
         }
     }
 
-    fn write(&mut self, batch: &Arc<Batch>) -> Result<(), CommitError> {
+    fn write(&mut self, batch: &Arc<Batch>) -> Result<Spent, CommitError> {
         let outcome = now(self.store.commit(self.planted(batch)));
         let said = match &outcome {
-            Ok(()) => "durable".to_owned(),
+            Ok(_) => "durable".to_owned(),
             Err(error) => error.to_string(),
         };
         self.note(|| {
@@ -225,7 +230,8 @@ impl World {
                 batch.writes.len()
             )
         });
-        if outcome.is_ok() {
+        if let Ok(spent) = &outcome {
+            self.granted(batch, spent);
             let rules = Rules {
                 sources: &self.sources,
                 tenants: &self.tenants,
@@ -252,6 +258,21 @@ impl World {
             }
         }
         outcome
+    }
+
+    /// Notes what was spent of budgets, used or not.
+    fn granted(&mut self, batch: &Batch, spent: &Spent) {
+        let spends = &batch.spends;
+        for (ask, calls) in spends.asks.iter().zip(&spent.granted) {
+            let names = ask.of.iter().filter_map(|place| spends.budgets.get(*place));
+            for name in names.filter_map(|(name, _)| name.as_str().parse().ok()) {
+                let spent = self.spent.entry(Lane::source(&name)).or_default();
+                spent.extend((0..*calls).map(|_| self.now));
+                while spent.front().is_some_and(|at| *at < self.now - 2 * DAY) {
+                    spent.pop_front();
+                }
+            }
+        }
     }
 
     fn questions_posed(&mut self, batch: &Batch) {
@@ -295,6 +316,11 @@ impl World {
                 }
             }
             Some(Plant::ForgetRows) => spoilt.dispatch.deliveries.clear(),
+            Some(Plant::SpendAlone) => {
+                for (name, _) in &mut spoilt.spends.budgets {
+                    *name = BudgetName::new(format!("{name}-{}", batch.incarnation));
+                }
+            }
             Some(_) | None => return Arc::clone(batch),
         }
         Arc::new(spoilt)

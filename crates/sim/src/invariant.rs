@@ -55,7 +55,7 @@ impl World {
             let id = Lane::source(&lane.source);
             let budget = source.map_or(&[][..], |source| &source.budget);
             let limited = !budget.is_empty();
-            let starts = self.starts.get(&(state.incarnation, id));
+            let starts = self.spent.get(&id);
             // A clock that went back lets what was spent count for a whole window once more.
             let counts = |window: &budget::Window| {
                 let per = i64::try_from(window.per.as_millis()).unwrap_or(i64::MAX);

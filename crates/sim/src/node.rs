@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use wellspring_core::budget::Spent;
 use wellspring_core::{IncarnationId, Timestamp};
 use wellspring_engine::{Action, Driver, Event, InboxRow};
 
@@ -247,7 +248,12 @@ impl World {
                     let batch = spoil::spoilt(self.plant, batch, &self.model.links);
                     match self.plant {
                         Some(Plant::ActBeforeCommit) => {
-                            let event = Event::Committed(batch.number, Ok(()));
+                            let granted = batch.spends.asks.iter().map(|ask| ask.calls);
+                            let spent = Spent {
+                                granted: granted.collect(),
+                                ..Spent::default()
+                            };
+                            let event = Event::Committed(batch.number, Ok(spent));
                             let boot = self.nodes[node].boot;
                             let news = News::Driver(Some(incarnation), event);
                             self.agenda

@@ -84,11 +84,13 @@ pub enum Plant {
     SpendInMaintenance,
     /// A node is not told that sources are switched off.
     ForgetSwitch,
+    /// Each life of a node spends from budgets of its own.
+    SpendAlone,
 }
 
 impl Plant {
     /// Every bug.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::ActBeforeCommit,
         Self::IgnoreStaleVersion,
         Self::ForgetTimersAtRestart,
@@ -127,6 +129,7 @@ impl Plant {
         Self::CountKeptOut,
         Self::SpendInMaintenance,
         Self::ForgetSwitch,
+        Self::SpendAlone,
     ];
 
     /// Returns the name used at the command line.
@@ -170,6 +173,7 @@ impl Plant {
             Self::CountKeptOut => "count_kept_out",
             Self::SpendInMaintenance => "spend_in_maintenance",
             Self::ForgetSwitch => "forget_switch",
+            Self::SpendAlone => "spend_alone",
         }
     }
 }

@@ -69,6 +69,8 @@ pub(crate) struct World {
     /// Reports that wait for their answer, and the task that made them.
     pub(crate) reports: BTreeMap<u64, u64>,
     pub(crate) starts: Starts,
+    /// When calls were spent, whether or not they went out.
+    pub(crate) spent: Starts,
     /// When an attempt on a connection was last ended by its node.
     pub(crate) ended_at: BTreeMap<ConnectionId, i64>,
     /// Connections that were promised by way of an inbox.
@@ -185,6 +187,7 @@ impl World {
             tasks: 0,
             reports: BTreeMap::new(),
             starts: Starts::new(),
+            spent: Starts::new(),
             ended_at: BTreeMap::new(),
             promised: BTreeSet::new(),
             scripted: false,

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
+use wellspring_core::budget::Spends;
 use wellspring_core::{
     Actor, Change, Collection, CollectionId, CollectionPolicy, CollectionStep, IncarnationId,
     Input, Shard, TenantId, Timestamp,
@@ -24,6 +25,7 @@ pub mod account;
 pub mod admin;
 pub mod alert;
 pub mod blobs;
+pub mod budget;
 pub mod commit;
 pub mod connection;
 pub mod dispatch;
@@ -74,6 +76,10 @@ macro_rules! conformance {
         $crate::conformance!($harness, unclassified: [
             failures_are_counted_by_kind,
             failures_of_one_source_are_of_so_many_kinds,
+        ]);
+        $crate::conformance!($harness, budget: [
+            budgets_are_spent_once_and_survive_a_crash,
+            what_is_spent_is_forgotten_when_it_no_longer_counts,
         ]);
         $crate::conformance!($harness, connection: [
             the_life_of_a_connection_reads_back,
@@ -296,6 +302,7 @@ impl Node {
             consumed: Vec::new(),
             unclassified: Vec::new(),
             dispatch: DispatchWrites::default(),
+            spends: Spends::default(),
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, ready};
+use wellspring_core::budget::{BudgetName, Ledger, Spent};
 use wellspring_core::connection::{self, Connection, FetchRecord, Slot};
 use wellspring_core::source::Source;
 use wellspring_core::{
@@ -24,6 +25,7 @@ use crate::row::{Cold, Hot, TallyPlace, TallySums};
 
 mod account;
 mod alert;
+mod budget;
 mod commit;
 mod directory;
 mod dispatch;
@@ -76,6 +78,7 @@ pub struct Image {
     pub(crate) unclassified: BTreeMap<[u8; 32], UnclassifiedView>,
     pub(crate) sources: BTreeMap<SourceId, Source>,
     pub(crate) incidents: BTreeMap<IncidentId, Incident>,
+    pub(crate) budgets: BTreeMap<BudgetName, Ledger>,
 }
 
 #[derive(Debug)]
@@ -307,8 +310,16 @@ impl Store for MemoryStore {
         Box::pin(ready(Ok(self.image().slice(shard, after, tenant, limit))))
     }
 
-    fn commit(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), CommitError>> {
-        Box::pin(ready(commit::commit(&mut self.image(), &batch)))
+    fn commit(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Spent, CommitError>> {
+        Box::pin(ready(commit::commit(&mut self.image(), &batch, self.now())))
+    }
+
+    fn budgets(
+        &self,
+        _: Timestamp,
+        names: Vec<BudgetName>,
+    ) -> BoxFuture<'_, Result<Spent, StoreError>> {
+        Box::pin(ready(Ok(self.image().spent(self.now(), &names))))
     }
 
     fn committed(

@@ -7,8 +7,9 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use wellspring_core::budget::{BudgetName, Spent};
 use wellspring_core::{
-    AccountId, ConnectionId, DocumentId, IncarnationId, Shard, SubscriptionId, TenantId,
+    AccountId, ConnectionId, DocumentId, IncarnationId, Shard, SubscriptionId, TenantId, Timestamp,
 };
 use wellspring_engine::{
     Aggregate, Batch, CommitError, DispatchState, InboxRow, KeyRow, Lease, Live, Loaded, LogSlice,
@@ -16,6 +17,7 @@ use wellspring_engine::{
 };
 
 mod blobs;
+mod budget;
 mod columns;
 mod commit;
 mod directory;
@@ -277,7 +279,20 @@ impl Store for PostgresStore {
         })
     }
 
-    fn commit(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), CommitError>> {
+    fn budgets(
+        &self,
+        now: Timestamp,
+        names: Vec<BudgetName>,
+    ) -> BoxFuture<'_, Result<Spent, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let spent = budget::read(&session, now, &names).await?;
+            session.keep();
+            Ok(spent)
+        })
+    }
+
+    fn commit(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Spent, CommitError>> {
         let Shared {
             writer, options, ..
         } = &*self.shared;

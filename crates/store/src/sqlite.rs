@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use rusqlite::{Connection, OptionalExtension};
+use wellspring_core::budget::{BudgetName, Spent};
 use wellspring_core::{
-    AccountId, ConnectionId, DocumentId, IncarnationId, Shard, SubscriptionId, TenantId,
+    AccountId, ConnectionId, DocumentId, IncarnationId, Shard, SubscriptionId, TenantId, Timestamp,
 };
 use wellspring_engine::{
     Aggregate, Batch, CommitError, DispatchState, InboxRow, KeyRow, Lease, Live, Loaded, LogSlice,
@@ -269,8 +270,18 @@ impl Store for SqliteStore {
         }))
     }
 
-    fn commit(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), CommitError>> {
+    fn commit(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Spent, CommitError>> {
         Box::pin(self.writer.commit(batch))
+    }
+
+    fn budgets(
+        &self,
+        now: Timestamp,
+        names: Vec<BudgetName>,
+    ) -> BoxFuture<'_, Result<Spent, StoreError>> {
+        Box::pin(self.read(move |connection| {
+            commit::spent(connection, now, names.iter()).map_err(|error| unavailable(&error))
+        }))
     }
 
     fn committed(

@@ -166,7 +166,7 @@ async fn a_full_disk_loses_nothing_and_takes_more_once_there_is_room() {
         let (id, step) = node.accept(START, TENANT);
         let batch = Arc::new(node.batch(START, wellspring_engine::Before::New, id, step));
         match wellspring_engine::Store::commit(&store, Arc::clone(&batch)).await {
-            Ok(()) => {
+            Ok(_) => {
                 node.advance(&batch);
                 kept.push(id);
             }

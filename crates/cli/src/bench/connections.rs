@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use tokio::time::Instant;
+use wellspring_core::budget::Spends;
 use wellspring_core::connection::{Config, Connection, Next, SecretWrite, Slot, State};
 use wellspring_core::schedule::Schedule;
 use wellspring_core::{
@@ -385,8 +386,10 @@ impl<'s> Writer<'s> {
             consumed: Vec::new(),
             unclassified: Vec::new(),
             dispatch: DispatchWrites::default(),
+            spends: Spends::default(),
         };
-        self.store.commit(Arc::new(batch)).await.context("commit")
+        let spent = self.store.commit(Arc::new(batch)).await;
+        spent.map(drop).context("commit")
     }
 }
 

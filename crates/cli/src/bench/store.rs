@@ -9,6 +9,7 @@ use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use tokio::time::Instant;
+use wellspring_core::budget::Spends;
 use wellspring_core::{
     Actor, Collection, CollectionId, CollectionPolicy, CollectionStep, IncarnationId, Input, State,
     TenantId, Timestamp,
@@ -138,6 +139,7 @@ impl Stepper {
             consumed: Vec::new(),
             unclassified: Vec::new(),
             dispatch: DispatchWrites::default(),
+            spends: Spends::default(),
         };
         for (id, before, step) in steps {
             let Some(lease) = self

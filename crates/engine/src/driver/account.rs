@@ -205,6 +205,7 @@ impl<T> Driver<T> {
             unclassified: None,
             key,
             origin,
+            wanted: None,
         });
     }
 }

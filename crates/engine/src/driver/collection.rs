@@ -107,10 +107,28 @@ impl<T> Driver<T> {
             return;
         };
         resident.phase = Phase::Flying;
-        let Held::Collection {
+        let collection = resident.held.collection();
+        let fetches = collection
+            .filter(|collection| matches!(collection.state, State::Collecting { .. }))
+            .map(|collection| collection.tenant);
+        if let Some(tenant) = fetches
+            && let Some(wanted) = self.wanted(lane, id, probe)
+        {
+            if let Some(resident) = self.residents.get_mut(&id) {
+                resident.phase = Phase::Committing;
+            }
+            self.want(now, tenant, wanted);
+        } else {
+            self.call(now, lane, id, probe);
+        }
+    }
+
+    /// Makes the call of a collection in memory.
+    pub(super) fn call(&mut self, now: Timestamp, lane: Lane, id: Aggregate, probe: bool) {
+        let Some(Held::Collection {
             collection,
             payload,
-        } = &resident.held
+        }) = self.residents.get(&id).map(|resident| &resident.held)
         else {
             self.return_slot(lane, probe);
             return;
@@ -136,7 +154,6 @@ impl<T> Driver<T> {
                     tenant: collection.tenant,
                 };
                 let tenant = collection.tenant;
-                self.called(now, lane);
                 self.used(now, lane, tenant);
                 self.actions.push(Action::Fetch(effect, order));
             }
@@ -186,7 +203,7 @@ impl<T> Driver<T> {
                 if error.class == ErrorClass::RateLimitExceeded
                     && let Some(until) = retry_at
                 {
-                    self.pause(now, effect.lane, until);
+                    self.block(now, effect.lane, until);
                 }
                 self.met(now, effect.lane, &error, retry_at);
                 let call = verdict(error.class);
@@ -323,6 +340,7 @@ impl<T> Driver<T> {
                     unclassified,
                     key: None,
                     origin: None,
+                    wanted: None,
                 });
             }
             Err(rejected) => tracing::error!(%rejected, "Result of a call fits no state"),

@@ -295,6 +295,7 @@ impl<T> Driver<T> {
                 unclassified: None,
                 key: None,
                 origin: Some(command.origin),
+                wanted: None,
             }),
         }
     }
@@ -340,6 +341,7 @@ impl<T> Driver<T> {
             unclassified: None,
             key,
             origin,
+            wanted: None,
         });
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use wellspring_core::budget::{Spends, Spent};
 use wellspring_core::{Lane, RetryPolicy, Shard, State, Timestamp};
 
 use super::queue::Place;
@@ -47,7 +48,8 @@ impl<T> Driver<T> {
             steps.push(step);
         }
         self.batch_number += 1;
-        let (batch, next_seqs) = self.batch(&mut steps, dispatch);
+        let (mut batch, next_seqs) = self.batch(&steps, dispatch);
+        batch.spends = self.spends(&steps);
         let batch = Arc::new(batch);
         self.committing = Some(Committing {
             number: self.batch_number,
@@ -58,11 +60,7 @@ impl<T> Driver<T> {
         self.actions.push(Action::Commit(batch));
     }
 
-    fn batch(
-        &self,
-        steps: &mut [Step<T>],
-        dispatch: DispatchWrites,
-    ) -> (Batch, BTreeMap<Shard, u64>) {
+    fn batch(&self, steps: &[Step<T>], dispatch: DispatchWrites) -> (Batch, BTreeMap<Shard, u64>) {
         let mut next_seqs: BTreeMap<Shard, u64> = BTreeMap::new();
         let mut batch = Batch {
             incarnation: self.incarnation,
@@ -74,6 +72,7 @@ impl<T> Driver<T> {
             consumed: Vec::new(),
             unclassified: Vec::new(),
             dispatch,
+            spends: Spends::default(),
         };
         let mut unclassified = Gathered::default();
         for step in steps {
@@ -117,6 +116,9 @@ impl<T> Driver<T> {
         let epoch = |shard: &Shard| self.leases.get(shard).map_or(0, |owned| owned.epoch);
         let mut touched = batch.dispatch.shards();
         touched.extend(next_seqs.keys());
+        // A call is made by whoever owns what it is for.
+        let called = steps.iter().filter_map(|step| step.wanted.as_ref());
+        touched.extend(called.map(|wanted| wanted.id.shard()));
         batch.epochs = touched
             .into_iter()
             .map(|shard| (shard, epoch(&shard)))
@@ -128,7 +130,7 @@ impl<T> Driver<T> {
         &mut self,
         now: Timestamp,
         number: u64,
-        outcome: Result<(), CommitError>,
+        outcome: Result<Spent, CommitError>,
     ) {
         if self
             .committing
@@ -138,7 +140,7 @@ impl<T> Driver<T> {
             return;
         }
         match outcome {
-            Ok(()) => self.durable(now),
+            Ok(spent) => self.durable(now, spent),
             Err(CommitError::KeysTaken(places)) => self.drop_taken_keys(now, &places),
             Err(CommitError::NotCommitted(reason)) => {
                 tracing::warn!(reason, "Commit failed, retrying");
@@ -170,7 +172,8 @@ impl<T> Driver<T> {
             return;
         }
         match outcome {
-            Some(true) => self.durable(now),
+            // What was granted is not known and counts as lost.
+            Some(true) => self.durable(now, Spent::default()),
             Some(false) => self.not_durable(now),
             None => self.back_off(now, Some(number)),
         }
@@ -186,13 +189,14 @@ impl<T> Driver<T> {
         }
     }
 
-    fn durable(&mut self, now: Timestamp) {
+    fn durable(&mut self, now: Timestamp, spent: Spent) {
         let Some(batch) = self.committing.take() else {
             return;
         };
         self.retry = None;
         self.counters.commits += 1;
         self.counters.steps += u64::try_from(batch.steps.len()).unwrap_or(0);
+        let mut granted = self.spent(now, &batch, spent);
         for (shard, next_seq) in batch.next_seqs {
             if let Some(owned) = self.leases.get_mut(&shard) {
                 owned.next_seq = next_seq;
@@ -202,10 +206,21 @@ impl<T> Driver<T> {
             if let Some(key) = &step.key {
                 self.keys.remove(&(key.tenant, key.key));
             }
+            let wanted = step.wanted.as_ref();
+            let wanted = wanted.map(|wanted| (wanted, granted.next()));
             let Some(write) = step.write else {
-                self.dispatched(step.origin);
+                match wanted {
+                    Some((wanted, granted)) => {
+                        self.call_settled(now, wanted, granted);
+                        self.resume_waiting(now, wanted.id);
+                    }
+                    None => self.dispatched(step.origin),
+                }
                 continue;
             };
+            if let Some((wanted, granted)) = wanted {
+                self.step_settled(wanted, granted);
+            }
             let id = write.id();
             self.count(&write);
             if let Some(origin) = step.origin {
@@ -287,6 +302,7 @@ impl<T> Driver<T> {
         };
         self.counters.commits_failed += 1;
         self.dispatch_committed(now, &batch.batch, false);
+        self.keep_blocks(&batch);
         self.dispatcher.stall();
         for step in batch.steps.into_iter().rev() {
             self.pending.push_front(step);
@@ -324,6 +340,7 @@ impl<T> Driver<T> {
             return;
         };
         self.dispatch_committed(now, &batch.batch, false);
+        self.keep_blocks(&batch);
         let mut place = 0;
         let mut kept = Vec::new();
         for step in batch.steps {

@@ -84,7 +84,7 @@ impl<T> Driver<T> {
             Some(Input::Due { fetch })
         };
         let Some(input) = input else {
-            self.fly(now, connection, slot);
+            self.fly_spent(now, connection, slot);
             return;
         };
         let begun = Begun {
@@ -96,6 +96,24 @@ impl<T> Driver<T> {
             tracing::error!(%rejected, "Due fetch fits no state");
             self.return_slot(slot.lane, slot.probe);
         }
+    }
+
+    /// Makes an attempt that no step starts, once it is spent where its source has a budget.
+    fn fly_spent(&mut self, now: Timestamp, connection: Box<Connection>, slot: Slot) {
+        let id = Aggregate::Connection(connection.id);
+        let Some(wanted) = self.wanted(slot.lane, id, slot.probe) else {
+            self.fly(now, connection, slot);
+            return;
+        };
+        let tenant = connection.tenant;
+        let held = Held::Connection {
+            connection,
+            flight: None,
+            slot: Some(slot),
+        };
+        let phase = Phase::Committing;
+        self.residents.insert(id, Resident { held, phase });
+        self.want(now, tenant, wanted);
     }
 
     /// Makes the attempt of a connection whose state allows it.
@@ -129,7 +147,6 @@ impl<T> Driver<T> {
         };
         self.counters.attempts += 1;
         let tenant = connection.tenant;
-        self.called(now, slot.lane);
         self.used(now, slot.lane, tenant);
         self.flights.insert(effect.number);
         let held = Held::Connection {
@@ -482,6 +499,9 @@ impl<T> Driver<T> {
             records: told.records,
             cursors: told.cursors,
         };
+        let wanted = begun
+            .slot
+            .and_then(|slot| self.wanted(slot.lane, aggregate, slot.probe));
         self.pending.push_back(Step {
             write: Some(Write::Connection(Box::new(write))),
             tenant,
@@ -491,6 +511,7 @@ impl<T> Driver<T> {
             unclassified: told.unclassified,
             key,
             origin: origin.or(told.origin),
+            wanted,
         });
     }
 

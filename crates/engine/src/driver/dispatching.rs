@@ -41,6 +41,7 @@ impl<T> Driver<T> {
                     unclassified: None,
                     key: None,
                     origin: Some(command.origin),
+                    wanted: None,
                 }),
                 Answer::Busy(_) | Answer::Elsewhere => self.answer(command.origin, answer),
                 Answer::Done(_)

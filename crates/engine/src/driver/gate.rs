@@ -1,8 +1,6 @@
 //! Gates: how many calls of one lane are in flight, and what waits for a slot.
 
-use std::sync::Arc;
-
-use wellspring_core::budget::{Decision, Ledger, Standing, Window};
+use wellspring_core::budget::{Ledger, Standing};
 use wellspring_core::source::Hold;
 use wellspring_core::{
     Breaker, CallResult, Incident, Lane, Phase as BreakerPhase, SourceName, Timestamp,
@@ -21,7 +19,7 @@ pub(super) struct Gate {
     /// Set by the far side's own word, or after a failed read.
     pub(super) paused_until: Option<Timestamp>,
     pub(super) wake: Option<Timestamp>,
-    /// What was spent of the source's budget.
+    /// What was spent of the source's budget, as the last commit told.
     pub(super) ledger: Ledger,
     /// Slots that are taken for calls which have not begun.
     pub(super) reserved: u32,
@@ -119,14 +117,6 @@ impl<T> Driver<T> {
         gate.in_flight < gate.breaker.limit(now, full)
     }
 
-    /// Returns how many calls of the lane may begin in which time, where that is limited.
-    fn budget(&self, lane: Lane) -> Option<Arc<[Window]>> {
-        self.sources
-            .by_lane(lane)
-            .filter(|source| !lane.is_receiver() && !source.budget.is_empty())
-            .map(|source| Arc::clone(&source.budget))
-    }
-
     /// Returns whether no call of any lane may begin: all slots of the node are taken, or what
     /// came of earlier calls waits in memory for the database.
     pub fn is_saturated(&self) -> bool {
@@ -150,17 +140,6 @@ impl<T> Driver<T> {
         let probe = gate.breaker.started();
         self.counters.probes += u64::from(probe);
         probe
-    }
-
-    /// Notes that the call of a taken slot goes out: from now on it counts in its windows.
-    pub(super) fn called(&mut self, now: Timestamp, lane: Lane) {
-        if let Some(budget) = self.budget(lane) {
-            let gate = self.gate(lane);
-            gate.reserved = gate.reserved.saturating_sub(1);
-            gate.ledger.adopt(&budget);
-            gate.ledger.spend(now);
-            self.note_wake(now, lane);
-        }
     }
 
     /// Gives a slot back without having called anybody.
@@ -204,7 +183,7 @@ impl<T> Driver<T> {
 
     /// Keeps the lane still until `until`.
     pub(super) fn pause(&mut self, now: Timestamp, lane: Lane, until: Timestamp) {
-        // Whatever a source says, it is asked again within the hour by one call of the lane.
+        // Whatever a source says, it is asked again some day.
         let until = until.min(now.after(LONGEST_PAUSE));
         let gate = self.gate(lane);
         gate.paused_until = gate.paused_until.max(Some(until));
@@ -399,22 +378,7 @@ impl Gate {
             BreakerPhase::Closed | BreakerPhase::Ramping { .. } => self.queue.take_next(),
         }
     }
-
-    /// Returns when the budget allows another call, where it allows none now.
-    fn not_before(&mut self, now: Timestamp, budget: Option<&[Window]>) -> Option<Timestamp> {
-        self.ledger.adopt(budget?);
-        match self.ledger.decide(now, self.reserved.saturating_add(1)) {
-            Decision::Allowed => None,
-            Decision::NotBefore(at) => Some(at),
-        }
-    }
-
-    fn standings(&self, now: Timestamp, budget: &[Window]) -> Vec<Standing> {
-        let mut ledger = self.ledger.clone();
-        ledger.adopt(budget);
-        ledger.standings(now)
-    }
 }
 
 /// How long one answer can keep a lane still.
-const LONGEST_PAUSE: std::time::Duration = std::time::Duration::from_secs(3_600);
+const LONGEST_PAUSE: std::time::Duration = std::time::Duration::from_secs(31 * 86_400);

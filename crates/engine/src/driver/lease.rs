@@ -236,6 +236,7 @@ impl<T> Driver<T> {
             | Event::Children(..)
             | Event::Sources(_)
             | Event::Kept(_)
+            | Event::Spent(..)
             | Event::Sent(..)
             | Event::Read(..)
             | Event::Subscriptions { .. }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use wellspring_core::budget::{BudgetName, Spent};
 use wellspring_core::connection::{self, Config, CredentialsFrom, Patch};
 use wellspring_core::{
     AccountId, Actor, AlertId, AlertWish, CollectionId, ConnectionId, Document, IncarnationId,
@@ -330,7 +331,7 @@ pub enum Event<T> {
     /// Aggregates could not be read.
     LoadFailed(Vec<Aggregate>),
     /// A batch is durable, or not.
-    Committed(u64, Result<(), CommitError>),
+    Committed(u64, Result<Spent, CommitError>),
     /// Whether a batch of unknown outcome is durable; `None` when that cannot be told yet.
     Resolved(u64, Option<bool>),
     /// A source answered.
@@ -359,6 +360,8 @@ pub enum Event<T> {
     Sources(Arc<SourceTable>),
     /// What is kept of sources was read.
     Kept(Vec<source::Source>),
+    /// What was spent of budgets was read.
+    Spent(Vec<BudgetName>, Spent),
     /// What tenants have set changed.
     Tenants(Arc<TenantTable>),
     /// Time passed.

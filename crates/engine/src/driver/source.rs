@@ -428,6 +428,7 @@ impl<T> Driver<T> {
             unclassified: None,
             key,
             origin,
+            wanted: None,
         });
         None
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use thiserror::Error;
+use wellspring_core::budget::{BudgetName, Spent};
 use wellspring_core::{
     Account, AccountId, Collection, Connection, ConnectionId, DocumentId, IncarnationId, Lane,
     Shard, SubscriptionId, TenantId, Timestamp, source,
@@ -258,8 +259,18 @@ pub trait Store: fmt::Debug + Send + Sync {
         limit: usize,
     ) -> BoxFuture<'_, Result<LogSlice, StoreError>>;
 
-    /// Writes a batch, all of it or nothing, and returns when it is durable.
-    fn commit(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), CommitError>>;
+    /// Writes a batch, all of it or nothing, and returns when it is durable, with what was
+    /// granted of what it wants of budgets.
+    fn commit(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Spent, CommitError>>;
+
+    /// Reads what was spent of budgets; the ledgers are in the order of `names`.
+    ///
+    /// They go by the database's clock, or by `now` where it has none.
+    fn budgets(
+        &self,
+        now: Timestamp,
+        names: Vec<BudgetName>,
+    ) -> BoxFuture<'_, Result<Spent, StoreError>>;
 
     /// Tells whether the incarnation's batch of this number is durable, for good:
     /// after the answer `false` it never will be.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand_core::SeedableRng;
+use wellspring_core::budget::Spent;
 use wellspring_core::{
     AccountId, Actor, Error, ErrorClass, IncarnationId, Shard, SubscriptionId, TenantId, Timestamp,
 };
@@ -264,7 +265,7 @@ impl Bench {
             }
             self.commits.pop_front();
             self.model.commit(&batch);
-            self.give(Event::Committed(batch.number, Ok(())));
+            self.give(Event::Committed(batch.number, Ok(Spent::default())));
         }
     }
 
@@ -278,7 +279,8 @@ impl Bench {
     pub(crate) fn commit_late(&mut self) {
         if let Some(batch) = self.commits.pop_front() {
             self.model.commit(&batch);
-            self.late.push_back(Event::Committed(batch.number, Ok(())));
+            self.late
+                .push_back(Event::Committed(batch.number, Ok(Spent::default())));
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, ready};
 use tokio::sync::watch;
+use wellspring_core::budget::{BudgetName, Spent};
 use wellspring_core::connection::FetchRecord;
 use wellspring_core::notification::{Channel, Issue};
 use wellspring_core::reliability::{Day, FetchTally};
@@ -94,6 +95,7 @@ impl Store for Switched {
         log(shard: Shard, after: u64, tenant: Option<TenantId>, limit: usize) -> LogSlice, StoreError;
         garbage(limit: usize) -> Vec<DocumentId>, StoreError;
         forget_garbage(ids: Vec<DocumentId>) -> (), StoreError;
+        budgets(now: Timestamp, names: Vec<BudgetName>) -> Spent, StoreError;
         committed(incarnation: IncarnationId, number: u64) -> bool, StoreError;
         inbox(shards: Vec<Shard>, limit: usize) -> Vec<InboxRow>, StoreError;
         sweep(sweep: Sweep) -> Swept, StoreError;
@@ -107,7 +109,7 @@ impl Store for Switched {
         self.inner.renewal()
     }
 
-    fn commit(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), CommitError>> {
+    fn commit(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Spent, CommitError>> {
         let mut held = self.held.subscribe();
         Box::pin(async move {
             self.waiting.fetch_add(1, Ordering::SeqCst);

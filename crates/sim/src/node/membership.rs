@@ -45,9 +45,10 @@ impl World {
                 Err(error) => self.broken("the store answers", error.to_string()),
             },
             News::Leased(incarnation, outcome) if incarnation == current => match outcome {
-                Ok((leases, table, sources)) => {
+                Ok((leases, table, sources, (budgets, spent))) => {
                     let sources = spoil::kept(self.plant, sources);
                     self.give(node, now, Event::Kept(sources));
+                    self.give(node, now, Event::Spent(budgets, spent));
                     let event = Event::Subscriptions { table, whole: true };
                     self.give(node, now, event);
                     let shards: Vec<Shard> = leases.iter().map(|lease| lease.shard).collect();

@@ -51,7 +51,8 @@ pub(crate) fn spoilt(plant: Option<Plant>, batch: Arc<Batch>, links: &Links) -> 
         | Plant::UnknownIsFailed
         | Plant::MissEntries
         | Plant::CountKeptOut
-        | Plant::ForgetSwitch => return batch,
+        | Plant::ForgetSwitch
+        | Plant::SpendAlone => return batch,
     };
     let mut spoilt = Batch::clone(&batch);
     for write in &mut spoilt.writes {

@@ -1,5 +1,6 @@
 //! What is drawn at each step: an action of a caller, or a fault.
 
+use wellspring_core::budget::Spends;
 use wellspring_core::connection::Patch;
 use wellspring_core::{Actor, CollectionId, SourceName};
 use wellspring_engine::{
@@ -216,8 +217,6 @@ impl World {
                     self.report.strike(fault);
                     self.clock_jumps += 1;
                     self.nodes[node].offset = offset;
-                    let incarnation = self.nodes[node].incarnation;
-                    self.starts.retain(|(of, _), _| *of != incarnation);
                     let troubled_at = &mut self.nodes[node].troubled_at;
                     *troubled_at = (self.now + by.abs()).max(*troubled_at);
                     self.turn_if_awake(node);
@@ -445,6 +444,7 @@ impl World {
             consumed: Vec::new(),
             unclassified: Vec::new(),
             dispatch: DispatchWrites::default(),
+            spends: Spends::default(),
         };
         // A shard that has just changed hands keeps its row for this time.
         now(self.store.commit(std::sync::Arc::new(batch))).ok();

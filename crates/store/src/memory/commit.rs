@@ -2,12 +2,18 @@
 
 use std::collections::BTreeSet;
 
+use wellspring_core::Timestamp;
+use wellspring_core::budget::Spent;
 use wellspring_engine::{Aggregate, Batch, Before, CollectionWrite, CommitError, Write};
 
 use super::Image;
 use crate::row::{Cold, Hot};
 
-pub(super) fn commit(image: &mut Image, batch: &Batch) -> Result<(), CommitError> {
+pub(super) fn commit(
+    image: &mut Image,
+    batch: &Batch,
+    now: Timestamp,
+) -> Result<Spent, CommitError> {
     check(image, batch)?;
     for write in &batch.writes {
         match write {
@@ -34,7 +40,7 @@ pub(super) fn commit(image: &mut Image, batch: &Batch) -> Result<(), CommitError
     if let Some(node) = image.nodes.get_mut(&batch.incarnation) {
         node.last_batch = batch.number;
     }
-    Ok(())
+    Ok(image.spend(&batch.spends, now))
 }
 
 fn check(image: &Image, batch: &Batch) -> Result<(), CommitError> {

@@ -9,7 +9,8 @@ use wellspring_engine::{Settings, Sweep, Swept};
 use super::Image;
 use super::dispatch::is_open;
 use crate::row::{
-    KEEP_ALERTS, KEEP_INCIDENTS, KEEP_INTERACTIONS, KEEP_STATISTICS, KEEP_TOKENS, KEEP_UNCLASSIFIED,
+    KEEP_ALERTS, KEEP_BUDGETS, KEEP_INCIDENTS, KEEP_INTERACTIONS, KEEP_STATISTICS, KEEP_TOKENS,
+    KEEP_UNCLASSIFIED,
 };
 
 pub(super) fn sweep(image: &mut Image, sweep: &Sweep) -> Swept {
@@ -84,6 +85,13 @@ pub(super) fn sweep(image: &mut Image, sweep: &Sweep) -> Swept {
             .is_none_or(|at| !older(at, KEEP_INCIDENTS))
     });
     removed += before - image.incidents.len();
+    let before = image.budgets.len();
+    image.budgets.retain(|_, ledger| {
+        ledger
+            .quiet_from()
+            .is_some_and(|at| !older(at, KEEP_BUDGETS))
+    });
+    removed += before - image.budgets.len();
     let before = image.tokens.len();
     image
         .tokens

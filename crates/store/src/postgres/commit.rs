@@ -7,8 +7,10 @@ use futures_util::future::{BoxFuture, join_all};
 use tokio::time::timeout;
 use uuid::Uuid;
 use wellspring_core::Shard;
+use wellspring_core::budget::Spent;
 use wellspring_engine::{Batch, Before, CommitError, Entry, KeyRow, Write};
 
+use super::budget;
 use super::dispatch::Dispatch;
 use super::pool::Pool;
 use super::round::{Call, Unclassified, rounds};
@@ -20,15 +22,15 @@ pub(super) async fn commit(
     writer: &Pool,
     batch: &Batch,
     deadline: Duration,
-) -> Result<(), CommitError> {
+) -> Result<Spent, CommitError> {
     let prepared = timeout(deadline, prepare(writer, batch)).await;
     let late = |_late| CommitError::NotCommitted("the database does not answer".to_owned());
     // Until here a lost connection undoes everything.
-    let session = prepared.map_err(late)??;
+    let (session, spent) = prepared.map_err(late)??;
     match timeout(deadline, session.batch("COMMIT")).await {
         Ok(Ok(())) => {
             session.keep();
-            Ok(())
+            Ok(spent)
         }
         Ok(Err(fault)) if fault.is_undone() => Err(fault.not_committed()),
         Ok(Err(fault)) => Err(CommitError::Unknown(fault.to_string())),
@@ -42,7 +44,7 @@ pub(super) async fn commit(
 async fn prepare<'a>(
     writer: &'a Pool,
     batch: &Batch,
-) -> Result<super::pool::Lent<'a>, CommitError> {
+) -> Result<(super::pool::Lent<'a>, Spent), CommitError> {
     let rounds = rounds(&batch.writes)?;
     let shards = Shards::of(batch)?;
     let keys = Keys::of(&batch.keys);
@@ -78,7 +80,9 @@ async fn prepare<'a>(
 
     let session = writer.get().await.map_err(|fault| fault.not_committed())?;
     let Some(failed) = run(&session, &calls).await? else {
-        return Ok(session);
+        // Last of all, so that others wait for the locks no longer than has to be.
+        let spent = budget::spend(&session, &batch.spends).await;
+        return Ok((session, spent.map_err(|fault| fault.not_committed())?));
     };
     session
         .batch("ROLLBACK")

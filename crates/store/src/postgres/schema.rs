@@ -5,9 +5,9 @@ use wellspring_engine::StoreError;
 
 use super::session::{Fault, Session};
 
-pub(super) const NEWEST: u32 = 7;
+pub(super) const NEWEST: u32 = 9;
 
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     include_str!("../../migrations/postgres/0001_collections.sql"),
     include_str!("../../migrations/postgres/0002_blobs.sql"),
     include_str!("../../migrations/postgres/0003_connections.sql"),
@@ -16,6 +16,7 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("../../migrations/postgres/0006_sources.sql"),
     include_str!("../../migrations/postgres/0007_unclassified.sql"),
     include_str!("../../migrations/postgres/0008_people.sql"),
+    include_str!("../../migrations/postgres/0009_budgets.sql"),
 ];
 
 /// "Wspr": one program at a time migrates a database.

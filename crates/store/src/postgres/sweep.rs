@@ -14,7 +14,7 @@ use super::columns::Fields;
 use super::queries::count;
 use super::session::{Param, Session};
 use crate::row::{
-    KEEP_ALERTS, KEEP_INCIDENTS, KEEP_INTERACTIONS, KEEP_TOKENS, KEEP_UNCLASSIFIED,
+    KEEP_ALERTS, KEEP_BUDGETS, KEEP_INCIDENTS, KEEP_INTERACTIONS, KEEP_TOKENS, KEEP_UNCLASSIFIED,
     shortest_of_a_collection,
 };
 
@@ -71,6 +71,7 @@ pub(super) async fn sweep(
             ending(session, sweep, ALERTS, KEEP_ALERTS).await?,
             ending(session, sweep, UNCLASSIFIED, KEEP_UNCLASSIFIED).await?,
             ending(session, sweep, INCIDENTS, KEEP_INCIDENTS).await?,
+            ending(session, sweep, BUDGETS, KEEP_BUDGETS).await?,
         ];
         for (removed, ended) in bites {
             swept.removed += removed;
@@ -291,6 +292,8 @@ const UNCLASSIFIED: &str = "DELETE FROM unclassified WHERE id IN (SELECT id FROM
                             WHERE last_at < $1 ORDER BY last_at LIMIT $2)";
 const INCIDENTS: &str = "DELETE FROM incidents WHERE id IN (SELECT id FROM incidents \
                          WHERE ended_at < $1 ORDER BY ended_at LIMIT $2)";
+const BUDGETS: &str = "DELETE FROM budgets WHERE name IN (SELECT name FROM budgets \
+                       WHERE quiet_from < $1 LIMIT $2 FOR UPDATE SKIP LOCKED)";
 /// Rows read at once where those of a shard may turn out to be young.
 const CHUNK: usize = 100;
 /// "Wssw".

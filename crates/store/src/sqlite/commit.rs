@@ -2,23 +2,28 @@
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 use wellspring_core::Shard;
+use wellspring_core::budget::Spent;
 use wellspring_engine::{Batch, CommitError, Entry, KeyRow, Write};
 
 use crate::row::{LogRow, aggregate_parts};
 
 mod alert;
+mod budget;
 mod collection;
 mod connection;
 mod dispatch;
 mod source;
 mod unclassified;
 
+pub(super) use budget::read as spent;
+
 /// Commits the batch; after `Ok` it is synced to disk.
-pub(super) fn commit(connection: &mut Connection, batch: &Batch) -> Result<(), CommitError> {
+pub(super) fn commit(connection: &mut Connection, batch: &Batch) -> Result<Spent, CommitError> {
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(not_committed)?;
     write(&transaction, batch)?;
+    let spent = budget::apply(&transaction, &batch.spends).map_err(not_committed)?;
     transaction.commit().map_err(|error| {
         // The log frames may or may not have reached the disk.
         if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) {
@@ -26,7 +31,8 @@ pub(super) fn commit(connection: &mut Connection, batch: &Batch) -> Result<(), C
         } else {
             CommitError::NotCommitted(error.to_string())
         }
-    })
+    })?;
+    Ok(spent)
 }
 
 fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), CommitError> {

@@ -38,15 +38,16 @@ impl Default for SqliteOptions {
     }
 }
 
-pub(super) const NEWEST: u32 = 5;
+pub(super) const NEWEST: u32 = 7;
 
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("../../migrations/sqlite/0001_collections.sql"),
     include_str!("../../migrations/sqlite/0002_notifications.sql"),
     include_str!("../../migrations/sqlite/0003_fetch_statistics.sql"),
     include_str!("../../migrations/sqlite/0004_sources.sql"),
     include_str!("../../migrations/sqlite/0005_unclassified.sql"),
     include_str!("../../migrations/sqlite/0006_people.sql"),
+    include_str!("../../migrations/sqlite/0007_budgets.sql"),
 ];
 
 /// "Wspr": tells our files from other programs'.

@@ -9,7 +9,7 @@ use wellspring_core::{TenantId, Timestamp};
 use wellspring_engine::{Settings, StoreError, Sweep, Swept};
 
 use super::threads::transact;
-use crate::row::{made_at, shortest_of_a_collection};
+use crate::row::{KEEP_BUDGETS, made_at, shortest_of_a_collection};
 
 mod connections;
 mod deliveries;
@@ -50,6 +50,7 @@ pub(super) fn sweep(
             connections::alerts,
             connections::incidents,
             connections::unclassified,
+            budgets,
         ];
         for (place, bite) in bites.into_iter().enumerate() {
             // A table that has been gone through waits for the others.
@@ -73,6 +74,21 @@ pub(super) fn sweep(
     })?;
     *position.lock().unwrap_or_else(PoisonError::into_inner) = next;
     Ok(swept)
+}
+
+/// What was spent is of no use once nothing in it counts.
+fn budgets(
+    transaction: &Transaction<'_>,
+    sweep: &Sweep,
+    _: &mut Position,
+) -> rusqlite::Result<(usize, bool)> {
+    let sql = "DELETE FROM budgets WHERE name IN \
+               (SELECT name FROM budgets WHERE quiet_from < ?1 LIMIT ?2)";
+    let before = sweep.now.before(KEEP_BUDGETS).as_millis();
+    let removed = transaction
+        .prepare_cached(sql)?
+        .execute(params![before, sweep.rows])?;
+    Ok((removed, removed < sweep.rows))
 }
 
 /// Id, tenant, when it was finished, whether it failed, whether it is live.

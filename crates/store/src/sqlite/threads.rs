@@ -9,6 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 use wellspring_core::Shard;
+use wellspring_core::budget::Spent;
 use wellspring_engine::{Batch, CommitError, KeyRow, Request, StoreError};
 
 use super::checkpoint::Checkpointer;
@@ -19,7 +20,7 @@ use super::{commit, unavailable};
 type Work = Box<dyn FnOnce(&mut Connection) + Send>;
 
 enum Job {
-    Commit(Arc<Batch>, oneshot::Sender<Result<(), CommitError>>),
+    Commit(Arc<Batch>, oneshot::Sender<Result<Spent, CommitError>>),
     Work(Work),
 }
 
@@ -57,7 +58,7 @@ impl Writer {
         })
     }
 
-    pub(super) async fn commit(&self, batch: Arc<Batch>) -> Result<(), CommitError> {
+    pub(super) async fn commit(&self, batch: Arc<Batch>) -> Result<Spent, CommitError> {
         let (done, outcome) = oneshot::channel();
         let gone = |()| CommitError::Unknown("the writer has ended".to_owned());
         self.jobs

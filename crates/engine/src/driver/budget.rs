@@ -1,0 +1,302 @@
+//! Budgets: calls are spent with the batch that starts them, and go out when it is durable.
+//!
+//! What is in memory of a budget is what the last commit told of it. It says who has to wait;
+//! who may call is decided by the commit, where all nodes meet.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wellspring_core::budget::{Ask, BudgetName, Ledger, Spends, Spent, Window, good_for};
+use wellspring_core::{Lane, TenantId, Timestamp};
+
+use super::{Committing, Driver, Held, Phase, Resident, Step};
+use crate::Aggregate;
+
+/// A call that goes out once it is spent.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) lane: Lane,
+    pub(super) id: Aggregate,
+    pub(super) probe: bool,
+    name: BudgetName,
+    windows: Arc<[Window]>,
+}
+
+impl<T> Driver<T> {
+    /// Returns the names under which it is kept what sources take and want.
+    pub fn budget_names(&self) -> Vec<BudgetName> {
+        let sources = self.sources.iter();
+        sources
+            .map(|source| BudgetName::new(source.name.as_str()))
+            .collect()
+    }
+
+    /// A source has said until when it wants no calls: its lane keeps still, also after a restart.
+    pub(super) fn block(&mut self, now: Timestamp, lane: Lane, until: Timestamp) {
+        self.pause(now, lane, until);
+        let until = self.gate(lane).paused_until.unwrap_or(until);
+        self.blocks.insert(lane, until);
+    }
+
+    /// What a batch was to tell of sources is told by another.
+    pub(super) fn keep_blocks(&mut self, batch: &Committing<T>) {
+        let spends = &batch.batch.spends;
+        for (place, until) in &spends.blocks {
+            let name = spends.budgets.get(*place);
+            if let Some(source) = name.and_then(|(name, _)| name.as_str().parse().ok()) {
+                let kept = self.blocks.entry(Lane::source(&source)).or_insert(*until);
+                *kept = (*kept).max(*until);
+            }
+        }
+    }
+
+    /// Returns how many calls of the lane may begin in which time, where that is limited.
+    pub(super) fn budget(&self, lane: Lane) -> Option<Arc<[Window]>> {
+        self.sources
+            .by_lane(lane)
+            .filter(|source| !lane.is_receiver() && !source.budget.is_empty())
+            .map(|source| Arc::clone(&source.budget))
+    }
+
+    /// Returns what a call of a lane has to get first, where its source has a budget.
+    pub(super) fn wanted(&self, lane: Lane, id: Aggregate, probe: bool) -> Option<Wanted> {
+        let windows = self.budget(lane)?;
+        let source = self.sources.by_lane(lane)?;
+        Some(Wanted {
+            lane,
+            id,
+            probe,
+            name: BudgetName::new(source.name.as_str()),
+            windows,
+        })
+    }
+
+    /// Has a call spent that no step starts: it joins whatever is written next.
+    pub(super) fn want(&mut self, now: Timestamp, tenant: TenantId, wanted: Wanted) {
+        self.pending.push_back(Step {
+            write: None,
+            tenant,
+            at: now,
+            changes: Vec::new(),
+            unclassified: None,
+            told: Vec::new(),
+            key: None,
+            origin: None,
+            wanted: Some(wanted),
+        });
+    }
+
+    /// Returns what the steps of a batch want of budgets.
+    pub(super) fn spends(&mut self, steps: &[Step<T>]) -> Spends {
+        let blocks = std::mem::take(&mut self.blocks).into_iter();
+        let blocks: Vec<(BudgetName, Arc<[Window]>, Timestamp)> = blocks
+            .filter_map(|(lane, until)| {
+                let source = self.sources.by_lane(lane)?;
+                let name = BudgetName::new(source.name.as_str());
+                Some((name, Arc::clone(&source.budget), until))
+            })
+            .collect();
+        let mut spends = Spends {
+            at: self.now,
+            ..Spends::default()
+        };
+        let wanted = || steps.iter().filter_map(|step| step.wanted.as_ref());
+        let budgets: BTreeMap<&BudgetName, &Arc<[Window]>> = wanted()
+            .map(|wanted| (&wanted.name, &wanted.windows))
+            .chain(blocks.iter().map(|(name, windows, _)| (name, windows)))
+            .collect();
+        let places: BTreeMap<&BudgetName, usize> = budgets.keys().copied().zip(0..).collect();
+        spends.asks = wanted()
+            .map(|wanted| Ask {
+                of: places.get(&wanted.name).copied().into_iter().collect(),
+                calls: 1,
+                good_for: self.good_for(&wanted.windows),
+            })
+            .collect();
+        spends.blocks = blocks
+            .iter()
+            .filter_map(|(name, _, until)| Some((*places.get(name)?, *until)))
+            .collect();
+        spends.budgets = budgets
+            .into_iter()
+            .map(|(name, windows)| (name.clone(), Arc::clone(windows)))
+            .collect();
+        spends
+    }
+
+    /// How soon a call goes out after its batch was closed; longer while the database is slow,
+    /// since what is late is lost.
+    fn good_for(&self, windows: &[Window]) -> Duration {
+        let longer = good_for(windows).saturating_mul(self.patience);
+        longer.min(LONGEST)
+    }
+
+    /// Takes over what a commit tells of budgets; returns for each call whether it may go out.
+    pub(super) fn spent(&mut self, now: Timestamp, batch: &Committing<T>, spent: Spent) -> Granted {
+        let spends = &batch.batch.spends;
+        let is_late = |ask: &Ask| now < spends.at || now.since(spends.at) > ask.good_for;
+        let mut granted = spent.granted.iter().chain(std::iter::repeat(&0));
+        let granted: Vec<bool> = spends
+            .asks
+            .iter()
+            .map(|ask| granted.next() == Some(&ask.calls) && !is_late(ask))
+            .collect();
+        if !spends.is_empty() {
+            if spends.asks.iter().any(is_late) {
+                self.patience = self.patience.saturating_mul(2).min(MOST_PATIENCE);
+            } else if self.patience > 1 && now.since(spends.at) * 4 < LONGEST {
+                self.patience -= 1;
+            }
+        }
+        let names: Vec<BudgetName> = spends
+            .budgets
+            .iter()
+            .map(|(name, _)| name.clone())
+            .collect();
+        self.learnt(now, &names, spent, true);
+        Granted(granted.into_iter())
+    }
+
+    /// Takes over what is kept of budgets; unless it is `news`, what is known may be newer.
+    pub(super) fn learnt(
+        &mut self,
+        now: Timestamp,
+        names: &[BudgetName],
+        spent: Spent,
+        news: bool,
+    ) {
+        let from = spent.now;
+        for (name, mut ledger) in names.iter().zip(spent.ledgers) {
+            let Ok(source) = name.as_str().parse() else {
+                continue;
+            };
+            ledger.translate(from, now);
+            if ledger.is_quiet(now) {
+                continue;
+            }
+            let gate = self.gate(Lane::source(&source));
+            if let Some(until) = ledger.blocked_until().filter(|until| *until > now) {
+                gate.paused_until = gate.paused_until.max(Some(until));
+            }
+            if news || ledger.quiet_from() >= gate.ledger.quiet_from() {
+                gate.ledger = ledger;
+            }
+        }
+    }
+
+    /// A call that no step starts has been spent, or not.
+    pub(super) fn call_settled(&mut self, now: Timestamp, wanted: &Wanted, granted: bool) {
+        let Wanted {
+            lane, id, probe, ..
+        } = *wanted;
+        let waits = self.residents.get(&id);
+        if waits.is_none_or(|one| one.phase != Phase::Committing) {
+            self.return_slot(lane, probe);
+            return;
+        }
+        let Some(Resident { held, .. }) = self.residents.remove(&id) else {
+            return;
+        };
+        match held {
+            Held::Collection {
+                collection,
+                payload,
+            } => {
+                if !granted || self.is_draining(id) {
+                    self.return_slot(lane, probe);
+                    self.schedule(now, collection, payload);
+                    return;
+                }
+                self.begun(lane);
+                let held = Held::Collection {
+                    collection,
+                    payload,
+                };
+                let phase = Phase::Flying;
+                self.residents.insert(id, Resident { held, phase });
+                self.call(now, lane, id, probe);
+            }
+            Held::Connection {
+                connection,
+                flight,
+                slot,
+            } => {
+                let slot = slot.filter(|_| granted);
+                if slot.is_some() {
+                    self.begun(lane);
+                } else {
+                    self.return_slot(lane, probe);
+                }
+                self.connection_settled(now, connection, flight, slot);
+            }
+            // Nothing is called for them.
+            held @ (Held::Account(_) | Held::Source(_)) => {
+                let phase = Phase::Committing;
+                self.residents.insert(id, Resident { held, phase });
+            }
+        }
+    }
+
+    /// The step that starts a call is durable, and the call has been spent, or not.
+    pub(super) fn step_settled(&mut self, wanted: &Wanted, granted: bool) {
+        if granted {
+            self.begun(wanted.lane);
+            return;
+        }
+        if let Some(Resident {
+            held: Held::Connection { slot, .. },
+            phase: Phase::Committing,
+        }) = self.residents.get_mut(&wanted.id)
+            && let Some(slot) = slot.take()
+        {
+            self.return_slot(slot.lane, slot.probe);
+        }
+    }
+
+    /// A call that was reserved is in the ledger.
+    fn begun(&mut self, lane: Lane) {
+        let gate = self.gate(lane);
+        gate.reserved = gate.reserved.saturating_sub(1);
+    }
+}
+
+/// Which calls of a batch may go out, in their order.
+pub(super) struct Granted(std::vec::IntoIter<bool>);
+
+impl Granted {
+    /// Returns whether the next one may.
+    pub(super) fn next(&mut self) -> bool {
+        self.0.next().unwrap_or(false)
+    }
+}
+
+impl super::gate::Gate {
+    /// Returns when the budget allows another call, where it allows none now.
+    pub(super) fn not_before(
+        &mut self,
+        now: Timestamp,
+        budget: Option<&[Window]>,
+    ) -> Option<Timestamp> {
+        use wellspring_core::budget::Decision;
+        self.ledger.adopt(budget?);
+        match self.ledger.decide(now, self.reserved.saturating_add(1)) {
+            Decision::Allowed => None,
+            Decision::NotBefore(at) => Some(at),
+        }
+    }
+
+    pub(super) fn standings(
+        &self,
+        now: Timestamp,
+        budget: &[Window],
+    ) -> Vec<wellspring_core::budget::Standing> {
+        let mut ledger: Ledger = self.ledger.clone();
+        ledger.adopt(budget);
+        ledger.standings(now)
+    }
+}
+
+/// The longest that a call may be under way to the source.
+const LONGEST: Duration = Duration::from_secs(30);
+const MOST_PATIENCE: u32 = 1_024;

@@ -1,0 +1,357 @@
+//! The driver and budgets: what is spent is durable before the call, and shared by all nodes.
+#![expect(clippy::unwrap_used, reason = "a test that unwraps in vain fails")]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand_core::SeedableRng;
+use wellspring_core::budget::{BudgetName, Ledger, Spent, Window, settle};
+use wellspring_core::{
+    Actor, CollectionId, CollectionPolicy, Error, ErrorClass, IncarnationId, Lane, Shard, TenantId,
+    Timestamp,
+};
+use wellspring_engine::{
+    Action, Aggregate, Batch, Command, DispatchAnswer, DispatchQuery, DispatchState, Driver,
+    EffectId, Event, FetchResult, Lease, Limits, Live, Loaded, LoadedCollection, Origin, Request,
+    Source, SourceTable, TenantTable, Write,
+};
+
+const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+const TENANT: TenantId = TenantId::from_bytes([1; 16]);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_call_is_spent_before_it_goes_out_and_those_beyond_the_budget_wait() {
+    let mut bench = Bench::new(3);
+    (0..5).for_each(|_| bench.collect());
+    bench.commit();
+    assert!(bench.calls.is_empty(), "accepted, and not spent");
+    let second = bench.commit();
+    assert_eq!((second.writes.len(), second.spends.asks.len()), (4, 1));
+    assert_eq!(bench.calls.len(), 1);
+    let third = bench.commit();
+    assert_eq!(third.spends.asks.len(), 2, "together, and no more");
+    assert_eq!(third.epochs.len(), 1, "whoever lost the shard calls nobody");
+    assert_eq!(bench.calls.len(), 3);
+
+    bench.answer_all();
+    bench.commit_all();
+    assert!(bench.calls.is_empty());
+    let free = bench.driver.next_wakeup().unwrap();
+    assert!(free > NOW.after(MINUTE) && free < NOW.after(MINUTE + SECOND * 2));
+    bench.tick(free);
+    bench.commit_all();
+    assert_eq!(bench.calls.len(), 2);
+}
+
+#[test]
+fn what_was_spent_is_known_to_the_next_life() {
+    let mut bench = Bench::new(3);
+    (0..5).for_each(|_| bench.collect());
+    bench.commit_all();
+    assert_eq!(bench.calls.len(), 3);
+
+    bench.restart(NOW.after(SECOND * 10));
+    bench.commit_all();
+    assert!(bench.calls.is_empty() && bench.lane_is_waiting());
+    let free = bench.driver.next_wakeup().unwrap();
+    assert!(free > NOW.after(MINUTE) && free < NOW.after(MINUTE + SECOND * 2));
+    bench.tick(free);
+    bench.commit_all();
+    assert_eq!(
+        bench.calls.len(),
+        3,
+        "of five that are to be made once more"
+    );
+}
+
+#[test]
+fn what_another_node_spent_is_not_spent_again() {
+    let mut bench = Bench::new(3);
+    bench.collect();
+    bench.commit();
+    // Between what this node knows and its commit, others take all but one.
+    bench.elsewhere(3);
+    let denied = bench.commit();
+    assert_eq!(denied.spends.asks.len(), 1);
+    bench.commit_all();
+    assert!(bench.calls.is_empty() && bench.lane_is_waiting());
+    let free = bench.driver.next_wakeup().unwrap();
+    bench.tick(free);
+    bench.commit_all();
+    assert_eq!(bench.calls.len(), 1);
+}
+
+#[test]
+fn the_word_of_a_source_outlives_the_process_and_may_be_longer_than_an_hour() {
+    let mut bench = Bench::new(3);
+    bench.collect();
+    bench.commit_all();
+    let until = NOW.after(MINUTE * 60 * 9);
+    let effect = bench.calls.pop_front().unwrap();
+    let error = Error {
+        class: ErrorClass::RateLimitExceeded,
+        code: "http_429".to_owned(),
+        message: "the quota of the day is spent".to_owned(),
+    };
+    let retry_at = Some(until);
+    bench.give(Event::Fetched(
+        effect,
+        FetchResult::Failed {
+            error,
+            retry_at,
+            unclassified: None,
+        },
+    ));
+    bench.commit_all();
+
+    bench.restart(NOW.after(SECOND * 10));
+    bench.collect();
+    bench.commit_all();
+    assert_eq!(bench.driver.lanes()[0].paused_until, Some(until));
+    bench.tick(until.before(SECOND));
+    bench.commit_all();
+    assert!(bench.calls.is_empty());
+    bench.tick(until);
+    bench.commit_all();
+    assert_eq!(bench.calls.len(), 2);
+}
+
+#[test]
+fn a_call_that_could_not_go_out_in_time_is_spent_once_more() {
+    let mut bench = Bench::new(3);
+    bench.collect();
+    bench.commit();
+    bench.now = NOW.after(SECOND * 20);
+    bench.commit();
+    assert!(bench.calls.is_empty(), "others count it as long gone");
+    bench.commit();
+    assert_eq!(bench.calls.len(), 1);
+    let spent = &bench.ledgers[&BudgetName::new("gas")];
+    assert_eq!(spent.standings(bench.now)[0].used, 2);
+}
+
+/// One driver after another on rows and ledgers that stay.
+struct Bench {
+    driver: Driver<u32>,
+    sources: Arc<SourceTable>,
+    now: Timestamp,
+    commits: VecDeque<Arc<Batch>>,
+    calls: VecDeque<EffectId>,
+    stored: BTreeMap<CollectionId, LoadedCollection>,
+    ledgers: BTreeMap<BudgetName, Ledger>,
+    lives: u64,
+}
+
+impl Bench {
+    fn new(calls: u32) -> Self {
+        let source = Source {
+            name: "gas".parse().unwrap(),
+            policy: CollectionPolicy::default(),
+            concurrency: 8,
+            budget: [Window { calls, per: MINUTE }].into(),
+            connections: None,
+            maintenance: Arc::default(),
+            backlog_alert: Source::DEFAULT_BACKLOG_ALERT,
+        };
+        let sources = Arc::new(SourceTable::new([source]));
+        let mut bench = Self {
+            driver: driver(&sources, 1),
+            sources,
+            now: NOW,
+            commits: VecDeque::new(),
+            calls: VecDeque::new(),
+            stored: BTreeMap::new(),
+            ledgers: BTreeMap::new(),
+            lives: 1,
+        };
+        bench.begin();
+        bench
+    }
+
+    /// The process is killed, and another begins.
+    fn restart(&mut self, now: Timestamp) {
+        self.lives += 1;
+        self.driver = driver(&self.sources, self.lives);
+        self.commits.clear();
+        self.calls.clear();
+        self.now = now;
+        self.begin();
+    }
+
+    fn begin(&mut self) {
+        let names = self.driver.budget_names();
+        let ledgers = names.iter().map(|name| self.ledgers.get(name).cloned());
+        let spent = Spent {
+            now: self.now,
+            granted: Vec::new(),
+            ledgers: ledgers.map(Option::unwrap_or_default).collect(),
+        };
+        self.give(Event::Spent(names, spent));
+        self.give(Event::Leased(vec![Lease {
+            shard: Shard(0),
+            epoch: self.lives,
+            next_seq: 1,
+        }]));
+        let live = self.stored.values().filter_map(|row| {
+            let (due, lane) = row.collection.next_wakeup()?;
+            Some(Live {
+                id: Aggregate::Collection(row.collection.id),
+                due,
+                since: row.collection.stage_began()?,
+                lane,
+                tenant: row.collection.tenant,
+                awaited: false,
+            })
+        });
+        let rows = live
+            .filter(|row| row.lane == Lane::source(&"gas".parse().unwrap()))
+            .collect();
+        self.give(Event::Scanned { rows, done: true });
+    }
+
+    fn give(&mut self, event: Event<u32>) {
+        self.driver.handle(self.now, event);
+        let mut actions = Vec::new();
+        self.driver.flush(&mut actions);
+        for action in actions {
+            match action {
+                Action::Commit(batch) => self.commits.push_back(batch),
+                Action::Fetch(effect, _) => self.calls.push_back(effect),
+                Action::Load(asked) => {
+                    let rows = asked.iter().filter_map(|id| match id {
+                        Aggregate::Collection(id) => self.stored.get(id).cloned(),
+                        Aggregate::Account(_) | Aggregate::Connection(_) | Aggregate::Source(_) => {
+                            None
+                        }
+                    });
+                    let rows = rows.map(|row| Loaded::Collection(Box::new(row))).collect();
+                    self.give(Event::Loaded { asked, rows });
+                }
+                Action::Read(number, DispatchQuery::Shard(_)) => {
+                    let state = DispatchAnswer::Shard(DispatchState::default());
+                    self.give(Event::Read(number, Some(state)));
+                }
+                Action::Reply(..) | Action::Deliver(..) => {}
+                Action::Resolve(_)
+                | Action::Fenced
+                | Action::Release(_)
+                | Action::Run(..)
+                | Action::Abort(_)
+                | Action::Children(_)
+                | Action::Post(_)
+                | Action::Send(..)
+                | Action::Read(..) => panic!("nobody wants this: {action:?}"),
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        self.now = now;
+        self.give(Event::Tick);
+    }
+
+    fn collect(&mut self) {
+        let request = Request::Collect {
+            id: None,
+            tenant: TENANT,
+            source: "gas".parse().unwrap(),
+            callback_url: "http://a.example/".into(),
+            actor: Actor::Operator,
+        };
+        self.give(Event::Command(Command {
+            request,
+            key: None,
+            origin: Origin::Caller(1),
+        }));
+    }
+
+    fn answer_all(&mut self) {
+        while let Some(effect) = self.calls.pop_front() {
+            let payload = FetchResult::Fetched(Bytes::from_static(b"[1]"));
+            self.give(Event::Fetched(effect, payload));
+        }
+    }
+
+    /// Another node spends.
+    fn elsewhere(&mut self, calls: u32) {
+        let ledger = self.ledgers.entry(BudgetName::new("gas"));
+        let budget = Arc::clone(&self.sources.iter().next().unwrap().budget);
+        let ledger = ledger.or_insert_with(|| Ledger::new(&budget));
+        ledger.spend(self.now, calls);
+    }
+
+    /// Writes the next batch that spends or steps a collection.
+    fn commit(&mut self) -> Arc<Batch> {
+        loop {
+            let (batch, tells) = self.commit_one();
+            if tells || !batch.spends.is_empty() {
+                return batch;
+            }
+        }
+    }
+
+    /// Writes the next batch; says whether it steps a collection.
+    fn commit_one(&mut self) -> (Arc<Batch>, bool) {
+        let batch = self.commits.pop_front().expect("a commit is wanted");
+        let tells = self.write(&batch);
+        let spends = &batch.spends;
+        let names = spends.budgets.iter().map(|(name, _)| name.clone());
+        let names: Vec<BudgetName> = names.collect();
+        let ledgers = names.iter().map(|name| self.ledgers.get(name).cloned());
+        let mut ledgers: Vec<Ledger> = ledgers.map(Option::unwrap_or_default).collect();
+        let granted = settle(&mut ledgers, spends, self.now);
+        self.ledgers.extend(names.into_iter().zip(ledgers.clone()));
+        let spent = Spent {
+            now: self.now,
+            granted,
+            ledgers,
+        };
+        self.give(Event::Committed(batch.number, Ok(spent)));
+        (batch, tells)
+    }
+
+    fn write(&mut self, batch: &Batch) -> bool {
+        let mut tells = false;
+        for write in &batch.writes {
+            let Write::Collection(write) = write else {
+                continue;
+            };
+            tells = true;
+            if let Some(next) = &write.next {
+                let loaded = LoadedCollection {
+                    collection: next.clone(),
+                    payload: write.payload.clone(),
+                    live: next.next_wakeup().is_some(),
+                };
+                self.stored.insert(write.id, loaded);
+            }
+        }
+        tells
+    }
+
+    fn commit_all(&mut self) {
+        while !self.commits.is_empty() {
+            self.commit_one();
+        }
+    }
+
+    fn lane_is_waiting(&self) -> bool {
+        let lanes = self.driver.lanes();
+        lanes[0].in_flight == 0 && lanes[0].queued > 0 && lanes[0].next_allowed_at.is_some()
+    }
+}
+
+fn driver(sources: &Arc<SourceTable>, life: u64) -> Driver<u32> {
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(life);
+    Driver::new(
+        IncarnationId::mint(NOW, &mut rng),
+        Arc::clone(sources),
+        Arc::new(TenantTable::default()),
+        Limits::default(),
+        life,
+    )
+}

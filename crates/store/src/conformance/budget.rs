@@ -1,0 +1,110 @@
+//! What was spent of budgets.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wellspring_core::Timestamp;
+use wellspring_core::budget::{Ask, BudgetName, Spends, Spent, Window};
+use wellspring_engine::{Backend, Batch, CommitError, Sweep};
+
+use super::{Harness, Node, START};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// A commit grants what is left, first come first served, and what it granted is there after a
+/// crash; a commit that fails has spent nothing.
+pub async fn budgets_are_spent_once_and_survive_a_crash(harness: &dyn Harness) {
+    let mut node = Node::join(harness.open().await).await;
+    let one = [ask(&[0], 3)];
+    let both = [ask(&[0], 1), ask(&[0, 1], 1), ask(&[0, 1], 4)];
+
+    let first = spend(&mut node, START, &[("bank", 6)], &one).await;
+    assert_eq!(first.granted, [3]);
+    let budgets = [("bank", 6), ("bank/login", 20)];
+    let second = spend(&mut node, START, &budgets, &both).await;
+    assert_eq!(second.granted, [1, 1, 1], "six a minute, not nine");
+    assert_eq!(used(&second, 0), [6]);
+    assert_eq!(used(&second, 1), [2]);
+    let third = spend(&mut node, START, &budgets, &both).await;
+    assert_eq!(third.granted, [0, 0, 0]);
+
+    let mut stale = batch(&mut node, START, &[("bank/login", 20)], &one);
+    stale.epochs[0].1 += 1;
+    let outcome = node.store.commit(Arc::new(stale)).await;
+    assert_eq!(outcome, Err(CommitError::Fenced));
+
+    let store = harness.open().await;
+    let names = ["none", "bank/login", "bank"].map(BudgetName::new).to_vec();
+    let kept = store.budgets(START, names).await.expect("reads");
+    assert_eq!(used(&kept, 0), [0_u32; 0]);
+    assert_eq!(used(&kept, 1), [2]);
+    assert_eq!(used(&kept, 2), [6]);
+    let mut next = Node::join(store).await;
+    let denied = spend(&mut next, START, &[("bank", 6)], &one).await;
+    assert_eq!(denied.granted, [0]);
+    let more = spend(&mut next, START, &[("bank", 8)], &one).await;
+    assert_eq!(more.granted, [2], "two more since the file was changed");
+}
+
+/// The row of a budget goes once nothing in it counts.
+pub async fn what_is_spent_is_forgotten_when_it_no_longer_counts(harness: &dyn Harness) {
+    let mut node = Node::join(harness.open().await).await;
+    let spent = spend(&mut node, START, &[("bank", 6)], &[ask(&[0], 2)]).await;
+    let names = || vec![BudgetName::new("bank")];
+
+    swept(node.store.as_ref(), spent.now).await;
+    let kept = node.store.budgets(START, names()).await.expect("reads");
+    assert_eq!(used(&kept, 0), [2]);
+    swept(node.store.as_ref(), spent.now.after(HOUR * 26)).await;
+    let kept = node.store.budgets(START, names()).await.expect("reads");
+    assert_eq!(used(&kept, 0), [0_u32; 0]);
+}
+
+fn ask(of: &[usize], calls: u32) -> Ask {
+    Ask {
+        of: of.to_vec(),
+        calls,
+        good_for: Duration::from_millis(300),
+    }
+}
+
+/// Spends from budgets of so many calls a minute.
+async fn spend(node: &mut Node, at: Timestamp, budgets: &[(&str, u32)], asks: &[Ask]) -> Spent {
+    let batch = batch(node, at, budgets, asks);
+    node.store.commit(Arc::new(batch)).await.expect("commits")
+}
+
+fn batch(node: &mut Node, at: Timestamp, budgets: &[(&str, u32)], asks: &[Ask]) -> Batch {
+    let budgets = budgets.iter().map(|(name, calls)| {
+        let window = Window {
+            calls: *calls,
+            per: MINUTE,
+        };
+        (BudgetName::new(*name), Arc::from([window]))
+    });
+    let shard = node.leases[0].shard;
+    Batch {
+        spends: Spends {
+            at,
+            budgets: budgets.collect(),
+            asks: asks.to_vec(),
+            blocks: Vec::new(),
+        },
+        ..node.batch_in(shard)
+    }
+}
+
+fn used(spent: &Spent, place: usize) -> Vec<u32> {
+    let standings = spent.ledgers[place].standings(spent.now);
+    standings.iter().map(|standing| standing.used).collect()
+}
+
+async fn swept(store: &dyn Backend, now: Timestamp) {
+    let sweep = || Sweep {
+        now,
+        tenants: std::collections::BTreeMap::new(),
+        rows: 100,
+    };
+    while !store.sweep(sweep()).await.expect("sweeps").done {}
+}
