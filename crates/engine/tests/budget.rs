@@ -57,7 +57,7 @@ fn what_was_spent_is_known_to_the_next_life() {
     bench.restart(NOW.after(SECOND * 10));
     bench.commit_all();
     assert!(bench.calls.is_empty() && bench.lane_is_waiting());
-    let free = bench.driver.next_wakeup().unwrap();
+    let free = bench.driver.lanes()[0].next_allowed_at.unwrap();
     assert!(free > NOW.after(MINUTE) && free < NOW.after(MINUTE + SECOND * 2));
     bench.tick(free);
     bench.commit_all();

@@ -154,6 +154,15 @@ impl<T> Driver<T> {
             .map(|(name, _)| name.clone())
             .collect();
         self.learnt(now, &names, spent, true);
+        // What was reserved is in the ledger, and others may go on by what it says.
+        let wanted = batch.steps.iter().filter_map(|step| step.wanted.as_ref());
+        for (wanted, granted) in wanted.zip(&granted) {
+            if *granted {
+                let gate = self.gate(wanted.lane);
+                gate.reserved = gate.reserved.saturating_sub(1);
+            }
+            self.freed.insert(wanted.lane);
+        }
         Granted(granted.into_iter())
     }
 
@@ -191,7 +200,7 @@ impl<T> Driver<T> {
         } = *wanted;
         let waits = self.residents.get(&id);
         if waits.is_none_or(|one| one.phase != Phase::Committing) {
-            self.return_slot(lane, probe);
+            self.let_go(lane, probe, granted);
             return;
         }
         let Some(Resident { held, .. }) = self.residents.remove(&id) else {
@@ -203,11 +212,10 @@ impl<T> Driver<T> {
                 payload,
             } => {
                 if !granted || self.is_draining(id) {
-                    self.return_slot(lane, probe);
+                    self.let_go(lane, probe, granted);
                     self.schedule(now, collection, payload);
                     return;
                 }
-                self.begun(lane);
                 let held = Held::Collection {
                     collection,
                     payload,
@@ -222,10 +230,8 @@ impl<T> Driver<T> {
                 slot,
             } => {
                 let slot = slot.filter(|_| granted);
-                if slot.is_some() {
-                    self.begun(lane);
-                } else {
-                    self.return_slot(lane, probe);
+                if slot.is_none() {
+                    self.let_go(lane, probe, granted);
                 }
                 self.connection_settled(now, connection, flight, slot);
             }
@@ -240,7 +246,6 @@ impl<T> Driver<T> {
     /// The step that starts a call is durable, and the call has been spent, or not.
     pub(super) fn step_settled(&mut self, wanted: &Wanted, granted: bool) {
         if granted {
-            self.begun(wanted.lane);
             return;
         }
         if let Some(Resident {
@@ -253,10 +258,13 @@ impl<T> Driver<T> {
         }
     }
 
-    /// A call that was reserved is in the ledger.
-    fn begun(&mut self, lane: Lane) {
-        let gate = self.gate(lane);
-        gate.reserved = gate.reserved.saturating_sub(1);
+    /// Gives back the slot of a call that is not made; one that is spent is reserved no longer.
+    fn let_go(&mut self, lane: Lane, probe: bool, granted: bool) {
+        if granted {
+            self.free_slot(lane, probe);
+        } else {
+            self.return_slot(lane, probe);
+        }
     }
 }
 
