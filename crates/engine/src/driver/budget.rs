@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wellspring_core::budget::{Ask, BudgetName, Ledger, Spends, Spent, Window, good_for};
-use wellspring_core::{Lane, TenantId, Timestamp};
+use wellspring_core::{Collection, Lane, State, TenantId, Timestamp};
 
 use super::{Committing, Driver, Held, Phase, Resident, Step};
-use crate::Aggregate;
+use crate::{Aggregate, Write};
 
 /// A call that goes out once it is spent.
 #[derive(Debug)]
@@ -70,6 +70,29 @@ impl<T> Driver<T> {
             name: BudgetName::new(source.name.as_str()),
             windows,
         })
+    }
+
+    /// Takes a slot for a collection whose call can begin as soon as its step is durable.
+    pub(super) fn wanted_at_once(
+        &mut self,
+        now: Timestamp,
+        collection: &Collection,
+    ) -> Option<Wanted> {
+        let (due, lane) = collection.next_wakeup()?;
+        let fetches = matches!(collection.state, State::Collecting { .. });
+        self.budget(lane).filter(|_| due <= now && fetches)?;
+        if !self.gate(lane).queue.is_empty() || !self.has_slot(now, lane) {
+            return None;
+        }
+        let probe = self.take_slot(lane);
+        self.wanted(lane, Aggregate::Collection(collection.id), probe)
+    }
+
+    /// The step of a collection comes to nothing, and with it the call that was to begin.
+    pub(super) fn unwanted(&mut self, step: &Step<T>) {
+        if let (Some(wanted), Some(Write::Collection(_))) = (&step.wanted, &step.write) {
+            self.return_slot(wanted.lane, wanted.probe);
+        }
     }
 
     /// Has a call spent that no step starts: it joins whatever is written next.
@@ -244,17 +267,28 @@ impl<T> Driver<T> {
     }
 
     /// The step that starts a call is durable, and the call has been spent, or not.
-    pub(super) fn step_settled(&mut self, wanted: &Wanted, granted: bool) {
-        if granted {
-            return;
-        }
-        if let Some(Resident {
-            held: Held::Connection { slot, .. },
-            phase: Phase::Committing,
-        }) = self.residents.get_mut(&wanted.id)
-            && let Some(slot) = slot.take()
-        {
-            self.return_slot(slot.lane, slot.probe);
+    pub(super) fn step_settled(&mut self, now: Timestamp, wanted: &Wanted, granted: bool) {
+        let Wanted {
+            lane, id, probe, ..
+        } = *wanted;
+        let draining = self.is_draining(id);
+        match self.residents.get_mut(&id) {
+            Some(Resident {
+                held: Held::Connection { slot, .. },
+                phase: Phase::Committing,
+            }) => {
+                if !granted && let Some(slot) = slot.take() {
+                    self.return_slot(slot.lane, slot.probe);
+                }
+            }
+            Some(Resident {
+                held: Held::Collection { .. },
+                phase: phase @ Phase::Committing,
+            }) if granted && !draining => {
+                *phase = Phase::Flying;
+                self.call(now, lane, id, probe);
+            }
+            Some(_) | None => self.let_go(lane, probe, granted),
         }
     }
 
