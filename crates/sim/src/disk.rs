@@ -155,7 +155,8 @@ impl World {
         let table = self.subscription_table();
         let sources = now(self.store.sources()).unwrap_or_default();
         let names = self.nodes[node].driver.budget_names();
-        let spent = now(self.store.budgets(self.node_now(node), names.clone()));
+        let clock = self.node_now(node);
+        let spent = self.at_present(|store| now(store.budgets(clock, names.clone())));
         let budgets = (names, spent.unwrap_or_default());
         let taken = leases.map(|leases| (leases, table, sources, budgets));
         News::Leased(incarnation, taken)
@@ -217,7 +218,8 @@ impl World {
     }
 
     fn write(&mut self, batch: &Arc<Batch>) -> Result<Spent, CommitError> {
-        let outcome = now(self.store.commit(self.planted(batch)));
+        let planted = self.planted(batch);
+        let outcome = self.at_present(|store| now(store.commit(planted)));
         let said = match &outcome {
             Ok(_) => "durable".to_owned(),
             Err(error) => error.to_string(),
@@ -263,6 +265,12 @@ impl World {
     /// Notes what was spent of budgets, used or not.
     fn granted(&mut self, batch: &Batch, spent: &Spent) {
         let spends = &batch.spends;
+        if !spends.is_empty() {
+            self.note(|| {
+                let wanted: Vec<u32> = spends.asks.iter().map(|ask| ask.calls).collect();
+                format!("it spends {:?} of {wanted:?}", spent.granted)
+            });
+        }
         for (ask, calls) in spends.asks.iter().zip(&spent.granted) {
             let names = ask.of.iter().filter_map(|place| spends.budgets.get(*place));
             for name in names.filter_map(|(name, _)| name.as_str().parse().ok()) {

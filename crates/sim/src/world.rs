@@ -327,6 +327,14 @@ impl World {
         self.store_clock.set(self.now - self.put_off);
     }
 
+    /// Asks the store something that goes by the present moment and not by how long leases live.
+    pub(crate) fn at_present<R>(&self, ask: impl FnOnce(&MemoryStore) -> R) -> R {
+        self.store_clock.set(self.now);
+        let answer = ask(&self.store);
+        self.store_clock.set(self.now - self.put_off);
+        answer
+    }
+
     fn happen(&mut self, at: i64, occurrence: Occurrence) {
         self.move_to(at);
         match occurrence {

@@ -290,12 +290,20 @@ impl Node {
     ///
     /// When the node does not have it.
     pub fn batch_in(&mut self, shard: Shard) -> Batch {
-        self.number += 1;
         let lease = self.lease(shard);
+        Batch {
+            epochs: vec![(lease.shard, lease.epoch)],
+            ..self.batch_in_none()
+        }
+    }
+
+    /// Makes an empty batch that touches no shard.
+    pub fn batch_in_none(&mut self) -> Batch {
+        self.number += 1;
         Batch {
             incarnation: self.incarnation,
             number: self.number,
-            epochs: vec![(lease.shard, lease.epoch)],
+            epochs: Vec::new(),
             writes: Vec::new(),
             entries: Vec::new(),
             keys: Vec::new(),

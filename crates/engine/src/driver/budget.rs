@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wellspring_core::budget::{Ask, BudgetName, Ledger, Spends, Spent, Window, good_for};
-use wellspring_core::{Lane, TenantId, Timestamp};
+use wellspring_core::{Collection, Lane, State, TenantId, Timestamp};
 
 use super::{Committing, Driver, Held, Phase, Resident, Step};
-use crate::Aggregate;
+use crate::{Aggregate, Write};
 
 /// A call that goes out once it is spent.
 #[derive(Debug)]
@@ -70,6 +70,29 @@ impl<T> Driver<T> {
             name: BudgetName::new(source.name.as_str()),
             windows,
         })
+    }
+
+    /// Takes a slot for a collection whose call can begin as soon as its step is durable.
+    pub(super) fn wanted_at_once(
+        &mut self,
+        now: Timestamp,
+        collection: &Collection,
+    ) -> Option<Wanted> {
+        let (due, lane) = collection.next_wakeup()?;
+        let fetches = matches!(collection.state, State::Collecting { .. });
+        self.budget(lane).filter(|_| due <= now && fetches)?;
+        if !self.gate(lane).queue.is_empty() || !self.has_slot(now, lane) {
+            return None;
+        }
+        let probe = self.take_slot(lane);
+        self.wanted(lane, Aggregate::Collection(collection.id), probe)
+    }
+
+    /// The step of a collection comes to nothing, and with it the call that was to begin.
+    pub(super) fn unwanted(&mut self, step: &Step<T>) {
+        if let (Some(wanted), Some(Write::Collection(_))) = (&step.wanted, &step.write) {
+            self.return_slot(wanted.lane, wanted.probe);
+        }
     }
 
     /// Has a call spent that no step starts: it joins whatever is written next.
@@ -155,6 +178,15 @@ impl<T> Driver<T> {
             .map(|(name, _)| name.clone())
             .collect();
         self.learnt(now, &names, spent, true);
+        // What was reserved is in the ledger, and others may go on by what it says.
+        let wanted = batch.steps.iter().filter_map(|step| step.wanted.as_ref());
+        for (wanted, granted) in wanted.zip(&granted) {
+            if *granted {
+                let gate = self.gate(wanted.lane);
+                gate.reserved = gate.reserved.saturating_sub(1);
+            }
+            self.freed.insert(wanted.lane);
+        }
         Granted(granted.into_iter())
     }
 
@@ -192,7 +224,7 @@ impl<T> Driver<T> {
         } = *wanted;
         let waits = self.residents.get(&id);
         if waits.is_none_or(|one| one.phase != Phase::Committing) {
-            self.return_slot(lane, probe);
+            self.let_go(lane, probe, granted);
             return;
         }
         let Some(Resident { held, .. }) = self.residents.remove(&id) else {
@@ -204,11 +236,10 @@ impl<T> Driver<T> {
                 payload,
             } => {
                 if !granted || self.is_draining(id) {
-                    self.return_slot(lane, probe);
+                    self.let_go(lane, probe, granted);
                     self.schedule(now, collection, payload);
                     return;
                 }
-                self.begun(lane);
                 let held = Held::Collection {
                     collection,
                     payload,
@@ -223,10 +254,8 @@ impl<T> Driver<T> {
                 slot,
             } => {
                 let slot = slot.filter(|_| granted);
-                if slot.is_some() {
-                    self.begun(lane);
-                } else {
-                    self.return_slot(lane, probe);
+                if slot.is_none() {
+                    self.let_go(lane, probe, granted);
                 }
                 self.connection_settled(now, connection, flight, slot);
             }
@@ -239,25 +268,38 @@ impl<T> Driver<T> {
     }
 
     /// The step that starts a call is durable, and the call has been spent, or not.
-    pub(super) fn step_settled(&mut self, wanted: &Wanted, granted: bool) {
-        if granted {
-            self.begun(wanted.lane);
-            return;
-        }
-        if let Some(Resident {
-            held: Held::Connection { slot, .. },
-            phase: Phase::Committing,
-        }) = self.residents.get_mut(&wanted.id)
-            && let Some(slot) = slot.take()
-        {
-            self.return_slot(slot.lane, slot.probe);
+    pub(super) fn step_settled(&mut self, now: Timestamp, wanted: &Wanted, granted: bool) {
+        let Wanted {
+            lane, id, probe, ..
+        } = *wanted;
+        let draining = self.is_draining(id);
+        match self.residents.get_mut(&id) {
+            Some(Resident {
+                held: Held::Connection { slot, .. },
+                phase: Phase::Committing,
+            }) => {
+                if !granted && let Some(slot) = slot.take() {
+                    self.return_slot(slot.lane, slot.probe);
+                }
+            }
+            Some(Resident {
+                held: Held::Collection { .. },
+                phase: phase @ Phase::Committing,
+            }) if granted && !draining => {
+                *phase = Phase::Flying;
+                self.call(now, lane, id, probe);
+            }
+            Some(_) | None => self.let_go(lane, probe, granted),
         }
     }
 
-    /// A call that was reserved is in the ledger.
-    fn begun(&mut self, lane: Lane) {
-        let gate = self.gate(lane);
-        gate.reserved = gate.reserved.saturating_sub(1);
+    /// Gives back the slot of a call that is not made; one that is spent is reserved no longer.
+    fn let_go(&mut self, lane: Lane, probe: bool, granted: bool) {
+        if granted {
+            self.free_slot(lane, probe);
+        } else {
+            self.return_slot(lane, probe);
+        }
     }
 }
 

@@ -324,6 +324,8 @@ impl<T> Driver<T> {
                 self.erasing.insert(aggregate);
             }
         }
+        let next = step.next.as_ref();
+        let wanted = next.and_then(|next| self.wanted_at_once(now, next));
         let (key, origin) = self.key_and_origin(now, tenant, aggregate, Some(command));
         let write = CollectionWrite {
             id,
@@ -341,7 +343,7 @@ impl<T> Driver<T> {
             unclassified: None,
             key,
             origin,
-            wanted: None,
+            wanted,
         });
     }
 

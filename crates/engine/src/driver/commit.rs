@@ -219,7 +219,7 @@ impl<T> Driver<T> {
                 continue;
             };
             if let Some((wanted, granted)) = wanted {
-                self.step_settled(wanted, granted);
+                self.step_settled(now, wanted, granted);
             }
             let id = write.id();
             self.count(&write);
@@ -320,10 +320,13 @@ impl<T> Driver<T> {
             .as_ref()
             .is_some_and(|write| write.before() == Before::New);
         match step.origin {
-            Some(origin @ Origin::Caller(_)) if is_new => {
+            Some(Origin::Caller(_)) if is_new => {
                 self.counters.refused += 1;
+                self.unwanted(&step);
                 self.forget(now, step.write.as_ref(), step.key.as_ref());
-                self.answer(origin, Answer::Busy(Busy::Database));
+                if let Some(origin) = step.origin {
+                    self.answer(origin, Answer::Busy(Busy::Database));
+                }
             }
             origin @ (Some(
                 Origin::Caller(_) | Origin::Inbox(_) | Origin::Erasure(_) | Origin::Fact,
@@ -346,12 +349,14 @@ impl<T> Driver<T> {
         for step in batch.steps {
             let taken = step.key.is_some() && places.contains(&place);
             place += usize::from(step.key.is_some());
-            match (taken, step.origin) {
-                (true, Some(origin)) => {
-                    self.forget(now, step.write.as_ref(), step.key.as_ref());
-                    self.answer(origin, Answer::KeyTaken);
-                }
-                (_, origin) => kept.push(Step { origin, ..step }),
+            if !taken || step.origin.is_none() {
+                kept.push(step);
+                continue;
+            }
+            self.unwanted(&step);
+            self.forget(now, step.write.as_ref(), step.key.as_ref());
+            if let Some(origin) = step.origin {
+                self.answer(origin, Answer::KeyTaken);
             }
         }
         for step in kept.into_iter().rev() {

@@ -40,10 +40,9 @@ pub async fn budgets_are_spent_once_and_survive_a_crash(harness: &dyn Harness) {
     assert_eq!(used(&kept, 0), [0_u32; 0]);
     assert_eq!(used(&kept, 1), [2]);
     assert_eq!(used(&kept, 2), [6]);
-    let mut next = Node::join(store).await;
-    let denied = spend(&mut next, START, &[("bank", 6)], &one).await;
+    let denied = spend(&mut node, START, &[("bank", 6)], &one).await;
     assert_eq!(denied.granted, [0]);
-    let more = spend(&mut next, START, &[("bank", 8)], &one).await;
+    let more = spend(&mut node, START, &[("bank", 8)], &one).await;
     assert_eq!(more.granted, [2], "two more since the file was changed");
 }
 

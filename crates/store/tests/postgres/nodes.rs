@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use wellspring_core::budget::{Ask, BudgetName, Spends, Window};
 use wellspring_core::{CollectionId, Shard};
 use wellspring_engine::{Before, CommitError, KeyRow, Store, StoreError};
 use wellspring_store::conformance::{Node, START, TENANT};
@@ -73,6 +74,49 @@ async fn nodes_that_want_the_same_shards_get_each_once() {
     let mut taken: Vec<Shard> = nodes.iter().flat_map(Node::shards).collect();
     taken.sort_unstable();
     assert_eq!(taken, store.shards());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_spend_at_once_get_together_what_the_budget_has() {
+    let database = Postgres::new().await;
+    let window = Window {
+        calls: 30,
+        per: Duration::from_secs(3_600),
+    };
+    let budgets = ["a", "b"].map(|name| (BudgetName::new(name), Arc::from([window])));
+    let spenders = (0..4_usize).map(|_| {
+        let (store, budgets) = (database.store(), budgets.to_vec());
+        async move {
+            let mut node = Node::join(Arc::new(store.await)).await;
+            let mut granted = [0, 0];
+            for _ in 0..20 {
+                let ask = |of: Vec<usize>| Ask {
+                    of,
+                    calls: 1,
+                    good_for: Duration::from_secs(1),
+                };
+                let mut batch = node.batch_in_none();
+                batch.spends = Spends {
+                    at: START,
+                    budgets: budgets.clone(),
+                    asks: vec![ask(vec![0]), ask(vec![1, 0])],
+                    blocks: Vec::new(),
+                };
+                let spent = node.store.commit(Arc::new(batch)).await.unwrap();
+                granted[0] += spent.granted.iter().sum::<u32>();
+                granted[1] += spent.granted[1];
+            }
+            granted
+        }
+    });
+    let granted = futures_util::future::join_all(spenders).await;
+    assert_eq!(granted.iter().map(|one| one[0]).sum::<u32>(), 30);
+
+    let names = ["a", "b"].map(BudgetName::new).to_vec();
+    let kept = database.store().await.budgets(START, names).await.unwrap();
+    let used = |place: usize| kept.ledgers[place].standings(kept.now)[0].used;
+    assert_eq!(used(0), 30);
+    assert_eq!(used(1), granted.iter().map(|one| one[1]).sum::<u32>());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
