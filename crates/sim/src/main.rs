@@ -23,6 +23,9 @@ struct Args {
     /// Replay this one seed.
     #[arg(long)]
     seed: Option<u64>,
+    /// How many virtual days a seed lives at least.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=730))]
+    days: u32,
     /// Switch a known bug on.
     #[arg(long)]
     plant: Option<Plant>,
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
 fn replay(args: &Args, seed: u64) -> ExitCode {
     let done = run(Options {
         plant: args.plant,
+        days: args.days,
         log: args.log,
         ..Options::of(seed)
     });
@@ -69,6 +73,7 @@ fn explore(args: &Args) -> ExitCode {
     for seed in args.from..args.from.saturating_add(args.seeds) {
         let options = Options {
             plant: args.plant,
+            days: args.days,
             ..Options::of(seed)
         };
         let done = run(options);
@@ -112,7 +117,12 @@ fn failed(args: &Args, seed: u64, done: &Run) -> ExitCode {
     if let Some(violation) = &done.violation {
         println!("{violation}");
     }
-    println!("wellspring-sim --seed {seed}{plant}");
+    let days = if args.days == Options::of(seed).days {
+        String::new()
+    } else {
+        format!(" --days {}", args.days)
+    };
+    println!("wellspring-sim --seed {seed}{days}{plant}");
     ExitCode::FAILURE
 }
 
