@@ -23,7 +23,7 @@ pub(super) struct Position {
     fetches: [u8; 16],
     deliveries: ([u8; 16], i64),
     /// Which tables the present round has gone through.
-    ended: [bool; 11],
+    ended: [bool; 12],
 }
 
 pub(super) fn sweep(

@@ -69,6 +69,9 @@ async fn steps_change_no_indexed_column() {
     let expected = [
         ("connections", "account"),
         ("connections", "id"),
+        // Neither ever changes.
+        ("connections", "shard"),
+        ("connections", "source"),
         ("hot", "id"),
         ("positions", "shard"),
         ("positions", "subscription"),
