@@ -52,7 +52,7 @@ pub struct Standing {
 
 /// What was spent of a budget.
 ///
-/// A call counts for a little longer than its window (a 30th, at most a second), since calls are
+/// A call counts for a little longer than its window (a 50th, at most a second), since calls are
 /// late on their way to the source by times that differ, and the source counts when they arrive.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ledger {
@@ -205,7 +205,7 @@ impl Counted {
     /// Returns for how long a call counts.
     fn counts_for(&self) -> Duration {
         let per = self.window.per;
-        per.saturating_add((per / 30).min(MOST_LATE))
+        per.saturating_add((per / 50).min(MOST_LATE))
     }
 
     fn release(&mut self, now: Timestamp) {

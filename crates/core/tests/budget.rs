@@ -3,11 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 #![expect(clippy::print_stdout, reason = "prints what it measured")]
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use wellspring_core::Timestamp;
-use wellspring_core::budget::{Decision, Ledger, Window};
+use wellspring_core::budget::{Ask, BudgetName, Decision, Ledger, Spends, Window, settle};
 
 fn window(calls: u32, seconds: u64) -> Window {
     Window {
@@ -107,7 +108,76 @@ fn other_windows_take_over_what_was_spent() {
     assert_eq!(ledger.standings(at(1))[1].used, 5);
 }
 
+#[test]
+fn what_is_wanted_is_granted_in_order_from_all_budgets_at_once() {
+    let minute: Arc<[Window]> = [window(5, 60)].into();
+    let hour: Arc<[Window]> = [window(3, 3_600)].into();
+    let ask = |of: &[usize], calls| Ask {
+        of: of.to_vec(),
+        calls,
+        good_for: Duration::from_millis(500),
+    };
+    let spends = Spends {
+        at: at(7_000),
+        budgets: vec![
+            (BudgetName::new("bank"), minute),
+            (BudgetName::new("bank/login"), hour),
+        ],
+        asks: vec![ask(&[0, 1], 2), ask(&[0, 1], 2), ask(&[0], 4), ask(&[1], 1)],
+        blocks: Vec::new(),
+    };
+    let mut ledgers = [Ledger::default(), Ledger::default()];
+    assert_eq!(settle(&mut ledgers, &spends, at(0)), [2, 1, 2, 0]);
+
+    // They count from when they go out at the latest.
+    assert_eq!(ledgers[0].decide(at(1), 1), Decision::NotBefore(at(61_500)));
+    let told = Spends {
+        asks: vec![ask(&[0], 1)],
+        blocks: vec![(0, at(7_000 + 3_600_000))],
+        ..spends
+    };
+    assert_eq!(settle(&mut ledgers, &told, at(70_000)), [0]);
+    let until = at(70_000 + 3_600_000);
+    assert_eq!(ledgers[0].blocked_until(), Some(until));
+    assert_eq!(ledgers[0].decide(at(70_000), 1), Decision::NotBefore(until));
+    assert_eq!(ledgers[0].decide(until, 5), Decision::Allowed);
+}
+
+#[test]
+fn a_ledger_goes_from_one_clock_to_another() {
+    let mut ledger = Ledger::new(&[window(2, 60)]);
+    ledger.spend(at(500), 2);
+    ledger.block(at(10_000));
+    ledger.translate(at(0), at(3_600_000));
+
+    assert_eq!(ledger.blocked_until(), Some(at(3_610_000)));
+    let free = at(3_600_000 + 61_500);
+    assert_eq!(ledger.decide(at(3_600_000), 1), Decision::NotBefore(free));
+    assert_eq!(ledger.quiet_from(), Some(free));
+    assert_eq!(ledger.room(free), 2);
+}
+
 proptest! {
+    #[test]
+    fn a_ledger_reads_back(
+        spends in prop::collection::vec((0..400_000_i64, 1..4_u32), 0..200), block in 0..9_000_i64,
+        cut in 0..200_usize,
+    ) {
+        let mut ledger = Ledger::new(&[window(7, 10), window(4_000, 3_600)]);
+        let mut now = 0;
+        for (gap, calls) in spends {
+            now += gap;
+            ledger.spend(at(now), calls);
+        }
+        if block > 1_000 {
+            ledger.block(at(block));
+        }
+        let bytes = ledger.to_bytes();
+        prop_assert_eq!(Ledger::from_bytes(&bytes), Some(ledger));
+        // What is damaged is found out, or at least does no harm.
+        drop(Ledger::from_bytes(&bytes[..cut.min(bytes.len())]));
+    }
+
     #[test]
     fn no_window_is_ever_overrun(
         small in 1..30_u32, more in 1..60_u32, gaps in prop::collection::vec(0..9_000_i64, 1..400),

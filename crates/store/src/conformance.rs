@@ -79,6 +79,7 @@ macro_rules! conformance {
         ]);
         $crate::conformance!($harness, budget: [
             budgets_are_spent_once_and_survive_a_crash,
+            a_source_that_wants_no_calls_gets_none,
             what_is_spent_is_forgotten_when_it_no_longer_counts,
         ]);
         $crate::conformance!($harness, connection: [

@@ -104,7 +104,7 @@ pub fn settle(ledgers: &mut [Ledger], spends: &Spends, now: Timestamp) -> Vec<u3
 /// shortest of its windows that little is lost by counting it from its last moment on.
 pub fn good_for(windows: &[Window]) -> Duration {
     let shortest = windows.iter().map(|window| window.per).min();
-    let part = shortest.unwrap_or_default() / 200;
+    let part = shortest.unwrap_or_default() / 75;
     part.clamp(SOONEST, LATEST)
 }
 

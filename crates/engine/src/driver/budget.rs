@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wellspring_core::budget::{Ask, BudgetName, Ledger, Spends, Spent, Window, good_for};
+use wellspring_core::budget::{
+    Ask, BudgetName, Decision, Ledger, Spends, Spent, Standing, Window, good_for,
+};
 use wellspring_core::{Collection, Lane, State, TenantId, Timestamp};
 
 use super::{Committing, Driver, Held, Phase, Resident, Step};
@@ -320,7 +322,6 @@ impl super::gate::Gate {
         now: Timestamp,
         budget: Option<&[Window]>,
     ) -> Option<Timestamp> {
-        use wellspring_core::budget::Decision;
         self.ledger.adopt(budget?);
         match self.ledger.decide(now, self.reserved.saturating_add(1)) {
             Decision::Allowed => None,
@@ -328,11 +329,7 @@ impl super::gate::Gate {
         }
     }
 
-    pub(super) fn standings(
-        &self,
-        now: Timestamp,
-        budget: &[Window],
-    ) -> Vec<wellspring_core::budget::Standing> {
+    pub(super) fn standings(&self, now: Timestamp, budget: &[Window]) -> Vec<Standing> {
         let mut ledger: Ledger = self.ledger.clone();
         ledger.adopt(budget);
         ledger.standings(now)

@@ -46,6 +46,24 @@ pub async fn budgets_are_spent_once_and_survive_a_crash(harness: &dyn Harness) {
     assert_eq!(more.granted, [2], "two more since the file was changed");
 }
 
+/// What a source says of its rest is kept with its budget, and nothing is granted meanwhile.
+pub async fn a_source_that_wants_no_calls_gets_none(harness: &dyn Harness) {
+    let mut node = Node::join(harness.open().await).await;
+    let one = [ask(&[0], 1)];
+    let mut batch = batch(&mut node, START, &[("bank", 6)], &[]);
+    batch.spends.blocks = vec![(0, START.after(HOUR))];
+    let told = node.store.commit(Arc::new(batch)).await.expect("commits");
+    let until = told.ledgers[0].blocked_until();
+    assert_eq!(until, Some(told.now.after(HOUR)));
+
+    let denied = spend(&mut node, START, &[("bank", 6)], &one).await;
+    assert_eq!(denied.granted, [0]);
+    let store = harness.open().await;
+    let names = vec![BudgetName::new("bank")];
+    let kept = store.budgets(START, names).await.expect("reads");
+    assert_eq!(kept.ledgers[0].blocked_until(), until);
+}
+
 /// The row of a budget goes once nothing in it counts.
 pub async fn what_is_spent_is_forgotten_when_it_no_longer_counts(harness: &dyn Harness) {
     let mut node = Node::join(harness.open().await).await;
