@@ -1,11 +1,12 @@
 //! What people have to be told, by the log, and what they were told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use wellspring_core::notification::{Channel, Contact, NotificationKind, Preferences};
 use wellspring_core::{
     AccountId, Change, ConnectionId, ConnectionState, ErrorClass, Facts, NotificationId,
-    OutcomeKind, Reason, Shard, StateFacts, Subject, Timestamp, Verb,
+    OutcomeKind, Reason, Shard, SourceName, StateFacts, Subject, Timestamp, Verb,
 };
 use wellspring_engine::{Notice, NoticeAddress, NoticeBatch, NoticeOrder, NoticeStatus};
 
@@ -19,8 +20,8 @@ type Key = (NotificationId, Channel, u64);
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     by_connection: BTreeMap<ConnectionId, Heard>,
-    /// Where a maintenance was told to whom: how often its beginning, and how often its end.
-    maintenance: BTreeMap<(AccountId, String), [u64; 2]>,
+    /// What who was told of the maintenance of which source.
+    maintenance: BTreeMap<(AccountId, String), Spells>,
     notices: BTreeMap<Key, Notice>,
     texts: BTreeMap<NotificationId, Text>,
     /// What left over each way: under which id, and whether it may have come to the person.
@@ -35,30 +36,53 @@ struct Heard {
     there: bool,
     expected: Vec<Telling>,
     told: usize,
-    /// How often it was disabled, which ends all that was told.
-    forgotten: u64,
+    source: Option<SourceName>,
+}
+
+/// How often the maintenance of a source was told.
+#[derive(Debug, Default)]
+struct Spells {
+    begun: u64,
+    ended: u64,
+    /// How often a beginning may have been told anew: whose connection rests or is gone is not
+    /// told of the end, and what a source said to one person alone is a day later another matter.
+    anew: u64,
+    last: Option<Timestamp>,
 }
 
 #[derive(Debug)]
 struct Text {
     account: AccountId,
     kind: NotificationKind,
+    /// Whether something is over by it.
+    mends: bool,
     at: Timestamp,
 }
 
 impl Told {
     /// Takes in an entry of the log.
     pub(super) fn hear(&mut self, change: &Change) {
-        let Subject::ConnectionState(_, id, state) = &change.subject else {
-            return;
+        let (account, heard) = match &change.subject {
+            Subject::ConnectionState(account, id, state) => {
+                let (Verb::Updated, Facts::State(facts)) = (change.verb, &change.body) else {
+                    return;
+                };
+                let heard = self.by_connection.entry(*id).or_default();
+                heard.state(*state, facts);
+                if *state != ConnectionState::Disabled {
+                    return;
+                }
+                (*account, heard)
+            }
+            Subject::Connection(account, id) if change.verb == Verb::Deleted => {
+                (*account, self.by_connection.entry(*id).or_default())
+            }
+            _ => return,
         };
-        let (Verb::Updated, Facts::State(facts)) = (change.verb, &change.body) else {
-            return;
-        };
-        self.by_connection
-            .entry(*id)
-            .or_default()
-            .state(*state, facts);
+        if let Some(source) = &heard.source {
+            let about = (account, source.as_str().to_owned());
+            self.maintenance.entry(about).or_default().anew += 1;
+        }
     }
 
     /// Takes in what a notifier has written.
@@ -76,20 +100,17 @@ impl Told {
             let known = Text {
                 account: one.account,
                 kind: one.kind,
+                mends: text("state") == Some("mended"),
                 at: one.at,
             };
             self.texts.insert(one.id, known);
             if reason == "maintenance" {
-                let about = text("connection_id").or_else(|| text("source"));
-                let about = about.unwrap_or_default().to_owned();
-                let counts = self.maintenance.entry((one.account, about)).or_default();
-                counts[usize::from(!began)] += 1;
-                let heard = id.and_then(|id| self.by_connection.get(&id));
-                let forgotten = heard.map_or(0, |heard| heard.forgotten);
-                if counts[0] > counts[1] + 1 + forgotten || counts[1] > counts[0] {
-                    let seen = format!("{:?}: {counts:?}", one.event);
-                    return Err(("nobody is told twice", seen));
-                }
+                let about = text("source").unwrap_or_default().to_owned();
+                let of_incident = text("incident_id").is_some();
+                let spells = self.maintenance.entry((one.account, about)).or_default();
+                spells.told(one.at, began, of_incident).map_err(|spells| {
+                    ("nobody is told twice", format!("{:?}: {spells}", one.event))
+                })?;
                 continue;
             }
             let Some(heard) = id.and_then(|id| self.by_connection.get_mut(&id)) else {
@@ -221,9 +242,19 @@ impl Told {
                 (Channel::Sms, contact.phone.is_some()),
                 (Channel::Webhook, contact.webhook.is_some()),
             ];
+            // Where the beginning was held back until it was over, the end is not told either.
+            let dropped = |channel: Channel| {
+                text.mends
+                    && self.notices.values().any(|one| {
+                        one.account == text.account
+                            && one.channel == channel
+                            && one.status == NoticeStatus::Dropped
+                    })
+            };
             let missing = ways.into_iter().find(|(channel, has)| {
                 *has && preferences.wants(text.kind, *channel)
                     && !self.notices.contains_key(&(*id, *channel, 0))
+                    && !dropped(*channel)
             });
             if let Some((channel, _)) = missing {
                 return Some(format!("{id}: {text:?} went not by {channel}"));
@@ -233,9 +264,27 @@ impl Told {
     }
 }
 
+impl Spells {
+    fn told(&mut self, at: Timestamp, began: bool, of_incident: bool) -> Result<(), String> {
+        if began {
+            let is_stale = |last: Timestamp| at.since(last) >= Duration::from_secs(86_400);
+            self.anew += u64::from(of_incident && self.last.is_some_and(is_stale));
+            self.begun += 1;
+        } else {
+            self.ended += 1;
+        }
+        self.last = began.then_some(at);
+        if self.begun > self.ended + 1 + self.anew || self.ended > self.begun {
+            return Err(format!("{self:?}"));
+        }
+        Ok(())
+    }
+}
+
 impl Heard {
     /// What a state means for the person (section 8 of the domain).
     fn state(&mut self, state: ConnectionState, facts: &StateFacts) {
+        self.source = Some(facts.source.clone());
         let in_maintenance = facts.reason == Some(Reason::Maintenance)
             || facts.outcome == Some(OutcomeKind::Failed(ErrorClass::BankMaintenance));
         match state {
@@ -244,7 +293,6 @@ impl Heard {
             ConnectionState::Disabled => {
                 self.matters.clear();
                 self.there = false;
-                self.forgotten += 1;
             }
             ConnectionState::Waiting
             | ConnectionState::Retrying
