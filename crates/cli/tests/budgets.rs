@@ -157,9 +157,11 @@ fn assert_within_budget(world: &World) {
     let windows = windows(world);
     for window in &windows {
         assert_eq!(window.violations, 0, "{windows:#?}");
-        assert_eq!(window.fullest, window.window.calls, "{windows:#?}");
+        let nearly = window.fullest * 100 >= window.window.calls * 95;
+        assert!(nearly, "{windows:#?}");
     }
-    // From its first call on there was work all the time.
+    // From its first call on there was work all the time; what a killed server had spent and not
+    // called yet is lost.
     let allowed = u64::from(WINDOWS[1].0);
     let used = windows[1].stretches[0];
     assert!(

@@ -325,6 +325,19 @@ impl Source {
         }
     }
 
+    /// Returns whether its open incident is not what is announced at `now`, so that a step is due.
+    pub fn is_behind(&self, now: Timestamp, announced: &[Announced]) -> bool {
+        let incident = self.incident.as_ref();
+        match (self.announced_at(now, announced), incident) {
+            (None, None) => false,
+            (None, Some(incident)) => incident.detected_by.is_announced(),
+            (Some(_), None) => true,
+            (Some((span, _, by)), Some(incident)) => {
+                incident.detected_by != by || incident.expected_end != Some(span.to)
+            }
+        }
+    }
+
     /// Returns when something of it changes by itself.
     pub fn next_wakeup(&self, now: Timestamp, announced: &[Announced]) -> Option<Timestamp> {
         let spans = announced.iter().chain(&self.windows);

@@ -157,6 +157,7 @@ impl Call {
                 partial: Some(_), ..
             } => Outcome::Partial,
             RunResult::Asked => Outcome::Question,
+            RunResult::NotBegun => Outcome::CalledOff,
             RunResult::Failed { error, .. } => Outcome::Failed(error.class),
         });
     }

@@ -98,6 +98,9 @@ pub struct RunInputs {
     pub cursors: BTreeMap<String, String>,
 }
 
+/// The code of a call whose connector panicked, which says nothing about its source.
+pub(crate) const PANICKED: &str = "connector_panicked";
+
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RunResult {
@@ -108,6 +111,8 @@ pub enum RunResult {
         /// What is kept of that where no rule matched it.
         unclassified: Option<Box<Unclassified>>,
     },
+    /// Nothing was called: what it begins with could not be read.
+    NotBegun,
     /// The source asked something, which was reported.
     Asked,
     /// It failed.

@@ -132,6 +132,34 @@ fn a_call_that_could_not_go_out_in_time_is_spent_once_more() {
     assert_eq!(spent.standings(bench.now)[0].used, 2);
 }
 
+#[test]
+fn a_budget_that_goes_and_comes_back_leaves_nothing_reserved() {
+    let mut bench = Bench::new(2);
+    bench.collect();
+    bench.commit_all();
+    assert_eq!(bench.calls.len(), 1);
+
+    bench.holds = true;
+    bench.restart(NOW.after(SECOND * 10));
+    let limited = Arc::clone(&bench.sources);
+    let mut free = limited.iter().next().unwrap().clone();
+    free.budget = Arc::default();
+    let free = Arc::new(SourceTable::new([free]));
+    bench.give(Event::Sources(free));
+    bench.holds = false;
+    let asked = bench.held.pop().expect("it is read with a slot");
+    bench.load(asked);
+    bench.commit_all();
+    assert_eq!(bench.calls.len(), 1);
+    bench.answer_all();
+    bench.commit_all();
+
+    bench.give(Event::Sources(limited));
+    bench.collect();
+    bench.commit_all();
+    assert_eq!(bench.calls.len(), 1, "one of two is left");
+}
+
 /// One driver after another on rows and ledgers that stay.
 struct Bench {
     driver: Driver<u32>,
@@ -142,6 +170,9 @@ struct Bench {
     stored: BTreeMap<CollectionId, LoadedCollection>,
     ledgers: BTreeMap<BudgetName, Ledger>,
     lives: u64,
+    /// Whether reads take long, and those that do.
+    holds: bool,
+    held: Vec<Vec<Aggregate>>,
 }
 
 impl Bench {
@@ -165,6 +196,8 @@ impl Bench {
             stored: BTreeMap::new(),
             ledgers: BTreeMap::new(),
             lives: 1,
+            holds: false,
+            held: Vec::new(),
         };
         bench.begin();
         bench
@@ -219,16 +252,8 @@ impl Bench {
             match action {
                 Action::Commit(batch) => self.commits.push_back(batch),
                 Action::Fetch(effect, _) => self.calls.push_back(effect),
-                Action::Load(asked) => {
-                    let rows = asked.iter().filter_map(|id| match id {
-                        Aggregate::Collection(id) => self.stored.get(id).cloned(),
-                        Aggregate::Account(_) | Aggregate::Connection(_) | Aggregate::Source(_) => {
-                            None
-                        }
-                    });
-                    let rows = rows.map(|row| Loaded::Collection(Box::new(row))).collect();
-                    self.give(Event::Loaded { asked, rows });
-                }
+                Action::Load(asked) if self.holds => self.held.push(asked),
+                Action::Load(asked) => self.load(asked),
                 Action::Read(number, DispatchQuery::Shard(_)) => {
                     let state = DispatchAnswer::Shard(DispatchState::default());
                     self.give(Event::Read(number, Some(state)));
@@ -245,6 +270,15 @@ impl Bench {
                 | Action::Read(..) => panic!("nobody wants this: {action:?}"),
             }
         }
+    }
+
+    fn load(&mut self, asked: Vec<Aggregate>) {
+        let rows = asked.iter().filter_map(|id| match id {
+            Aggregate::Collection(id) => self.stored.get(id).cloned(),
+            Aggregate::Account(_) | Aggregate::Connection(_) | Aggregate::Source(_) => None,
+        });
+        let rows = rows.map(|row| Loaded::Collection(Box::new(row))).collect();
+        self.give(Event::Loaded { asked, rows });
     }
 
     fn tick(&mut self, now: Timestamp) {

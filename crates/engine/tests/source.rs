@@ -36,6 +36,8 @@ struct Bench {
     commits: VecDeque<Arc<Batch>>,
     runs: VecDeque<EffectId>,
     posted: Vec<Request>,
+    /// Whether the database answers no reads.
+    unreadable: bool,
 }
 
 impl Bench {
@@ -83,6 +85,7 @@ impl Bench {
             commits: VecDeque::new(),
             runs: VecDeque::new(),
             posted: Vec::new(),
+            unreadable: false,
         };
         bench.give(Event::Kept(bench.sources.values().cloned().collect()));
         let leases = shards.iter().map(|shard| Lease {
@@ -115,6 +118,7 @@ impl Bench {
                 Action::Commit(batch) => self.commits.push_back(batch),
                 Action::Run(effect, _) => self.runs.push_back(effect),
                 Action::Post(request) => self.posted.push(*request),
+                Action::Load(asked) if self.unreadable => self.give(Event::LoadFailed(asked)),
                 Action::Load(asked) => {
                     let rows = asked.iter().filter_map(|id| self.row(*id)).collect();
                     self.give(Event::Loaded { asked, rows });
@@ -171,6 +175,10 @@ impl Bench {
 
     /// Ends the oldest attempt.
     fn end(&mut self, class: Option<ErrorClass>) {
+        self.end_until(class, None);
+    }
+
+    fn end_until(&mut self, class: Option<ErrorClass>, retry_at: Option<Timestamp>) {
         let effect = self.runs.pop_front().unwrap();
         let result = class.map_or(
             RunResult::Finished {
@@ -183,7 +191,7 @@ impl Bench {
                     code: "test_code".to_owned(),
                     message: "it went wrong".to_owned(),
                 },
-                retry_at: None,
+                retry_at,
                 action: wellspring_core::Action::Default,
                 unclassified: None,
             },
@@ -420,6 +428,59 @@ fn one_connection_in_maintenance_keeps_nobody_still_where_others_are_answered() 
     bench.end(None);
     assert_eq!(bench.kept().incident, None);
     assert_eq!(bench.lane().hold, None);
+}
+
+#[test]
+fn an_end_that_could_not_be_stepped_is_stepped_once_the_database_answers() {
+    let end = NOW.after(HOUR).to_string();
+    let file = format!(r#"{{"from": "{NOW}", "to": "{end}"}}"#);
+    let mut bench = Bench::new(&[0], 3, &[&file]);
+    assert!(bench.kept().incident.is_some());
+    bench.unreadable = true;
+    bench.forward(HOUR + MINUTE);
+    assert!(bench.kept().incident.is_some(), "the step was lost");
+    bench.unreadable = false;
+    bench.forward(MINUTE);
+    assert_eq!(bench.kept().incident, None);
+}
+
+#[test]
+fn a_source_that_throttles_several_and_serves_nobody_is_left_alone_until_it_said() {
+    let mut bench = Bench::new(&[0], 16, &[]);
+    let throttled = Some(ErrorClass::RateLimitExceeded);
+    let until = NOW.after(HOUR);
+    bench.end_until(throttled, Some(until));
+    bench.end_until(throttled, Some(until));
+    bench.end(None);
+    bench.end_until(throttled, Some(until));
+    bench.end_until(throttled, Some(until));
+    assert_eq!(bench.lane().paused_until, None, "it serves others");
+    bench.end_until(throttled, Some(until));
+    assert_eq!(bench.lane().paused_until, Some(until));
+    // Those that are under way end; no other goes out.
+    while !bench.runs.is_empty() {
+        bench.end(None);
+    }
+    bench.forward(HOUR - SECOND);
+    assert!(bench.runs.is_empty());
+    bench.forward(SECOND);
+    assert!(!bench.runs.is_empty());
+}
+
+#[test]
+fn an_attempt_that_could_not_read_what_it_begins_with_says_nothing_of_the_source() {
+    let mut bench = Bench::new(&[0], 1, &[]);
+    let connection = bench.connections.clone();
+    for _ in 0..3 {
+        let effect = bench.runs.pop_front().unwrap();
+        bench.give(Event::Ran(effect, RunResult::NotBegun));
+        bench.settle();
+        assert!(bench.runs.is_empty(), "not at once");
+        bench.forward(SECOND);
+    }
+    assert_eq!(bench.connections, connection, "nothing is spent");
+    bench.end(None);
+    assert_ne!(bench.connections, connection);
 }
 
 #[test]

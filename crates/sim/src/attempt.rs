@@ -190,8 +190,7 @@ impl World {
         };
         let (node, order) = (attempt.node, attempt.order.clone());
         let Some(inputs) = inputs else {
-            let away = failed(ErrorClass::UnknownError, "database_unavailable", None);
-            return self.ends(task, &away);
+            return self.ends(task, &RunResult::NotBegun);
         };
         let clock = self.node_now(node);
         let Some(provider) = self
@@ -308,7 +307,7 @@ impl World {
 
     /// The attempt is over.
     fn ends(&mut self, task: u64, result: &RunResult) {
-        if *result != RunResult::Asked {
+        if !matches!(result, RunResult::Asked | RunResult::NotBegun) {
             self.remember(task, Word::Ended(result.clone()));
         }
         let Some(attempt) = self.attempts.remove(&task) else {

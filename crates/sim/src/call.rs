@@ -313,6 +313,7 @@ impl World {
             Event::Ran(effect, result) => {
                 let up = match &result {
                     RunResult::Finished { .. } | RunResult::Asked => true,
+                    RunResult::NotBegun => false,
                     RunResult::Failed { error, .. } => !matches!(
                         error.class,
                         ErrorClass::ConnectionFailure | ErrorClass::BankMaintenance

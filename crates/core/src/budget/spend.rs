@@ -76,7 +76,10 @@ impl Spends {
 /// The ledgers are those of the budgets in their order, as they are kept.
 pub fn settle(ledgers: &mut [Ledger], spends: &Spends, now: Timestamp) -> Vec<u32> {
     for (ledger, (_, windows)) in ledgers.iter_mut().zip(&spends.budgets) {
-        ledger.adopt(windows);
+        // Who has no windows at present has come to say when the source wants no calls.
+        if !windows.is_empty() {
+            ledger.adopt(windows);
+        }
     }
     for (place, until) in &spends.blocks {
         if let Some(ledger) = ledgers.get_mut(*place) {

@@ -518,7 +518,7 @@ impl Connection {
                 let planned = class
                     .policy()
                     .map_or(FALLBACK_GAP, |plan| plan.delay(draft.next.waits, rng));
-                Some(told_or_planned(now, retry_at, planned))
+                Some(told_or_planned(now, (retry_at, LONGEST_REST), planned))
             }
             Disposition::Retry | Disposition::Stop => None,
         };
@@ -542,7 +542,10 @@ impl Connection {
         let again = policy
             .attempts(class)
             .filter(|plan| plan.allows(failures.max(1)))
-            .map(|plan| told_or_planned(now, retry_at, plan.delay(failures.max(1), rng)));
+            .map(|plan| {
+                let told = (retry_at, LONGEST_GAP);
+                told_or_planned(now, told, plan.delay(failures.max(1), rng))
+            });
         if let Some(due) = again {
             draft.keep_retrying(&fetch, outcome.error, due);
             draft.next.state = if was_uploading {
@@ -741,12 +744,23 @@ fn begun(id: FetchId, trigger: Trigger, now: Timestamp) -> Fetch {
 }
 
 /// Returns when it is tried again: the source's own word wins over the plan, but not even that
-/// makes a hot loop.
-fn told_or_planned(now: Timestamp, told: Option<Timestamp>, planned: Duration) -> Timestamp {
-    told.map_or_else(|| now.after(planned), |told| told.max(now.after(SOONEST)))
+/// makes a hot loop, or keeps it still for ever.
+fn told_or_planned(
+    now: Timestamp,
+    (told, longest): (Option<Timestamp>, Duration),
+    planned: Duration,
+) -> Timestamp {
+    told.map_or_else(
+        || now.after(planned),
+        |told| told.max(now.after(SOONEST)).min(now.after(longest)),
+    )
 }
 
 /// How soon at the least a call follows one that was told to wait.
 const SOONEST: Duration = Duration::from_secs(1);
+/// The longest that a source's word keeps a connection waiting; what is said of a month is believed.
+const LONGEST_REST: Duration = Duration::from_secs(31 * 86_400);
+/// As above inside a fetch, which nobody can begin anew while it goes on.
+const LONGEST_GAP: Duration = Duration::from_secs(86_400);
 /// A gap where the plan has none.
 const FALLBACK_GAP: Duration = Duration::from_secs(2 * 3_600);

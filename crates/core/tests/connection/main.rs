@@ -149,6 +149,10 @@ fn throttling_and_maintenance_wait_without_spending_anything() {
             assert_eq!(bench.connection.retries, 0);
         }
         bench.begin();
+        bench.fail_until(class, Some(Timestamp::MAX));
+        let latest = bench.now.after(HOUR * 24 * 31);
+        assert_eq!(bench.connection.next().unwrap().at, latest);
+        bench.begin();
         let step = bench.fail(class);
         assert!(bench.connection.next().unwrap().at > bench.now);
         // The next fetch is another: it begins without the answers of this one.
@@ -156,6 +160,16 @@ fn throttling_and_maintenance_wait_without_spending_anything() {
             assert!(step.secrets.contains(&SecretWrite::Delete(slot)));
         }
     }
+}
+
+#[test]
+fn a_source_that_names_a_far_year_keeps_a_fetch_still_for_a_day_at_most() {
+    let mut bench = Bench::new();
+    bench.begin();
+    bench.fail_until(ErrorClass::ConnectionFailure, Some(Timestamp::MAX));
+    let wakeup = bench.connection.next_wakeup();
+    let latest = bench.now.after(HOUR * 24);
+    assert!(matches!(wakeup, Some(Wakeup::Call(at, _)) if at == latest));
 }
 
 #[test]

@@ -37,7 +37,9 @@ impl<T> Driver<T> {
     /// A source has said until when it wants no calls: its lane keeps still, also after a restart.
     pub(super) fn block(&mut self, now: Timestamp, lane: Lane, until: Timestamp) {
         self.pause(now, lane, until);
-        let until = self.gate(lane).paused_until.unwrap_or(until);
+        let gate = self.gate(lane);
+        let until = gate.paused_until.unwrap_or(until);
+        gate.ledger.block(until);
         self.blocks.insert(lane, until);
     }
 
@@ -170,8 +172,12 @@ impl<T> Driver<T> {
         if !spends.is_empty() {
             if spends.asks.iter().any(is_late) {
                 self.patience = self.patience.saturating_mul(2).min(MOST_PATIENCE);
-            } else if self.patience > 1 && now.since(spends.at) * 4 < LONGEST {
-                self.patience -= 1;
+            } else if self.patience > 1 {
+                // Less would have done, with something to spare.
+                let (patience, less) = (self.patience, self.patience - 1);
+                let taken = now.since(spends.at).saturating_mul(4 * patience);
+                let fits = |ask: &Ask| taken <= ask.good_for.saturating_mul(3 * less);
+                self.patience -= u32::from(spends.asks.iter().all(fits));
             }
         }
         let names: Vec<BudgetName> = spends

@@ -12,6 +12,7 @@ use super::{
     Action, DeliverOrder, Driver, EffectId, Entry, FetchOrder, Held, Phase, Place, Resident, Step,
     Timer,
 };
+use crate::session::PANICKED;
 use crate::{
     Aggregate, Before, CollectionWrite, DeliverResult, FetchResult, LoadedCollection, Write,
 };
@@ -119,6 +120,7 @@ impl<T> Driver<T> {
             }
             self.want(now, tenant, wanted);
         } else {
+            self.unreserve(lane);
             self.call(now, lane, id, probe);
         }
     }
@@ -192,7 +194,7 @@ impl<T> Driver<T> {
                     payload: Some(payload),
                     unclassified: None,
                 };
-                (Input::Fetched { started }, brought, CallResult::Up)
+                (Input::Fetched { started }, brought, Some(CallResult::Up))
             }
             FetchResult::Failed {
                 error,
@@ -206,7 +208,7 @@ impl<T> Driver<T> {
                     self.block(now, effect.lane, until);
                 }
                 self.met(now, effect.lane, &error, retry_at);
-                let call = verdict(error.class);
+                let call = verdict(&error);
                 (
                     Input::FetchFailed {
                         started,
@@ -257,7 +259,7 @@ impl<T> Driver<T> {
                 )
             }
         };
-        self.ended(now, effect, input, Brought::default(), call);
+        self.ended(now, effect, input, Brought::default(), Some(call));
     }
 
     /// Notes that a call is over; returns whether this is its first result.
@@ -271,7 +273,7 @@ impl<T> Driver<T> {
         effect: EffectId,
         input: Input,
         brought: Brought,
-        call: CallResult,
+        call: Option<CallResult>,
     ) {
         self.end_call(now, effect.lane, effect.probe, call);
         let current = self.residents.get(&effect.id).is_some_and(|resident| {
@@ -367,8 +369,11 @@ pub(super) fn is_due(row: &LoadedCollection, now: Timestamp, lane: Lane) -> bool
 }
 
 /// Returns what a failure says of the source as such.
-pub(super) const fn verdict(class: ErrorClass) -> CallResult {
-    match class {
+pub(super) fn verdict(error: &wellspring_core::Error) -> Option<CallResult> {
+    if error.code == PANICKED {
+        return None;
+    }
+    Some(match error.class {
         ErrorClass::ConnectionFailure | ErrorClass::BankMaintenance => CallResult::Down,
         ErrorClass::RateLimitExceeded
         | ErrorClass::InstitutionError
@@ -378,5 +383,5 @@ pub(super) const fn verdict(class: ErrorClass) -> CallResult {
         | ErrorClass::InvalidRequest
         | ErrorClass::InternalError
         | ErrorClass::UnknownError => CallResult::Up,
-    }
+    })
 }

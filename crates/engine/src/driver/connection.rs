@@ -7,6 +7,7 @@ use wellspring_core::{
 };
 
 use super::collection::verdict;
+use super::load::LOAD_PAUSE;
 use super::{
     Action, Answer, Command, Driver, EffectId, Entry, Flight, Held, Origin, Phase, Place, Request,
     Resident, Slot, Step, Timer, Waiting, Wish,
@@ -26,8 +27,9 @@ impl<T> Driver<T> {
     ) {
         let id = Aggregate::Connection(connection.id);
         if let Some(slot) = slot {
+            // What was reserved with the slot has been spent, or never had to be.
             if self.is_draining(id) || connection.fetch().is_none() {
-                self.return_slot(slot.lane, slot.probe);
+                self.free_slot(slot.lane, slot.probe);
             } else {
                 self.fly(now, connection, slot);
                 return;
@@ -102,6 +104,7 @@ impl<T> Driver<T> {
     fn fly_spent(&mut self, now: Timestamp, connection: Box<Connection>, slot: Slot) {
         let id = Aggregate::Connection(connection.id);
         let Some(wanted) = self.wanted(slot.lane, id, slot.probe) else {
+            self.unreserve(slot.lane);
             self.fly(now, connection, slot);
             return;
         };
@@ -119,7 +122,7 @@ impl<T> Driver<T> {
     /// Makes the attempt of a connection whose state allows it.
     fn fly(&mut self, now: Timestamp, connection: Box<Connection>, slot: Slot) {
         let Some(fetch) = connection.fetch() else {
-            self.return_slot(slot.lane, slot.probe);
+            self.free_slot(slot.lane, slot.probe);
             return;
         };
         let id = Aggregate::Connection(connection.id);
@@ -179,7 +182,8 @@ impl<T> Driver<T> {
                 unclassified,
             } => {
                 told.unclassified = unclassified;
-                (Input::Fetched { started, partial }, CallResult::Up)
+                self.served(effect.lane);
+                (Input::Fetched { started, partial }, Some(CallResult::Up))
             }
             RunResult::Failed {
                 error,
@@ -190,7 +194,10 @@ impl<T> Driver<T> {
                 told.unclassified = unclassified;
                 self.counters.attempts_failed += 1;
                 self.met(now, effect.lane, &error, retry_at);
-                let call = verdict(error.class);
+                if error.class == ErrorClass::RateLimitExceeded {
+                    self.throttled(now, effect, retry_at);
+                }
+                let call = verdict(&error);
                 let input = Input::FetchFailed {
                     started,
                     error,
@@ -199,6 +206,10 @@ impl<T> Driver<T> {
                     probe: effect.probe,
                 };
                 (input, call)
+            }
+            RunResult::NotBegun => {
+                self.not_begun(now, effect);
+                return;
             }
             RunResult::Asked => {
                 // It says that it asked, and nothing was reported.
@@ -214,7 +225,7 @@ impl<T> Driver<T> {
                     follow: wellspring_core::Action::Default,
                     probe: effect.probe,
                 };
-                (input, CallResult::Up)
+                (input, Some(CallResult::Up))
             }
         };
         self.end_call(now, effect.lane, effect.probe, call);
@@ -226,6 +237,16 @@ impl<T> Driver<T> {
         }
         self.pump_starved(now);
         self.pump(now, effect.lane);
+    }
+
+    /// Nothing was called, for what the attempt begins with could not be read: it begins later.
+    fn not_begun(&mut self, now: Timestamp, effect: EffectId) {
+        self.free_slot(effect.lane, effect.probe);
+        self.pause(now, effect.lane, now.after(LOAD_PAUSE));
+        if let Some(connection) = self.take_connection(effect.id) {
+            self.connection_settled(now, connection, None, None);
+        }
+        self.pump_freed(now);
     }
 
     /// An attempt reports something and waits until it is durable.
@@ -292,7 +313,7 @@ impl<T> Driver<T> {
         let flight = (!asked).then_some(Flight { effect });
         if asked {
             self.flights.remove(&effect.number);
-            self.end_call(now, effect.lane, effect.probe, CallResult::Up);
+            self.end_call(now, effect.lane, effect.probe, Some(CallResult::Up));
         }
         let begun = Begun { flight, slot: None };
         if let Err(rejected) = self.step_connection(now, connection, input, begun, told) {
@@ -502,6 +523,9 @@ impl<T> Driver<T> {
         let wanted = begun
             .slot
             .and_then(|slot| self.wanted(slot.lane, aggregate, slot.probe));
+        if let (Some(slot), None) = (begun.slot, &wanted) {
+            self.unreserve(slot.lane);
+        }
         self.pending.push_back(Step {
             write: Some(Write::Connection(Box::new(write))),
             tenant,

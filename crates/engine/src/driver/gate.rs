@@ -149,6 +149,12 @@ impl<T> Driver<T> {
         self.free_slot(lane, probe);
     }
 
+    /// Notes that the call of a slot does not have to be spent after all.
+    pub(super) fn unreserve(&mut self, lane: Lane) {
+        let gate = self.gate(lane);
+        gate.reserved = gate.reserved.saturating_sub(1);
+    }
+
     /// Gives a slot back whose call tells nothing any more; others may have waited for it.
     pub(super) fn free_slot(&mut self, lane: Lane, probe: bool) {
         self.in_flight = self.in_flight.saturating_sub(1);
@@ -171,8 +177,18 @@ impl<T> Driver<T> {
         self.pump_starved(now);
     }
 
-    /// Gives a slot back after a call.
-    pub(super) fn end_call(&mut self, now: Timestamp, lane: Lane, probe: bool, result: CallResult) {
+    /// Gives a slot back after a call, of which nothing may be known but that it is over.
+    pub(super) fn end_call(
+        &mut self,
+        now: Timestamp,
+        lane: Lane,
+        probe: bool,
+        result: Option<CallResult>,
+    ) {
+        let Some(result) = result else {
+            self.free_slot(lane, probe);
+            return;
+        };
         let full = self.concurrency(lane);
         self.in_flight = self.in_flight.saturating_sub(1);
         let gate = self.gates.entry(lane).or_default();

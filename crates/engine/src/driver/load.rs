@@ -171,4 +171,4 @@ impl<T> Driver<T> {
 }
 
 /// How long a lane waits after a read failed.
-const LOAD_PAUSE: Duration = Duration::from_millis(500);
+pub(super) const LOAD_PAUSE: Duration = Duration::from_millis(500);

@@ -3,7 +3,7 @@
 //! Every node goes by the files' windows and by what is kept of sources; the owner of the first
 //! shard steps them, and hears from the others what their calls have shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use wellspring_core::source::{self, Hold, Input, Policy};
@@ -12,7 +12,9 @@ use wellspring_core::{
     Shard, SourceId, SourceName, TenantId, Timestamp,
 };
 
-use super::{Action, Answer, Command, Driver, Held, Origin, Phase, Request, Resident, Step};
+use super::{
+    Action, Answer, Command, Driver, EffectId, Held, Origin, Phase, Request, Resident, Step,
+};
 use crate::{Aggregate, Before, SourceWrite, Write};
 
 /// What the driver knows of one source besides its file.
@@ -29,6 +31,8 @@ pub(super) struct Standing {
     /// Since when calls go out freely.
     free_since: Timestamp,
     backed_up: bool,
+    /// Whom it has throttled since it has served anybody.
+    throttled: BTreeSet<Aggregate>,
 }
 
 /// What is told of a source.
@@ -52,6 +56,7 @@ impl Standing {
             up_at: None,
             free_since: Timestamp::MIN,
             backed_up: false,
+            throttled: BTreeSet::new(),
         }
     }
 
@@ -189,6 +194,9 @@ impl<T> Driver<T> {
                 now.after(BETWEEN_WATCHES)
             }
         });
+        let late = standing.kept.is_behind(now, &announced);
+        let soon = late.then(|| now.after(BETWEEN_WATCHES));
+        let wake = [wake, soon].into_iter().flatten().min();
         if standing.wake != wake {
             if let Some(old) = standing.wake {
                 self.source_wakes.remove(&(old, lane));
@@ -206,7 +214,8 @@ impl<T> Driver<T> {
                 standing.met = 0;
                 standing.free_since = now;
                 let gate = self.gate(lane);
-                gate.paused_until = None;
+                // What it said about its budget still holds.
+                gate.paused_until = gate.ledger.blocked_until().filter(|until| *until > now);
                 // What has gathered goes out by and by; a source that was down before may still be.
                 let is_down = matches!(gate.breaker.phase(), BreakerPhase::Open { .. });
                 if !(was.is_shut() && is_down) {
@@ -274,6 +283,30 @@ impl<T> Driver<T> {
         if tells {
             let code = error.code.clone();
             self.fact(now, name, Input::MaintenanceMet { until, code });
+        }
+    }
+
+    /// An attempt on a connection was throttled: where several were and nobody was served, it is
+    /// about all of them.
+    pub(super) fn throttled(&mut self, now: Timestamp, effect: EffectId, until: Option<Timestamp>) {
+        let Some(name) = self.source_name(effect.lane) else {
+            return;
+        };
+        let throttled = &mut self.standing(&name).throttled;
+        throttled.insert(effect.id);
+        let all = throttled.len() >= usize::from(ENOUGH);
+        while throttled.len() > usize::from(ENOUGH) {
+            throttled.pop_first();
+        }
+        if let Some(until) = until.filter(|until| all && *until > now) {
+            self.block(now, effect.lane, until);
+        }
+    }
+
+    /// An attempt on a connection has brought what it was to bring.
+    pub(super) fn served(&mut self, lane: Lane) {
+        if let Some(standing) = self.standings.get_mut(&lane) {
+            standing.throttled.clear();
         }
     }
 

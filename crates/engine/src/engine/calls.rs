@@ -8,6 +8,7 @@ use wellspring_core::{ConnectionId, DocumentId, Error, ErrorClass, Shard, Source
 
 use super::{Caller, Shell};
 use crate::driver::{Answer, Event};
+use crate::session::PANICKED;
 use crate::tasks::{Panicked, contained};
 use crate::traces;
 use crate::{
@@ -103,7 +104,10 @@ impl Shell {
                             unclassified: None,
                         })
                 }
-                Err(error) => database_away(&error),
+                Err(error) => {
+                    tracing::warn!(%error, "Attempt could not read its credentials, trying again");
+                    RunResult::NotBegun
+                }
             };
             call.ran(&result);
             span.ran(&result);
@@ -152,27 +156,12 @@ impl KnownDocuments for Rows {
     }
 }
 
-/// An attempt that could not read what it begins with; no source is to blame.
-fn database_away(error: &StoreError) -> RunResult {
-    tracing::warn!(%error, "Attempt could not read its credentials, trying again");
-    RunResult::Failed {
-        error: Error {
-            class: ErrorClass::UnknownError,
-            code: "database_unavailable".to_owned(),
-            message: "the engine's own database did not answer".to_owned(),
-        },
-        retry_at: None,
-        action: wellspring_core::Action::Default,
-        unclassified: None,
-    }
-}
-
 /// A connector has panicked; only its own attempt is over.
 fn crashed(source: &SourceName) -> Error {
     tracing::error!(source.name = %source, "A connector panicked");
     Error {
         class: ErrorClass::InternalError,
-        code: "connector_panicked".to_owned(),
+        code: PANICKED.to_owned(),
         message: "the connector failed by a fault of its own".to_owned(),
     }
 }

@@ -124,6 +124,7 @@ impl ActiveSpan {
                 partial: Some(_), ..
             } => Ok("partial"),
             RunResult::Asked => Ok("question"),
+            RunResult::NotBegun => Ok("not_begun"),
             RunResult::Failed { error, .. } => Err(error),
         });
     }

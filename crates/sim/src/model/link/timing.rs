@@ -35,7 +35,16 @@ pub(super) fn wait_fits(
     class: ErrorClass,
 ) -> Result<(), String> {
     let fits = match (told, class.policy()) {
-        (Some(told), _) => due == told.max(at.after(Duration::from_secs(1))),
+        (Some(told), _) => {
+            let longest =
+                if class == ErrorClass::RateLimitExceeded || class == ErrorClass::BankMaintenance {
+                    31
+                } else {
+                    1
+                };
+            let latest = at.after(Duration::from_secs(longest * 86_400));
+            due == told.max(at.after(Duration::from_secs(1))).min(latest)
+        }
         (None, Some(plan)) => {
             let least = plan.base.min(plan.cap.mul_f64(0.79));
             at.after(least) <= due && due <= at.after(plan.cap)

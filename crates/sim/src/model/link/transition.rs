@@ -396,7 +396,7 @@ impl Seen<'_> {
                 let error = (error.class, Some(error.clone()));
                 self.failed(after, at, (fetch, told.probe), error, (*retry_at, *action))
             }
-            Word::Report(_) | Word::Ended(RunResult::Asked) => {
+            Word::Report(_) | Word::Ended(RunResult::Asked | RunResult::NotBegun) => {
                 Err("an attempt ended by that".to_owned())
             }
         }
@@ -756,7 +756,7 @@ impl Told {
             }) => attempt.error.is_none() && question.is_none_or(|question| question == asked),
             Word::Ended(RunResult::Finished { partial, .. }) => *partial == attempt.error,
             Word::Ended(RunResult::Failed { error, .. }) => Some(error) == attempt.error.as_ref(),
-            Word::Report(_) | Word::Ended(RunResult::Asked) => false,
+            Word::Report(_) | Word::Ended(RunResult::Asked | RunResult::NotBegun) => false,
         }
     }
 }
