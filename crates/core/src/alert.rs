@@ -12,9 +12,10 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AlertKind {
-    /// The source throttles a connection.
+    /// The source throttles a connection, or a tenant's collections.
     Throttled,
-    /// The source does not take a connection's credentials or consent any more.
+    /// The source does not take a connection's credentials or consent any more, or the keys with
+    /// which collections are fetched.
     Deauthorised,
     /// The connector failed by a fault of its own.
     ConnectorCrashed,
@@ -44,6 +45,40 @@ impl AlertKind {
         (Self::InvalidRequest, ErrorClass::InvalidRequest),
     ];
 
+    /// Returns what a collection's call that failed so shows of its source.
+    pub const fn of_call(class: ErrorClass) -> Option<Self> {
+        match class {
+            ErrorClass::RateLimitExceeded => Some(Self::Throttled),
+            ErrorClass::AuthenticationError => Some(Self::Deauthorised),
+            ErrorClass::InternalError => Some(Self::ConnectorCrashed),
+            ErrorClass::InvalidRequest => Some(Self::InvalidRequest),
+            ErrorClass::ConnectionFailure
+            | ErrorClass::BankMaintenance
+            | ErrorClass::InstitutionError
+            | ErrorClass::ItemError
+            | ErrorClass::ProductNotAvailable
+            | ErrorClass::UnknownError => None,
+        }
+    }
+
+    /// Returns whether an alert about a source is over when a collection's call ends otherwise, of
+    /// the tenant that it is for (`own`) or of another.
+    pub const fn is_mended_by_call(self, own: bool) -> bool {
+        match self {
+            Self::Throttled | Self::Deauthorised => own,
+            Self::ConnectorCrashed | Self::InvalidRequest => true,
+            Self::SourceDown | Self::Backlog => false,
+        }
+    }
+
+    /// Returns whether the operator has to act, and not the tenant.
+    pub const fn is_for_the_operator(self) -> bool {
+        match self {
+            Self::Throttled | Self::Deauthorised | Self::SourceDown => false,
+            Self::ConnectorCrashed | Self::InvalidRequest | Self::Backlog => true,
+        }
+    }
+
     /// Returns the name used in API, log and tables.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -58,9 +93,10 @@ impl AlertKind {
 
     /// Returns who has to act: the tenant for its people, or the operator for the installation.
     pub const fn audience(self) -> &'static str {
-        match self {
-            Self::Throttled | Self::Deauthorised | Self::SourceDown => "tenant",
-            Self::ConnectorCrashed | Self::InvalidRequest | Self::Backlog => "operator",
+        if self.is_for_the_operator() {
+            "operator"
+        } else {
+            "tenant"
         }
     }
 }

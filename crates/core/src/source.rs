@@ -6,10 +6,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Actor, AlertId, AlertWish, AlertWrite, Change, IncidentId, OpenAlert, SourceId, SourceName,
-    Stored, TenantId, Timestamp,
+    Actor, AlertId, AlertKind, AlertWish, AlertWrite, Change, ErrorClass, IncidentId, OpenAlert,
+    SourceId, SourceName, Stored, TenantId, Timestamp,
 };
 
+mod alerts;
 mod forecast;
 mod transition;
 mod window;
@@ -42,6 +43,9 @@ pub struct Source {
     /// The alerts about it that are open, by tenant.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alerts: Vec<(TenantId, OpenAlert)>,
+    /// When a collection's call last showed what an open alert is about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shown: Vec<(TenantId, AlertKind, Timestamp)>,
 }
 
 /// A period in which a source is unhealthy.
@@ -220,6 +224,13 @@ pub enum Input {
     BackedUp,
     /// It no longer does.
     CaughtUp,
+    /// A call of a tenant's collection has ended.
+    CallEnded {
+        /// Whose collection.
+        tenant: TenantId,
+        /// How it failed, with the stable code, where it did.
+        failed: Option<(ErrorClass, String)>,
+    },
     /// Somebody has acted on an alert.
     AlertAsked(AlertId, AlertWish, Actor),
     /// A time that it waited for has come.
@@ -290,6 +301,7 @@ impl Source {
             met_at: None,
             tenants: BTreeSet::new(),
             alerts: Vec::new(),
+            shown: Vec::new(),
         }
     }
 
@@ -345,7 +357,8 @@ impl Source {
             let span = window.span(now)?;
             Some(if span.from > now { span.from } else { span.to })
         });
-        bounds.chain(self.given_up_at()).min()
+        let over = self.given_up_at().into_iter();
+        bounds.chain(over).chain(self.alerts_given_up_at()).min()
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use wellspring_core::notification::{
     Channel, Digest, Issue, IssueKey, Maintenance, NotificationKind, Observation, Planned,
-    Preferences, QuietHours, Reach, Telling, plan, retry_after,
+    Preferences, QuietHours, Reach, Telling, plan, quiet_until, retry_after,
 };
 use wellspring_core::{IncidentId, Timestamp};
 
@@ -112,6 +112,24 @@ fn quiet_hours_hold_back_what_disturbs_on_the_persons_own_clock() {
     assert_eq!(email.due, at("2026-07-02T05:30:00Z"));
     let (_, email) = due("2026-11-21T23:00:00Z", NotificationKind::SecurityAlert);
     assert_eq!(email.due, at("2026-11-21T23:00:00Z"), "ignores quiet hours");
+}
+
+#[test]
+fn what_is_due_in_quiet_hours_after_all_waits_for_their_end() {
+    let wishes = berlin(Digest::Off);
+    let until = |now: &str, kind, channel| quiet_until(at(now), kind, channel, &wishes);
+    for channel in [Channel::Email, Channel::Push, Channel::Sms] {
+        let end = at("2026-11-22T06:30:00Z");
+        assert_eq!(until("2026-11-21T21:00:00Z", ISSUE, channel), Some(end));
+        assert_eq!(until("2026-11-22T06:29:59Z", ISSUE, channel), Some(end));
+        assert_eq!(until("2026-11-22T06:30:00Z", ISSUE, channel), None);
+        assert_eq!(until("2026-11-21T20:59:59Z", ISSUE, channel), None);
+        let kind = NotificationKind::SecurityAlert;
+        assert_eq!(until("2026-11-21T23:00:00Z", kind, channel), None);
+    }
+    for channel in [Channel::InApp, Channel::Webhook] {
+        assert_eq!(until("2026-11-21T23:00:00Z", ISSUE, channel), None);
+    }
 }
 
 #[test]

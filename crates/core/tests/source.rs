@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use wellspring_core::source::{Announced, Detected, Hold, Input, Patch, Policy, Source, Step};
 use wellspring_core::{
-    Actor, AlertKind, AlertWish, AlertWrite, Incident, IncidentKind, TenantId, Timestamp, Verb,
+    Actor, AlertKind, AlertWish, AlertWrite, ErrorClass, Facts, Incident, IncidentKind, TenantId,
+    Timestamp, Verb,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -383,6 +384,111 @@ fn work_that_backs_up_is_told_to_the_operator_alone() {
     assert_eq!(bench.try_step(Input::CaughtUp), None);
 }
 
+fn ended(tenant: TenantId, class: Option<ErrorClass>) -> Input {
+    Input::CallEnded {
+        tenant,
+        failed: class.map(|class| (class, "http_429".to_owned())),
+    }
+}
+
+#[test]
+fn collections_that_are_throttled_alert_their_own_tenant_until_one_of_its_calls_ends_otherwise() {
+    let mut bench = Bench::new();
+    let throttled = Some(ErrorClass::RateLimitExceeded);
+    assert_eq!(bench.try_step(ended(USER, None)), None);
+    let step = bench.step(ended(USER, throttled));
+    assert_eq!(told(&step, USER), ["CREATED /alerts/{id}"]);
+    assert_eq!(told(&step, OPERATOR), [""; 0]);
+    let [AlertWrite::Open(alert)] = &step.alerts[..] else {
+        panic!("{:?}", step.alerts);
+    };
+    assert_eq!(
+        (alert.kind, alert.connection, alert.code.as_deref()),
+        (AlertKind::Throttled, None, Some("http_429"))
+    );
+    let Facts::Alert(facts) = &step.changes[0].1.body else {
+        panic!("{:?}", step.changes);
+    };
+    assert_eq!(facts.audience, "tenant");
+    assert_eq!(facts.code.as_deref(), Some("http_429"));
+    let id = alert.id;
+    let theirs = bench.step(ended(OTHER, throttled)).alerts[0].id();
+    assert_ne!(id, theirs, "each tenant has its own");
+
+    bench.forward(MINUTE);
+    let step = bench.step(ended(USER, throttled));
+    assert_eq!(step.alerts, [AlertWrite::Again(id, bench.now)]);
+    assert_eq!(step.changes, []);
+
+    let step = bench.step(ended(USER, Some(ErrorClass::ConnectionFailure)));
+    assert_eq!(step.alerts, [AlertWrite::Close(id, bench.now)]);
+    assert_eq!(told(&step, USER), ["UPDATED /alerts/{id}/state/closed"]);
+    let step = bench.step(ended(OTHER, None));
+    assert_eq!(step.alerts, [AlertWrite::Close(theirs, bench.now)]);
+    assert_eq!((bench.source.alerts, bench.source.shown), (vec![], vec![]));
+}
+
+#[test]
+fn a_connector_that_crashes_alerts_the_operator_until_any_call_ends_otherwise() {
+    let mut bench = Bench::new();
+    for class in [ErrorClass::InternalError, ErrorClass::InvalidRequest] {
+        let step = bench.step(ended(USER, Some(class)));
+        assert_eq!(step.alerts.len(), 1);
+        assert_eq!(told(&step, OPERATOR), ["CREATED /alerts/{id}"]);
+        assert_eq!(told(&step, USER), [""; 0]);
+        let again = bench.step(ended(OTHER, Some(class)));
+        assert!(matches!(again.alerts[..], [AlertWrite::Again(..)]));
+        let step = bench.step(ended(OTHER, None));
+        assert_eq!(told(&step, OPERATOR), ["UPDATED /alerts/{id}/state/closed"]);
+    }
+
+    // One issue takes the place of another, and that of another tenant stays.
+    bench.step(ended(USER, Some(ErrorClass::RateLimitExceeded)));
+    bench.step(ended(USER, Some(ErrorClass::AuthenticationError)));
+    bench.step(ended(OTHER, Some(ErrorClass::InternalError)));
+    let open = bench.source.alerts.iter();
+    let open: Vec<_> = open.map(|(of, alert)| (*of, alert.kind)).collect();
+    assert_eq!(
+        open,
+        [
+            (USER, AlertKind::Deauthorised),
+            (OPERATOR, AlertKind::ConnectorCrashed)
+        ]
+    );
+}
+
+#[test]
+fn an_alert_that_no_call_shows_any_more_closes_by_itself() {
+    let mut bench = Bench::new();
+    let throttled = Some(ErrorClass::RateLimitExceeded);
+    let id = bench.step(ended(USER, throttled)).alerts[0].id();
+    bench.forward(HOUR * 20);
+    bench.step(ended(USER, throttled));
+    let last = bench.now;
+    bench.step(Input::BackedUp);
+
+    let step = bench.tick();
+
+    assert_eq!(bench.now.since(last), HOUR * 26);
+    assert_eq!(step.alerts, [AlertWrite::Close(id, bench.now)]);
+    assert_eq!(bench.source.alerts.len(), 1, "what others show stays");
+    assert_eq!(bench.source.next_wakeup(bench.now, &[]), None);
+
+    // One that was put aside is not remembered, and opens anew.
+    let id = bench.step(ended(USER, throttled)).alerts[0].id();
+    bench.step(Input::AlertAsked(id, AlertWish::Close, Actor::Operator));
+    assert_eq!(bench.source.shown, []);
+    let step = bench.step(ended(USER, throttled));
+    assert_ne!(step.alerts[0].id(), id);
+
+    // What somebody says of it just then comes second to its end.
+    let id = step.alerts[0].id();
+    bench.forward(HOUR * 27);
+    let wish = Input::AlertAsked(id, AlertWish::Acknowledge, Actor::Operator);
+    let step = bench.step(wish);
+    assert_eq!(step.alerts, [AlertWrite::Close(id, bench.now)]);
+}
+
 #[test]
 fn a_source_reads_back_from_its_text() {
     let mut bench = Bench::new();
@@ -392,6 +498,7 @@ fn a_source_reads_back_from_its_text() {
     }));
     bench.step(Input::WentDown);
     bench.step(Input::BackedUp);
+    bench.step(ended(USER, Some(ErrorClass::RateLimitExceeded)));
     let text = serde_json::to_string(&bench.source).unwrap();
     assert_eq!(
         serde_json::from_str::<Source>(&text).unwrap(),

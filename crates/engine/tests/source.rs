@@ -16,12 +16,13 @@ use wellspring_core::{
 };
 use wellspring_engine::{
     Action, Aggregate, Batch, Command, ConnectionDefaults, DispatchAnswer, DispatchQuery, Driver,
-    EffectId, Event, LaneView, Lease, Limits, Live, Loaded, Origin, Request, RunResult, Source,
-    SourceTable, TenantRules, TenantTable, Write,
+    EffectId, Event, FetchResult, LaneView, Lease, Limits, Live, Loaded, Origin, Request,
+    RunResult, Source, SourceTable, TenantRules, TenantTable, Write,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 const TENANT: TenantId = TenantId::from_bytes([1; 16]);
+const OTHER: TenantId = TenantId::from_bytes([2; 16]);
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -35,6 +36,7 @@ struct Bench {
     batches: Vec<Arc<Batch>>,
     commits: VecDeque<Arc<Batch>>,
     runs: VecDeque<EffectId>,
+    fetches: VecDeque<EffectId>,
     posted: Vec<Request>,
     /// Whether the database answers no reads.
     unreadable: bool,
@@ -61,7 +63,7 @@ impl Bench {
             maintenance: windows.into(),
             backlog_alert: MINUTE * 15,
         };
-        let rules = [(TENANT, TenantRules::default())];
+        let rules = [TENANT, OTHER].map(|tenant| (tenant, TenantRules::default()));
         let tenants = TenantTable {
             by_id: rules.into(),
         };
@@ -84,6 +86,7 @@ impl Bench {
             batches: Vec::new(),
             commits: VecDeque::new(),
             runs: VecDeque::new(),
+            fetches: VecDeque::new(),
             posted: Vec::new(),
             unreadable: false,
         };
@@ -117,6 +120,7 @@ impl Bench {
             match action {
                 Action::Commit(batch) => self.commits.push_back(batch),
                 Action::Run(effect, _) => self.runs.push_back(effect),
+                Action::Fetch(effect, _) => self.fetches.push_back(effect),
                 Action::Post(request) => self.posted.push(*request),
                 Action::Load(asked) if self.unreadable => self.give(Event::LoadFailed(asked)),
                 Action::Load(asked) => {
@@ -127,10 +131,8 @@ impl Bench {
                     let state = DispatchAnswer::Shard(Default::default());
                     self.give(Event::Read(number, Some(state)));
                 }
-                Action::Reply(..) => {}
+                Action::Reply(..) | Action::Deliver(..) => {}
                 Action::Resolve(_)
-                | Action::Fetch(..)
-                | Action::Deliver(..)
                 | Action::Abort(_)
                 | Action::Children(_)
                 | Action::Send(..)
@@ -165,7 +167,8 @@ impl Bench {
                         let next = write.next.clone().unwrap();
                         self.connections.insert(write.id, next);
                     }
-                    Write::Collection(_) | Write::Account(_) => panic!("{write:?}"),
+                    Write::Collection(_) => {}
+                    Write::Account(_) => panic!("{write:?}"),
                 }
             }
             self.give(Event::Committed(batch.number, Ok(Spent::default())));
@@ -197,6 +200,43 @@ impl Bench {
             },
         );
         self.give(Event::Ran(effect, result));
+        self.settle();
+    }
+
+    /// Accepts a collection of a tenant.
+    fn collect(&mut self, tenant: TenantId) {
+        let request = Request::Collect {
+            id: None,
+            tenant,
+            source: "bank".parse().unwrap(),
+            callback_url: "https://example.com/callback".into(),
+            actor: Actor::Operator,
+        };
+        self.give(Event::Command(Command {
+            request,
+            key: None,
+            origin: Origin::Caller(1),
+        }));
+        self.settle();
+    }
+
+    /// Has a collection of a tenant called for once, which ends so.
+    fn call(&mut self, tenant: TenantId, class: Option<ErrorClass>) {
+        self.collect(tenant);
+        let effect = self.fetches.pop_back().unwrap();
+        let result = class.map_or_else(
+            || FetchResult::Fetched(bytes::Bytes::from_static(b"[]")),
+            |class| FetchResult::Failed {
+                error: Error {
+                    class,
+                    code: "test_code".to_owned(),
+                    message: "it went wrong".to_owned(),
+                },
+                retry_at: None,
+                unclassified: None,
+            },
+        );
+        self.give(Event::Fetched(effect, result));
         self.settle();
     }
 
@@ -497,6 +537,97 @@ fn work_that_waits_too_long_for_its_turn_is_told_once_and_told_when_it_is_over()
     }
     bench.forward(MINUTE);
     assert_eq!(bench.alerts(AlertKind::Backlog), (1, 1));
+}
+
+#[test]
+fn collections_that_are_throttled_alert_their_tenant_once_and_one_that_is_not_mends_it() {
+    let mut bench = Bench::new(&[0], 0, &[]);
+    let throttled = Some(ErrorClass::RateLimitExceeded);
+    let kind = AlertKind::Throttled;
+    bench.call(OTHER, None);
+    bench.call(OTHER, throttled);
+    assert_eq!(bench.alerts(kind), (1, 0));
+    let steps = bench.kept().version;
+    for _ in 0..5 {
+        bench.call(OTHER, throttled);
+    }
+    assert_eq!(bench.kept().version, steps, "told at most once a minute");
+    bench.forward(MINUTE);
+    bench.call(OTHER, throttled);
+    assert_eq!(bench.kept().version, steps + 1, "it is met still");
+    bench.call(TENANT, None);
+    assert_eq!(
+        bench.alerts(kind),
+        (1, 0),
+        "another tenant's call mends nothing"
+    );
+    assert_eq!(bench.kept().alerts[0].0, OTHER);
+
+    bench.call(OTHER, Some(ErrorClass::ProductNotAvailable));
+    assert_eq!(bench.alerts(kind), (1, 1));
+    assert_eq!(bench.said("/alerts/"), 2);
+    let steps = bench.kept().version;
+    bench.call(OTHER, None);
+    assert_eq!(bench.kept().version, steps, "nothing is left to mend");
+}
+
+#[test]
+fn a_collection_whose_connector_crashes_alerts_the_operator_until_another_tenants_call_is_well() {
+    let mut bench = Bench::new(&[0], 0, &[]);
+    for (class, kind) in [
+        (ErrorClass::InternalError, AlertKind::ConnectorCrashed),
+        (ErrorClass::InvalidRequest, AlertKind::InvalidRequest),
+    ] {
+        bench.call(OTHER, Some(class));
+        assert_eq!(bench.alerts(kind), (1, 0));
+        assert_eq!(
+            bench.kept().alerts[0].0,
+            TENANT,
+            "who runs the installation"
+        );
+        bench.call(TENANT, None);
+        assert_eq!(bench.alerts(kind), (1, 1));
+    }
+    bench.call(OTHER, Some(ErrorClass::AuthenticationError));
+    assert_eq!(bench.alerts(AlertKind::Deauthorised), (1, 0));
+    bench.forward(HOUR * 26);
+    assert_eq!(bench.alerts(AlertKind::Deauthorised), (1, 1), "in time");
+}
+
+#[test]
+fn what_collections_show_another_node_is_told_with_what_mends_it() {
+    let mut bench = Bench::new(&[7], 0, &[]);
+    let throttled = Some(ErrorClass::RateLimitExceeded);
+    for class in [throttled, throttled, None, None] {
+        bench.call(TENANT, class);
+    }
+    let told = bench.posted.iter().map(|request| match request {
+        Request::Source { input, .. } => (**input).clone(),
+        other => panic!("{other:?}"),
+    });
+    let told: Vec<Input> = told.collect();
+    let failed = (ErrorClass::RateLimitExceeded, "test_code".to_owned());
+    let tenant = TENANT;
+    // Its alert is not known here yet, and is mended all the same.
+    let failed = Some(failed);
+    assert_eq!(
+        told,
+        [
+            Input::CallEnded { tenant, failed },
+            Input::CallEnded {
+                tenant,
+                failed: None
+            }
+        ]
+    );
+}
+
+#[test]
+fn a_connection_that_is_throttled_says_nothing_of_its_source() {
+    let mut bench = Bench::new(&[0], 3, &[]);
+    bench.end(Some(ErrorClass::RateLimitExceeded));
+    bench.end(Some(ErrorClass::InternalError));
+    assert_eq!(bench.kept().alerts, []);
 }
 
 #[test]

@@ -77,6 +77,10 @@ impl World {
         self.check_load(node, effect, concurrency, down);
         self.check_budget(&effect, &budget);
         self.check_window(node, &effect);
+        let class = past.error.as_ref().map(|error| error.class);
+        self.model
+            .sources
+            .called(&order.source, order.tenant, class);
         self.model.called(order.id, effect.version, past);
         self.answer_call(node, latency, || Event::Fetched(effect, result.clone()));
     }

@@ -132,6 +132,13 @@ impl World {
                 && granted_at.get(&shard).is_some_and(|at| *at < calm)
         };
         self.check_reach(&reachable, calm);
+        let lasting = self.model.sources.lasting(|shard| {
+            let (owner, _) = owners.get(&shard).filter(|_| reachable(shard))?;
+            healthy.get(owner).copied()
+        });
+        if let Some(seen) = lasting {
+            return self.broken("an alert that nobody meets closes by itself", seen);
+        }
         let overdue = self.model.rows.values().find(|row| {
             let collection = &row.collection;
             let shard = collection.id.shard();

@@ -18,6 +18,7 @@ mod told;
 mod transition;
 
 pub(crate) use link::{Links, Rules};
+pub(crate) use told::Told;
 
 /// One collection as it has to be in the image.
 #[derive(Debug)]
@@ -64,7 +65,7 @@ pub(crate) struct Model {
     /// How fetches ended.
     pub(crate) fares: fares::Fares,
     /// What people have to be told, and were.
-    pub(crate) told: told::Told,
+    pub(crate) told: Told,
     pub(crate) log: BTreeMap<(Shard, u64), Said>,
     last_seq: BTreeMap<Shard, u64>,
     statuses: BTreeMap<CollectionId, CollectionStatus>,
@@ -155,8 +156,8 @@ impl Model {
                         .by_id
                         .get(&write.id)
                         .map(|link| link.connection.clone());
-                    self.links.connection(by, write, &said, rules)?;
                     self.fares.step(write, was.as_ref())?;
+                    self.links.connection(by, write, &said, rules)?;
                     self.settled(write.id.into(), write.next.is_none());
                 }
             }

@@ -10,11 +10,14 @@ use wellspring_core::notification::{
     Channel, Contact, Digest, NotificationKind, Preferences, PushSubscription, QuietHours,
 };
 use wellspring_core::{AccountId, IncarnationId, TenantId};
-use wellspring_engine::{AddressBook, Holding, Notices, Notifier, NotifierParts, Person};
+use wellspring_engine::{
+    AddressBook, Holding, NoticeOrder, Notices, Notifier, NotifierParts, Person,
+};
 
 use crate::agenda::Occurrence;
 use crate::clock::{SECOND, VirtualClock};
 use crate::disk::now;
+use crate::model::{Broken, Told};
 use crate::world::World;
 
 mod outside;
@@ -234,7 +237,8 @@ impl World {
                 // What is to be noted of who is on their way is not.
                 let account = self.model.links.accounts.get(&order.account);
                 if account.is_some_and(|account| account.erasing.is_none()) {
-                    self.model.told.left(&order, owns, taken, unknown)
+                    self.may_leave(node, &order)
+                        .and_then(|()| self.model.told.left(&order, owns, taken, unknown))
                 } else {
                     Ok(())
                 }
@@ -243,6 +247,17 @@ impl World {
         if let Err(broken) = outcome {
             self.broken(broken.0, broken.1);
         }
+    }
+
+    /// Checks that a message may disturb its person now, by a clock that has not just jumped.
+    fn may_leave(&self, node: usize, order: &NoticeOrder) -> Result<(), Broken> {
+        if self.nodes[node].troubled_at > self.now - 5 * 60 * SECOND {
+            return Ok(());
+        }
+        let people = now(self.store.people(vec![order.account])).unwrap_or_default();
+        people.first().map_or(Ok(()), |person| {
+            Told::disturbs(order, &person.preferences, self.node_now(node))
+        })
     }
 
     /// A new person says how they are to be reached.

@@ -86,11 +86,19 @@ pub enum Plant {
     ForgetSwitch,
     /// Each life of a node spends from budgets of its own.
     SpendAlone,
+    /// The opening of an alert about a source is said and not written.
+    ForgetAlert,
+    /// The driver is told that failed attempts may be repeated without end.
+    RepeatTooOften,
+    /// How a connection fares is told without the incidents of its source.
+    MissIncidents,
+    /// A notifier does not know of quiet hours.
+    DisturbAtNight,
 }
 
 impl Plant {
     /// Every bug.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 43] = [
         Self::ActBeforeCommit,
         Self::IgnoreStaleVersion,
         Self::ForgetTimersAtRestart,
@@ -130,6 +138,10 @@ impl Plant {
         Self::SpendInMaintenance,
         Self::ForgetSwitch,
         Self::SpendAlone,
+        Self::ForgetAlert,
+        Self::RepeatTooOften,
+        Self::MissIncidents,
+        Self::DisturbAtNight,
     ];
 
     /// Returns the name used at the command line.
@@ -174,6 +186,10 @@ impl Plant {
             Self::SpendInMaintenance => "spend_in_maintenance",
             Self::ForgetSwitch => "forget_switch",
             Self::SpendAlone => "spend_alone",
+            Self::ForgetAlert => "forget_alert",
+            Self::RepeatTooOften => "repeat_too_often",
+            Self::MissIncidents => "miss_incidents",
+            Self::DisturbAtNight => "disturb_at_night",
         }
     }
 }

@@ -203,7 +203,7 @@ pub(crate) fn spell(dice: &mut Dice) -> i64 {
     dice.between(MINUTE, 120 * MINUTE)
 }
 
-const FAILURES: [(ErrorClass, &str); 8] = [
+const FAILURES: [(ErrorClass, &str); 9] = [
     (ErrorClass::ConnectionFailure, "http_500"),
     (ErrorClass::ConnectionFailure, "timeout"),
     (ErrorClass::InstitutionError, "http_502"),
@@ -212,6 +212,7 @@ const FAILURES: [(ErrorClass, &str); 8] = [
     (ErrorClass::ProductNotAvailable, "http_404"),
     (ErrorClass::AuthenticationError, "http_401"),
     (ErrorClass::InvalidRequest, "http_400"),
+    (ErrorClass::InternalError, "connector_panicked"),
 ];
 
 /// What a source takes: as much as comes, or so many calls a minute, or an hour and a day as well.

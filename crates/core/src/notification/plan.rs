@@ -104,6 +104,25 @@ pub fn plan(
     planned
 }
 
+/// Returns until when a message that is due has to wait because it would disturb a person now: it
+/// may be a repeat, or its node may have been away.
+pub fn quiet_until(
+    now: Timestamp,
+    kind: NotificationKind,
+    channel: Channel,
+    preferences: &Preferences,
+) -> Option<Timestamp> {
+    let disturbs = match channel {
+        Channel::InApp | Channel::Webhook => false,
+        Channel::Email | Channel::Push | Channel::Sms => true,
+    };
+    if !disturbs || kind == NotificationKind::SecurityAlert {
+        return None;
+    }
+    let zone = preferences.zone().unwrap_or(TimeZone::UTC);
+    end_of_quiet(now, &zone, preferences)
+}
+
 /// Returns when the next try of a message is due that has failed so often; `None` when that was the last.
 pub fn retry_after(channel: Channel, attempts: u16) -> Option<Duration> {
     const MINUTE: u64 = 60;
@@ -139,15 +158,14 @@ fn held_until(now: Timestamp, kind: NotificationKind, preferences: &Preferences)
         Digest::Hourly => end_of_hour(now, &zone).unwrap_or(now),
         Digest::Daily(at) => next(now, &zone, at.parts()).unwrap_or(now),
     };
-    let Some(quiet) = &preferences.quiet_hours else {
-        return gathered;
-    };
-    match minute_of_day(gathered, &zone) {
-        Some(minute) if quiet.has(minute) => {
-            next(gathered, &zone, quiet.to.parts()).unwrap_or(gathered)
-        }
-        Some(_) | None => gathered,
-    }
+    end_of_quiet(gathered, &zone, preferences).unwrap_or(gathered)
+}
+
+/// Returns the end of the quiet hours, where there are some at a moment.
+fn end_of_quiet(at: Timestamp, zone: &TimeZone, preferences: &Preferences) -> Option<Timestamp> {
+    let quiet = preferences.quiet_hours.as_ref()?;
+    let is_quiet = quiet.has(minute_of_day(at, zone)?);
+    is_quiet.then(|| next(at, zone, quiet.to.parts()))?
 }
 
 fn zoned(at: Timestamp, zone: &TimeZone) -> Option<jiff::Zoned> {

@@ -6,10 +6,9 @@ use super::{
     Announced, Detected, Hold, Incident, IncidentKind, IncidentState, Input, Patch, Policy, Source,
     SourceState, Span, Step,
 };
-use crate::alert::obey;
 use crate::{
-    Actor, Alert, AlertId, AlertKind, AlertState, AlertWish, AlertWrite, AnyId, Cause, Change,
-    Facts, IncidentId, OpenAlert, Subject, TenantId, Timestamp, Verb,
+    Actor, AlertKind, AlertWrite, Cause, Change, Facts, IncidentId, Subject, TenantId, Timestamp,
+    Verb,
 };
 
 impl Source {
@@ -20,9 +19,10 @@ impl Source {
         let (actor, cause) = match &input {
             Input::Patched(_, actor) => (*actor, Cause::SourcePatched),
             Input::AlertAsked(.., actor) => (*actor, Cause::AlertAsked),
-            Input::MaintenanceMet { .. } | Input::WentDown | Input::Answered => {
-                (Actor::Engine, Cause::SourceMet)
-            }
+            Input::MaintenanceMet { .. }
+            | Input::WentDown
+            | Input::Answered
+            | Input::CallEnded { .. } => (Actor::Engine, Cause::SourceMet),
             Input::Used(_) | Input::BackedUp | Input::CaughtUp => {
                 (Actor::Engine, Cause::SourceWatched)
             }
@@ -37,10 +37,11 @@ impl Source {
             Input::Used(tenant) => drop(draft.next.tenants.insert(tenant)),
             Input::BackedUp => {
                 if let Some(operator) = policy.operator {
-                    draft.raise(operator, AlertKind::Backlog);
+                    draft.raise(operator, AlertKind::Backlog, None);
                 }
             }
-            Input::CaughtUp => draft.mend(AlertKind::Backlog),
+            Input::CaughtUp => draft.mend(|_, kind| kind == AlertKind::Backlog),
+            Input::CallEnded { tenant, failed } => draft.call_ended(tenant, failed),
             Input::AlertAsked(id, wish, _) => draft.alert_asked(id, wish),
             Input::Ticked => {}
         }
@@ -88,16 +89,16 @@ impl Source {
 }
 
 /// A step that is being made.
-struct Draft<'a> {
+pub(super) struct Draft<'a> {
     was: Source,
-    next: Source,
-    now: Timestamp,
+    pub(super) next: Source,
+    pub(super) now: Timestamp,
     actor: Actor,
     cause: Cause,
-    policy: Policy<'a>,
+    pub(super) policy: Policy<'a>,
     changes: Vec<(TenantId, Change)>,
     incidents: Vec<Incident>,
-    alerts: Vec<AlertWrite>,
+    pub(super) alerts: Vec<AlertWrite>,
 }
 
 impl<'a> Draft<'a> {
@@ -257,12 +258,13 @@ impl<'a> Draft<'a> {
                 let known = self.alert_of(tenant, AlertKind::SourceDown).is_some();
                 let opened = self.incidents.iter().any(is_out);
                 if opened && !known {
-                    self.raise(tenant, AlertKind::SourceDown);
+                    self.raise(tenant, AlertKind::SourceDown, None);
                 }
             }
         } else {
-            self.mend(AlertKind::SourceDown);
+            self.mend(|_, kind| kind == AlertKind::SourceDown);
         }
+        self.forget_alerts();
     }
 
     fn open(
@@ -334,7 +336,7 @@ impl<'a> Draft<'a> {
         self.say(Verb::Updated, &subject, &Facts::Source { source });
     }
 
-    fn tell(&mut self, tenant: TenantId, verb: Verb, subject: Subject, body: Facts) {
+    pub(super) fn tell(&mut self, tenant: TenantId, verb: Verb, subject: Subject, body: Facts) {
         let change = Change {
             verb,
             subject,
@@ -344,98 +346,6 @@ impl<'a> Draft<'a> {
             body,
         };
         self.changes.push((tenant, change));
-    }
-
-    fn alert_of(&self, tenant: TenantId, kind: AlertKind) -> Option<OpenAlert> {
-        let mut alerts = self.next.alerts.iter();
-        let found = alerts.find(|(of, alert)| *of == tenant && alert.kind == kind);
-        found.map(|(_, alert)| *alert)
-    }
-
-    fn raise(&mut self, tenant: TenantId, kind: AlertKind) {
-        if self.alert_of(tenant, kind).is_some() {
-            return;
-        }
-        let open = OpenAlert {
-            kind,
-            version: self.next.version,
-            opened_at: self.now,
-            acknowledged: false,
-        };
-        let id = open.id(&self.place_of(tenant));
-        let alert = self.alert(tenant, id, kind);
-        let facts = Facts::Alert(Box::new(alert.facts()));
-        self.tell(tenant, Verb::Created, Subject::Alert(id), facts);
-        self.alerts.push(AlertWrite::Open(Box::new(alert)));
-        self.next.alerts.push((tenant, open));
-    }
-
-    fn mend(&mut self, kind: AlertKind) {
-        let (over, stay) = std::mem::take(&mut self.next.alerts)
-            .into_iter()
-            .partition(|(_, alert)| alert.kind == kind);
-        self.next.alerts = stay;
-        let over: Vec<(TenantId, OpenAlert)> = over;
-        for (tenant, open) in over {
-            let id = open.id(&self.place_of(tenant));
-            self.alerts.push(AlertWrite::Close(id, self.now));
-            let subject = Subject::AlertState(id, AlertState::Closed);
-            self.tell_alert(tenant, kind, subject, id);
-        }
-    }
-
-    fn alert_asked(&mut self, id: AlertId, wish: AlertWish) {
-        let tenants: Vec<TenantId> = self.next.alerts.iter().map(|(tenant, _)| *tenant).collect();
-        for tenant in tenants {
-            let all = std::mem::take(&mut self.next.alerts);
-            let (mine, others): (Vec<_>, Vec<_>) =
-                all.into_iter().partition(|(of, _)| *of == tenant);
-            let mut open: Vec<OpenAlert> = mine.into_iter().map(|(_, alert)| alert).collect();
-            let place = self.place_of(tenant);
-            let obeyed = obey((&mut open, &place), self.now, id, wish);
-            self.next.alerts = others;
-            self.next
-                .alerts
-                .extend(open.into_iter().map(|alert| (tenant, alert)));
-            if let Some((kind, Some((write, subject)))) = obeyed {
-                self.alerts.push(write);
-                self.tell_alert(tenant, kind, subject, id);
-            }
-        }
-        self.next
-            .alerts
-            .sort_by_key(|(tenant, alert)| (*tenant, alert.kind));
-    }
-
-    fn tell_alert(&mut self, tenant: TenantId, kind: AlertKind, subject: Subject, id: AlertId) {
-        let facts = Facts::Alert(Box::new(self.alert(tenant, id, kind).facts()));
-        self.tell(tenant, Verb::Updated, subject, facts);
-    }
-
-    fn alert(&self, tenant: TenantId, id: AlertId, kind: AlertKind) -> Alert {
-        Alert {
-            id,
-            tenant,
-            kind,
-            source: self.next.name.clone(),
-            connection: None,
-            code: None,
-            opened_at: self.now,
-            last_at: self.now,
-            count: 1,
-            acknowledged_at: None,
-            closed_at: None,
-        }
-    }
-
-    /// What tells the alerts of different tenants apart; it is in the source's own shard.
-    fn place_of(&self, tenant: TenantId) -> AnyId {
-        let mut place = *self.next.id().as_bytes();
-        let [mixed @ .., _shard] = &mut place;
-        for (to, from) in mixed.iter_mut().zip(tenant.as_bytes()) {
-            *to ^= from;
-        }
-        place
     }
 }
 

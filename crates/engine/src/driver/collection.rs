@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use wellspring_core::{
-    CallResult, Collection, ErrorClass, Input, Kind, Lane, PayloadChange, State, Timestamp,
+    CallResult, Collection, Error, ErrorClass, Input, Kind, Lane, PayloadChange, State, Timestamp,
     Unclassified,
 };
 
@@ -190,6 +190,7 @@ impl<T> Driver<T> {
         let started = effect.started;
         let (input, brought, call) = match result {
             FetchResult::Fetched(payload) => {
+                self.collected(now, effect, None);
                 let brought = Brought {
                     payload: Some(payload),
                     unclassified: None,
@@ -208,6 +209,7 @@ impl<T> Driver<T> {
                     self.block(now, effect.lane, until);
                 }
                 self.met(now, effect.lane, &error, retry_at);
+                self.collected(now, effect, Some(&error));
                 let call = verdict(&error);
                 (
                     Input::FetchFailed {
@@ -225,6 +227,15 @@ impl<T> Driver<T> {
             }
         };
         self.ended(now, effect, input, brought, call);
+    }
+
+    /// Says of a source how a collection's call to it ended.
+    fn collected(&mut self, now: Timestamp, effect: EffectId, failed: Option<&Error>) {
+        let resident = self.residents.get(&effect.id);
+        let collection = resident.and_then(|resident| resident.held.collection());
+        if let Some(tenant) = collection.map(|collection| collection.tenant) {
+            self.watch_collection(now, effect.lane, tenant, failed);
+        }
     }
 
     pub(super) fn delivered(&mut self, now: Timestamp, effect: EffectId, result: DeliverResult) {
@@ -369,7 +380,7 @@ pub(super) fn is_due(row: &LoadedCollection, now: Timestamp, lane: Lane) -> bool
 }
 
 /// Returns what a failure says of the source as such.
-pub(super) fn verdict(error: &wellspring_core::Error) -> Option<CallResult> {
+pub(super) fn verdict(error: &Error) -> Option<CallResult> {
     if error.code == PANICKED {
         return None;
     }

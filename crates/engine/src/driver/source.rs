@@ -25,6 +25,8 @@ pub(super) struct Standing {
     wake: Option<Timestamp>,
     /// When something was told of it last, so that it is not told at every call.
     told: BTreeMap<Topic, Timestamp>,
+    /// What this node has told of calls that failed, for as long as none has ended otherwise.
+    failing: BTreeSet<(TenantId, AlertKind)>,
     /// Answers in a row that it is in maintenance.
     met: u16,
     up_at: Option<Timestamp>,
@@ -43,6 +45,8 @@ enum Topic {
     Answered,
     Used(TenantId),
     Backlog,
+    Failed(TenantId, AlertKind),
+    Mended(TenantId),
 }
 
 impl Standing {
@@ -52,6 +56,7 @@ impl Standing {
             hold: None,
             wake: None,
             told: BTreeMap::new(),
+            failing: BTreeSet::new(),
             met: 0,
             up_at: None,
             free_since: Timestamp::MIN,
@@ -70,9 +75,9 @@ impl Standing {
         true
     }
 
-    fn has_alert(&self, kind: AlertKind, by: Timestamp) -> bool {
+    fn has_alert(&self, by: Timestamp, is_it: impl Fn(TenantId, AlertKind) -> bool) -> bool {
         let mut alerts = self.kept.alerts.iter();
-        alerts.any(|(_, alert)| alert.kind == kind && alert.opened_at <= by)
+        alerts.any(|(of, alert)| alert.opened_at <= by && is_it(*of, alert.kind))
     }
 }
 
@@ -347,6 +352,39 @@ impl<T> Driver<T> {
         }
     }
 
+    /// A call of a collection has ended: it may show what somebody has to act on, or that it is
+    /// mended.
+    pub(super) fn watch_collection(
+        &mut self,
+        now: Timestamp,
+        lane: Lane,
+        tenant: TenantId,
+        failed: Option<&Error>,
+    ) {
+        let Some(name) = self.source_name(lane) else {
+            return;
+        };
+        let shown = failed.and_then(|error| AlertKind::of_call(error.class));
+        let mended = |of, kind: AlertKind| {
+            let other = Some(kind) != shown;
+            other && kind.is_mended_by_call(of == tenant)
+        };
+        let standing = self.standing(&name);
+        let shows =
+            shown.is_some_and(|kind| standing.may_tell(now, Topic::Failed(tenant, kind), OFTEN));
+        // What this node has told may not have come to be an alert yet.
+        let mends = standing.failing.iter().any(|(of, kind)| mended(*of, *kind))
+            || standing.has_alert(Timestamp::MAX, mended)
+                && standing.may_tell(now, Topic::Mended(tenant), SOON);
+        if !shows && !mends {
+            return;
+        }
+        standing.failing.retain(|(of, kind)| !mended(*of, *kind));
+        standing.failing.extend(shown.map(|kind| (tenant, kind)));
+        let failed = failed.map(|error| (error.class, error.code.clone()));
+        self.fact(now, name, Input::CallEnded { tenant, failed });
+    }
+
     fn watch_backlog(&mut self, now: Timestamp, lane: Lane, patience: Duration) {
         let Some(gate) = self.gates.get(&lane) else {
             self.caught_up(now, lane);
@@ -381,7 +419,8 @@ impl<T> Driver<T> {
         let mine = std::mem::replace(&mut standing.backed_up, false);
         let name = standing.kept.name.clone();
         // One that another life of a node has told of is closed by the owner, in time.
-        let forgotten = standing.has_alert(AlertKind::Backlog, now.before(FORGOTTEN))
+        let backlog = |_, kind| kind == AlertKind::Backlog;
+        let forgotten = standing.has_alert(now.before(FORGOTTEN), backlog)
             && standing.may_tell(now, Topic::Backlog, SELDOM);
         let owner = self.is_stepped_here(Aggregate::Source(SourceId::of(&name)).shard());
         if mine || (forgotten && owner) {

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
-use wellspring_core::notification::{Channel, Contact, IssueKey, NotificationKind, Preferences};
+use wellspring_core::notification::{
+    Channel, Contact, IssueKey, NotificationKind, Preferences, quiet_until,
+};
 use wellspring_core::{AccountId, ConnectionId, NotificationId, Shard, Timestamp};
 
 use super::{Loop, NotifierParts, compose};
@@ -104,6 +106,13 @@ impl Loop {
                 }
                 continue;
             };
+            if let Some(due) = quiet_until(now, first.kind, first.channel, preferences) {
+                for mut notice in notices {
+                    notice.due = due;
+                    self.unrecorded.push(notice);
+                }
+                continue;
+            }
             let id = first.order.unwrap_or(first.notification);
             let epoch = super::epoch(holding, first.account.shard());
             for notice in &mut notices {

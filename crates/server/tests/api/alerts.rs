@@ -116,11 +116,22 @@ async fn a_connector_that_panics_ends_its_own_attempt_and_nothing_else() {
     let lanes = lab.engine().snapshot();
     assert_eq!(lanes.in_flight, 1);
     lab.post(&format!("{connection}/fetch"), "").await;
-    eventually(async || {
-        let open = lab.get("/v1/alerts?state=open").await.json();
-        open["data"] == serde_json::json!([])
-    })
-    .await;
+    let open = async || lab.get("/v1/alerts?state=open").await.json()["data"].clone();
+    eventually(async || open().await.as_array().is_some_and(|open| open.len() == 1)).await;
+    // That of the collection is about its source, and stays until a call to it is well.
+    let left = &open().await[0];
+    assert_eq!(
+        (&left["kind"], &left["source"], &left["code"]),
+        (
+            &"connector_crashed".into(),
+            &"rotten".into(),
+            &"connector_panicked".into()
+        )
+    );
+    assert!(left["connection_id"].is_null(), "{left}");
+    let path = format!("/v1/alerts/{}/close", left["id"].as_str().unwrap());
+    let closed = lab.post(&path, "").await;
+    assert_eq!(closed.json()["state"], "closed");
 }
 
 #[tokio::test]

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use wellspring_core::source::Source;
 use wellspring_core::{
-    Change, IncidentId, IncidentState, SourceId, Subject, TenantId, Timestamp, Verb,
+    Change, ErrorClass, IncidentId, IncidentState, Shard, SourceId, SourceName, Subject, TenantId,
+    Timestamp, Verb,
 };
 use wellspring_engine::{Before, SourceWrite};
 
 use super::{Broken, Model};
+
+mod alerts;
 
 /// All sources that something is kept of, and their incidents.
 #[derive(Debug, Default)]
@@ -16,6 +19,7 @@ pub(crate) struct Sources {
     by_id: BTreeMap<SourceId, Source>,
     /// Who was told of the beginning of each incident and not yet of its end.
     told: BTreeMap<(IncidentId, TenantId), bool>,
+    alerts: alerts::Alerts,
     /// How many incidents began, and how many ended.
     pub(crate) incidents: [u64; 2],
 }
@@ -31,6 +35,21 @@ impl Sources {
 
     pub(crate) fn contains_key(&self, id: &SourceId) -> bool {
         self.by_id.contains_key(id)
+    }
+
+    /// Notes how a collection's call to a source ends.
+    pub(crate) fn called(
+        &mut self,
+        source: &SourceName,
+        tenant: TenantId,
+        class: Option<ErrorClass>,
+    ) {
+        self.alerts.called(SourceId::of(source), tenant, class);
+    }
+
+    /// Returns an alert that is open for longer than anybody met it.
+    pub(crate) fn lasting(&self, clock: impl Fn(Shard) -> Option<Timestamp>) -> Option<String> {
+        self.alerts.lasting(clock)
     }
 }
 
@@ -100,6 +119,10 @@ impl Model {
                 let path = change.subject.to_string();
                 return Err(("an incident is told once at each end", path));
             }
+        }
+        if let Err(why) = self.sources.alerts.step(write, said) {
+            let seen = format!("{why}: {write:?}, said {said:?}");
+            return Err(("alerts about sources follow from calls", seen));
         }
         self.sources.by_id.insert(write.id, write.next.clone());
         Ok(())

@@ -54,9 +54,10 @@ struct Spells {
 struct Text {
     account: AccountId,
     kind: NotificationKind,
-    /// Whether something is over by it.
-    mends: bool,
     at: Timestamp,
+    /// Whether something began, and what it is about.
+    opened: bool,
+    about: String,
 }
 
 impl Told {
@@ -97,11 +98,22 @@ impl Told {
             let began = text("state") == Some("opened");
             let reason = text("reason").unwrap_or_default();
             let id: Option<ConnectionId> = text("connection_id").and_then(|id| id.parse().ok());
+            let about = match one.kind {
+                NotificationKind::BankMaintenance => text("source"),
+                NotificationKind::PlaidConnectionIssue
+                | NotificationKind::DataSyncStatus
+                | NotificationKind::SecurityAlert
+                | NotificationKind::ComplianceUpdate
+                | NotificationKind::SystemMaintenance
+                | NotificationKind::FeatureUpdate
+                | NotificationKind::AccountUpdate => text("connection_id"),
+            };
             let known = Text {
                 account: one.account,
                 kind: one.kind,
-                mends: text("state") == Some("mended"),
                 at: one.at,
+                opened: began,
+                about: about.unwrap_or_default().to_owned(),
             };
             self.texts.insert(one.id, known);
             if reason == "maintenance" {
@@ -226,6 +238,9 @@ impl Told {
         }
         for (key, notice) in &self.notices {
             let left = self.left.get(key);
+            if notice.status == NoticeStatus::Dropped && !self.may_drop(key, left.is_some()) {
+                return Some(format!("{notice:?} was dropped, left {left:?}"));
+            }
             let sent = notice.status == NoticeStatus::Sent && notice.channel != Channel::InApp;
             let unexplained = notice.status == NoticeStatus::Failed && notice.reason.is_none();
             if sent && !left.is_some_and(|(_, came)| *came) || unexplained {
@@ -242,19 +257,10 @@ impl Told {
                 (Channel::Sms, contact.phone.is_some()),
                 (Channel::Webhook, contact.webhook.is_some()),
             ];
-            // Where the beginning was held back until it was over, the end is not told either.
-            let dropped = |channel: Channel| {
-                text.mends
-                    && self.notices.values().any(|one| {
-                        one.account == text.account
-                            && one.channel == channel
-                            && one.status == NoticeStatus::Dropped
-                    })
-            };
             let missing = ways.into_iter().find(|(channel, has)| {
                 *has && preferences.wants(text.kind, *channel)
                     && !self.notices.contains_key(&(*id, *channel, 0))
-                    && !dropped(*channel)
+                    && !self.was_dropped(text, *channel)
             });
             if let Some((channel, _)) = missing {
                 return Some(format!("{id}: {text:?} went not by {channel}"));
@@ -279,6 +285,59 @@ impl Spells {
         }
         Ok(())
     }
+}
+
+impl Told {
+    /// Whether somebody was not told of the end of something because its beginning never left.
+    fn was_dropped(&self, over: &Text, channel: Channel) -> bool {
+        let mut texts = self.texts.iter();
+        !over.opened
+            && texts.any(|(id, text)| {
+                let notice = self.notices.get(&(*id, channel, 0));
+                is_about(text, over)
+                    && notice.is_some_and(|one| one.status == NoticeStatus::Dropped)
+            })
+    }
+
+    /// Whether a message may come to nothing: it has not left, and what it told of is over.
+    fn may_drop(&self, key: &Key, left: bool) -> bool {
+        let Some(text) = self.texts.get(&key.0) else {
+            return true;
+        };
+        let mut texts = self.texts.values();
+        !left && texts.any(|over| !over.opened && is_about(text, over))
+    }
+
+    /// Checks that a message leaves at a moment at which its person may be disturbed.
+    pub(crate) fn disturbs(
+        order: &NoticeOrder,
+        preferences: &Preferences,
+        clock: Timestamp,
+    ) -> Result<(), Broken> {
+        let quiet = preferences.quiet_hours.as_ref().filter(|_| {
+            order.kind != NotificationKind::SecurityAlert
+                && matches!(order.channel, Channel::Email | Channel::Push | Channel::Sms)
+        });
+        let Some(quiet) = quiet else { return Ok(()) };
+        let minute = |at: Timestamp| {
+            let at = jiff::Timestamp::from_millisecond(at.as_millis()).ok()?;
+            let at = at.in_tz(&preferences.time_zone).ok()?;
+            u16::try_from(i32::from(at.hour()) * 60 + i32::from(at.minute())).ok()
+        };
+        let within = |at| minute(at).is_some_and(|minute| quiet.has(minute));
+        // What was read before they began is on its way.
+        if within(clock) && within(clock.before(ON_ITS_WAY)) {
+            let seen = format!("{order:?} at {clock}, {preferences:?}");
+            return Err(("nothing disturbs people in their quiet hours", seen));
+        }
+        Ok(())
+    }
+}
+
+/// Whether one message tells of the end of what another told of.
+fn is_about(opened: &Text, over: &Text) -> bool {
+    let same = (opened.account, opened.kind) == (over.account, over.kind);
+    opened.opened && same && opened.about == over.about
 }
 
 impl Heard {
@@ -359,6 +418,8 @@ fn slot_of(endpoint: &str) -> u64 {
     browser.slot()
 }
 
+/// How long a message may take from when it is looked for to when it leaves.
+const ON_ITS_WAY: Duration = Duration::from_secs(300);
 const QUESTION: &str = "question";
 const REAUTH: &str = "reauth_required";
 const FAILING: &str = "failing";

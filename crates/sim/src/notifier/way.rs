@@ -113,7 +113,15 @@ impl NoticeBackend for Way {
 
 impl Notices for Way {
     fn people(&self, accounts: Vec<AccountId>) -> BoxFuture<'_, Result<Vec<Person>, StoreError>> {
-        self.ask(move |store| store.people(accounts))
+        Box::pin(async move {
+            let mut people = self.ask(move |store| store.people(accounts)).await?;
+            if self.outside.plant == Some(Plant::DisturbAtNight) {
+                for person in &mut people {
+                    person.preferences.quiet_hours = None;
+                }
+            }
+            Ok(people)
+        })
     }
 
     fn put_person(&self, person: Person, expected: u32) -> BoxFuture<'_, Result<bool, StoreError>> {

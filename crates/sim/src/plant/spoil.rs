@@ -1,11 +1,12 @@
 //! What planted bugs do to a batch before it is handed over, as if the core had made it so.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use wellspring_core::connection::{Connection, InteractionWrite, Reason, SecretWrite, Slot, State};
-use wellspring_core::source::Source;
-use wellspring_core::{Subject, Verb};
-use wellspring_engine::{Batch, ConnectionWrite, SourceTable, Write};
+use wellspring_core::source;
+use wellspring_core::{AlertWrite, RetryPolicy, Subject, Verb};
+use wellspring_engine::{Batch, ConnectionWrite, Source, SourceTable, Write};
 
 use crate::Plant;
 use crate::model::Links;
@@ -23,6 +24,7 @@ pub(crate) fn spoilt(plant: Option<Plant>, batch: Arc<Batch>, links: &Links) -> 
         Plant::KeepRepair => keep_repair,
         Plant::LoseClose => lose_close,
         Plant::ParentFirst => return parent_first(&batch),
+        Plant::ForgetAlert => return forget_alert(&batch),
         Plant::ActBeforeCommit
         | Plant::IgnoreStaleVersion
         | Plant::ForgetTimersAtRestart
@@ -52,7 +54,10 @@ pub(crate) fn spoilt(plant: Option<Plant>, batch: Arc<Batch>, links: &Links) -> 
         | Plant::MissEntries
         | Plant::CountKeptOut
         | Plant::ForgetSwitch
-        | Plant::SpendAlone => return batch,
+        | Plant::SpendAlone
+        | Plant::RepeatTooOften
+        | Plant::MissIncidents
+        | Plant::DisturbAtNight => return batch,
     };
     let mut spoilt = Batch::clone(&batch);
     for write in &mut spoilt.writes {
@@ -66,14 +71,28 @@ pub(crate) fn spoilt(plant: Option<Plant>, batch: Arc<Batch>, links: &Links) -> 
 
 /// Returns the sources as the driver is told of them.
 pub(crate) fn sources(plant: Option<Plant>, sources: &Arc<SourceTable>) -> Arc<SourceTable> {
-    if plant != Some(Plant::IgnoreRate) {
-        return Arc::clone(sources);
-    }
-    let unlimited = sources.iter().cloned().map(|mut source| {
-        source.budget = Arc::default();
+    let spoil: fn(&mut Source) = match plant {
+        Some(Plant::IgnoreRate) => |source| source.budget = Arc::default(),
+        Some(Plant::RepeatTooOften) => repeat_too_often,
+        Some(_) | None => return Arc::clone(sources),
+    };
+    let spoilt = sources.iter().cloned().map(|mut source| {
+        spoil(&mut source);
         source
     });
-    Arc::new(SourceTable::new(unlimited))
+    Arc::new(SourceTable::new(spoilt))
+}
+
+fn repeat_too_often(source: &mut Source) {
+    if let Some(defaults) = &mut source.connections {
+        defaults.attempts = Some(RetryPolicy {
+            base: Duration::from_secs(1),
+            factor: 1.0,
+            cap: Duration::from_secs(60),
+            max_retries: 50,
+            jitter: true,
+        });
+    }
 }
 
 fn count_throttled(write: &mut ConnectionWrite, _: Option<&Connection>) {
@@ -95,7 +114,7 @@ fn spend_in_maintenance(write: &mut ConnectionWrite, _: Option<&Connection>) {
 }
 
 /// Returns what is kept of sources as the driver is told of it.
-pub(crate) fn kept(plant: Option<Plant>, mut sources: Vec<Source>) -> Vec<Source> {
+pub(crate) fn kept(plant: Option<Plant>, mut sources: Vec<source::Source>) -> Vec<source::Source> {
     if plant == Some(Plant::ForgetSwitch) {
         for source in &mut sources {
             source.disabled_at = None;
@@ -134,6 +153,17 @@ fn lose_close(write: &mut ConnectionWrite, _: Option<&Connection>) {
     write
         .interactions
         .retain(|one| !matches!(one, InteractionWrite::Close { .. }));
+}
+
+fn forget_alert(batch: &Arc<Batch>) -> Arc<Batch> {
+    let mut spoilt = Batch::clone(batch);
+    for write in &mut spoilt.writes {
+        if let Write::Source(write) = write {
+            let opens = |alert: &AlertWrite| matches!(alert, AlertWrite::Open(_));
+            write.alerts.retain(|alert| !opens(alert));
+        }
+    }
+    Arc::new(spoilt)
 }
 
 fn parent_first(batch: &Arc<Batch>) -> Arc<Batch> {
