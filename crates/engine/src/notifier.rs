@@ -138,6 +138,7 @@ impl Notifier {
             wrote: Arc::clone(&wrote),
             read: BTreeMap::new(),
             flying: BTreeSet::new(),
+            unsent: BTreeMap::new(),
             sending: FuturesUnordered::new(),
             unrecorded: Vec::new(),
             incidents_at: Instant::now(),
@@ -291,6 +292,8 @@ struct Loop {
     /// How far each shard was read.
     read: BTreeMap<Shard, Read>,
     flying: BTreeSet<NoticeKey>,
+    /// What did not leave because whether it was marked is not known, by the epoch of the attempt.
+    unsent: BTreeMap<NoticeKey, u64>,
     sending: FuturesUnordered<Sending>,
     /// What came of messages and is not written yet.
     unrecorded: Vec<Notice>,

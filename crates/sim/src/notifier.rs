@@ -18,6 +18,8 @@ use crate::disk::now;
 use crate::world::World;
 
 mod outside;
+#[cfg(test)]
+mod tests;
 mod way;
 
 pub(crate) use outside::Outside;

@@ -1,6 +1,6 @@
 //! What all notifiers have in common: chance, the far sides of their channels, and what was seen of both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +34,10 @@ struct Inner {
     gates: Vec<Gate>,
     heard: Vec<Heard>,
     stirred: bool,
+    /// What becomes of the next writes, where nothing is drawn; after these all goes well.
+    fates: VecDeque<Fate>,
+    /// What the far sides say to the next messages, and after how many milliseconds, where nothing is drawn.
+    answers: VecDeque<(i64, NoticeResult)>,
 }
 
 /// Somebody waits so many milliseconds.
@@ -67,6 +71,8 @@ impl Outside {
                 gates: Vec::new(),
                 heard: Vec::new(),
                 stirred: false,
+                fates: VecDeque::new(),
+                answers: VecDeque::new(),
             }),
         }
     }
@@ -86,6 +92,18 @@ impl Outside {
     #[cfg(test)]
     pub(crate) fn script(&self) {
         self.inner().scripted = true;
+    }
+
+    /// Has the next writes come to this.
+    #[cfg(test)]
+    pub(super) fn fates(&self, fates: impl IntoIterator<Item = Fate>) {
+        self.inner().fates.extend(fates);
+    }
+
+    /// Has the far sides say this to the next messages.
+    #[cfg(test)]
+    pub(super) fn answers(&self, answers: impl IntoIterator<Item = (i64, NoticeResult)>) {
+        self.inner().answers.extend(answers);
     }
 
     /// Returns what was heard, who waits, and whether anything was done.
@@ -129,7 +147,11 @@ impl Outside {
     /// Draws what becomes of a request.
     pub(super) fn fate(&self, reading: bool) -> Fate {
         let inner = &mut *self.inner();
-        if inner.calm || inner.scripted {
+        if inner.scripted {
+            let written = (!reading).then(|| inner.fates.pop_front()).flatten();
+            return written.unwrap_or(Fate::Done);
+        }
+        if inner.calm {
             return Fate::Done;
         }
         let fate = match inner.dice.below(200) {
@@ -152,7 +174,8 @@ impl Outside {
             reason: "the connection broke".to_owned(),
         };
         if inner.scripted {
-            return (true, 50, sent());
+            let (millis, said) = inner.answers.pop_front().unwrap_or((50, sent()));
+            return (matches!(said, NoticeResult::Sent { .. }), millis, said);
         }
         if inner.calm {
             return (true, inner.dice.between(5, 900), sent());
