@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, ready};
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use serde_json::{Map, Value};
@@ -331,12 +331,21 @@ impl Loop {
             }
             // A busy log is read in stretches, not entry by entry.
             let pace = tokio::time::sleep(if more { Duration::ZERO } else { PACE });
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                () = pace => {}
+            tokio::pin!(pace);
+            let mut ended = false;
+            loop {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return,
+                    // What is under way goes on however much there is to read.
+                    Some(done) = self.sending.next(), if !self.sending.is_empty() => {
+                        self.done(done).await;
+                        ended = true;
+                    }
+                    () = &mut pace => break,
+                }
             }
-            if more {
+            if more || ended {
                 continue;
             }
             tokio::select! {
@@ -344,7 +353,7 @@ impl Loop {
                 () = stop.cancelled() => return,
                 Some(done) = self.sending.next(), if !self.sending.is_empty() => {
                     self.done(done).await;
-                    while let Some(Some(done)) = futures_util::FutureExt::now_or_never(self.sending.next()) {
+                    while let Some(Some(done)) = self.sending.next().now_or_never() {
                         self.done(done).await;
                     }
                 }

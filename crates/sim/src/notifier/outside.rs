@@ -34,6 +34,8 @@ struct Inner {
     gates: Vec<Gate>,
     heard: Vec<Heard>,
     stirred: bool,
+    /// How many milliseconds each request to the store takes, where nothing is drawn.
+    slow: i64,
     /// What becomes of the next writes, where nothing is drawn; after these all goes well.
     fates: VecDeque<Fate>,
     /// What the far sides say to the next messages, and after how many milliseconds, where nothing is drawn.
@@ -71,6 +73,7 @@ impl Outside {
                 gates: Vec::new(),
                 heard: Vec::new(),
                 stirred: false,
+                slow: 0,
                 fates: VecDeque::new(),
                 answers: VecDeque::new(),
             }),
@@ -92,6 +95,12 @@ impl Outside {
     #[cfg(test)]
     pub(crate) fn script(&self) {
         self.inner().scripted = true;
+    }
+
+    /// Has each request to the store take so many milliseconds.
+    #[cfg(test)]
+    pub(super) fn slow(&self, millis: i64) {
+        self.inner().slow = millis;
     }
 
     /// Has the next writes come to this.
@@ -128,9 +137,10 @@ impl Outside {
     pub(super) async fn pause(&self) {
         let drawn = {
             let inner = &mut *self.inner();
+            let slow = (inner.slow > 0).then_some(inner.slow);
             let waits = !inner.scripted && inner.dice.permille(80);
             let many = if inner.dice.permille(100) { 4_000 } else { 30 };
-            waits.then(|| inner.dice.between(1, many))
+            waits.then(|| inner.dice.between(1, many)).or(slow)
         };
         if let Some(millis) = drawn {
             self.wait(millis).await;

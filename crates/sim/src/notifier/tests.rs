@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use wellspring_core::notification::{Channel, Contact, NotificationKind, Preferences};
 use wellspring_core::{Account, AccountId, Actor, NotificationId, Shard, Timestamp};
 use wellspring_engine::{
-    AddressBook, Backend, Before, Clock, Holding, Notice, NoticeOrder, NoticeResult, NoticeStatus,
-    Notices, Notification, Notifier, NotifierParts, Person,
+    AddressBook, Backend, Before, Clock, Entry, Holding, Notice, NoticeOrder, NoticeResult,
+    NoticeStatus, Notices, Notification, Notifier, NotifierParts, Person,
 };
 use wellspring_store::MemoryStore;
 use wellspring_store::conformance::{Node, START, TENANT};
@@ -275,6 +275,35 @@ fn what_came_of_messages_is_written_although_another_shard_is_lost() {
     assert_eq!(rig.notice(ids[1]).status, NoticeStatus::Sent);
     let again = rig.left.iter().filter(|order| order.id == ids[1]);
     assert_eq!(again.count(), 1, "it is not repeated");
+}
+
+#[test]
+fn messages_leave_and_end_while_there_is_much_of_the_log_to_read() {
+    let mut rig = Rig::new();
+    let account = rig.person(0, &reached(), wanting_sms());
+    let now = rig.now();
+    let other = AccountId::mint_in(now, Shard(0), &mut rig.rng);
+    let step = Account::create(now, other, TENANT, None, Actor::Operator);
+    let mut batch = rig
+        .node
+        .account_batch(now, (other, Before::New, TENANT), step);
+    let entry = batch.entries[0].clone();
+    let long = (1..10_000).map(|more| Entry {
+        seq: entry.seq + more,
+        ..entry.clone()
+    });
+    batch.entries.extend(long);
+    rig.runtime.block_on(rig.node.commit(batch));
+    let id = rig.message(account, Channel::Email);
+    rig.outside.slow(20);
+    rig.run(3 * SECOND);
+    assert_eq!(rig.notice(id).status, NoticeStatus::Sent);
+    let read = rig.ask(rig.store.notice_cursors(vec![Shard(0)]));
+    let read = read.expect("reads").get(&Shard(0)).copied();
+    assert!(
+        read.unwrap_or(0) < 9_000,
+        "it is far from its end: {read:?}"
+    );
 }
 
 /// How much time passes at once.
