@@ -306,6 +306,30 @@ fn messages_leave_and_end_while_there_is_much_of_the_log_to_read() {
     );
 }
 
+#[test]
+fn what_is_under_way_when_a_node_stops_is_still_written() {
+    let mut rig = Rig::new();
+    let people = [0, 1].map(|shard| rig.person(shard, &reached(), wanting_sms()));
+    rig.outside.answers([
+        (3 * SECOND, NoticeResult::Sent { receipt: None }),
+        (MINUTE, NoticeResult::Sent { receipt: None }),
+    ]);
+    let [soon, late] = people.map(|account| rig.message(account, Channel::Sms));
+    rig.run(SECOND);
+    assert_eq!(rig.notice(soon).status, NoticeStatus::Sending);
+    // An engine that stops shows that it holds nothing.
+    rig.holds(false);
+    rig.stop.cancel();
+    let new = rig.message(people[0], Channel::Email);
+    // What comes of it cannot be written at the first try.
+    rig.outside.fates([Fate::Refused]);
+    rig.run(8 * SECOND);
+    assert_eq!(rig.notice(soon).status, NoticeStatus::Sent);
+    assert_eq!(rig.notice(late).status, NoticeStatus::Sending);
+    assert_eq!(rig.notice(new).status, NoticeStatus::Planned);
+    assert_eq!(rig.left.len(), 2);
+}
+
 /// How much time passes at once.
 const STEP: i64 = 10;
 /// How often the notifier is looked at until it has come to rest.
