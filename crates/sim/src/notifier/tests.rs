@@ -1,5 +1,6 @@
 //! What a notifier does about what seldom happens, each on a store with people of its own.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -10,10 +11,11 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use wellspring_core::notification::{Channel, Contact, NotificationKind, Preferences};
-use wellspring_core::{Account, AccountId, Actor, NotificationId, Shard, Timestamp};
+use wellspring_core::source::{Input, Policy, Source};
+use wellspring_core::{Account, AccountId, Actor, Connection, NotificationId, Shard, Timestamp};
 use wellspring_engine::{
     AddressBook, Backend, Before, Clock, Entry, Holding, Notice, NoticeOrder, NoticeResult,
-    NoticeStatus, Notices, Notification, Notifier, NotifierParts, Person,
+    NoticeStatus, Notices, Notification, Notifier, NotifierParts, Person, SourceWrite, Write,
 };
 use wellspring_store::MemoryStore;
 use wellspring_store::conformance::{Node, START, TENANT};
@@ -35,6 +37,7 @@ struct Rig {
     rng: ChaCha8Rng,
     gates: Vec<(i64, oneshot::Sender<()>)>,
     left: Vec<NoticeOrder>,
+    accounts: BTreeMap<AccountId, Account>,
 }
 
 impl Rig {
@@ -64,6 +67,7 @@ impl Rig {
             rng: ChaCha8Rng::seed_from_u64(1),
             gates: Vec::new(),
             left: Vec::new(),
+            accounts: BTreeMap::new(),
         };
         rig.start();
         rig.holds(true);
@@ -145,6 +149,7 @@ impl Rig {
         let now = self.now();
         let id = AccountId::mint_in(now, Shard(shard), &mut self.rng);
         let step = Account::create(now, id, TENANT, None, Actor::Operator);
+        self.accounts.extend(step.next.clone().map(|one| (id, one)));
         let batch = self
             .node
             .account_batch(now, (id, Before::New, TENANT), step);
@@ -160,6 +165,66 @@ impl Rig {
         };
         assert_eq!(self.ask(self.store.put_person(person, 0)), Ok(true));
         id
+    }
+
+    /// Connects a person to the source.
+    fn connect(&mut self, account: AccountId) -> Connection {
+        let connecting = self
+            .node
+            .connected(self.clock.now(), &self.accounts[&account]);
+        self.runtime.block_on(connecting)
+    }
+
+    /// Takes the source a step further.
+    fn source(&mut self, source: &Source, input: Input) -> Source {
+        let now = self.now();
+        let step = source.clone().handle(now, input, Policy::default());
+        let step = step.expect("something changes");
+        let next = step.next.clone();
+        let write = SourceWrite {
+            id: source.id(),
+            before: match source.version {
+                0 => Before::New,
+                version => Before::Live(version),
+            },
+            next: step.next,
+            incidents: step.incidents,
+            alerts: step.alerts,
+        };
+        let changes = step.changes.into_iter().map(|(_, change)| change);
+        let write = Write::Source(Box::new(write));
+        let batch = self.node.batch_of(now, TENANT, write, changes);
+        self.runtime.block_on(self.node.commit(batch));
+        next
+    }
+
+    /// Has the source be in maintenance.
+    fn maintenance(&mut self) -> Source {
+        let source = Source::fresh("gas".parse().expect("a name"));
+        let met = Input::MaintenanceMet {
+            until: None,
+            code: "maintenance".to_owned(),
+        };
+        self.source(&source, met)
+    }
+
+    /// Lets much time pass at once.
+    fn leap(&mut self, millis: i64) {
+        self.at += millis;
+        self.clock.set(self.at);
+        let leap = tokio::time::advance(super::span(millis));
+        self.runtime.block_on(leap);
+        self.run(3 * SECOND);
+    }
+
+    /// Returns what has left about the source: to whom, over what, and whether it begins or ends.
+    fn told(&self) -> Vec<(AccountId, Channel, String)> {
+        let states = self.left.iter().flat_map(|order| {
+            let events = order.events.iter();
+            let states = events.filter_map(|event| event.get("state")?.as_str());
+            states.map(|state| (order.account, order.channel, state.to_owned()))
+        });
+        states.collect()
     }
 
     /// Writes a message to a person that is due at once.
@@ -197,6 +262,13 @@ impl Rig {
         id
     }
 
+    fn notice_by_email(&self, id: NotificationId) -> Notice {
+        let notices = self.ask(self.store.notices(id)).expect("reads");
+        let mut notices = notices.into_iter();
+        let found = notices.find(|notice| notice.channel == Channel::Email);
+        found.expect("goes by e-mail")
+    }
+
     fn notice(&self, id: NotificationId) -> Notice {
         let notices = self.ask(self.store.notices(id)).expect("reads");
         notices.into_iter().next().expect("one way")
@@ -209,6 +281,11 @@ fn reached() -> Contact {
         phone: Some("+15550100".to_owned()),
         ..Contact::default()
     }
+}
+
+fn failed(retry_at: Option<Timestamp>) -> NoticeResult {
+    let reason = "451 later".to_owned();
+    NoticeResult::Failed { reason, retry_at }
 }
 
 fn wanting_sms() -> Preferences {
@@ -328,6 +405,25 @@ fn what_is_under_way_when_a_node_stops_is_still_written() {
     assert_eq!(rig.notice(late).status, NoticeStatus::Sending);
     assert_eq!(rig.notice(new).status, NoticeStatus::Planned);
     assert_eq!(rig.left.len(), 2);
+}
+
+#[test]
+fn what_was_to_be_tried_again_is_dropped_when_it_is_over_and_the_end_is_told() {
+    let mut rig = Rig::new();
+    let account = rig.person(0, &reached(), Preferences::default());
+    rig.connect(account);
+    rig.outside.answers([(50, failed(None))]);
+    let source = rig.maintenance();
+    rig.run(4 * SECOND);
+    let told = |state: &str| (account, Channel::Email, state.to_owned());
+    assert_eq!(rig.told(), [told("opened")]);
+    let opened = rig.notice_by_email(rig.left[0].id);
+    assert_eq!((opened.status, opened.attempts), (NoticeStatus::Planned, 1));
+    rig.source(&source, Input::Answered);
+    rig.run(40 * SECOND);
+    assert_eq!(rig.told(), [told("opened"), told("mended")]);
+    let opened = rig.notice_by_email(opened.notification);
+    assert_eq!(opened.status, NoticeStatus::Dropped);
 }
 
 /// How much time passes at once.
