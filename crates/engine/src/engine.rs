@@ -13,6 +13,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use wellspring_core::{
     AccountId, CollectionId, ConnectionId, IncarnationId, Shard, SourceId, Timestamp,
 };
@@ -75,6 +77,7 @@ impl Engine {
         let (grown, log) = watch::channel(0);
         let shell = Shell::new(parts.clone(), tasks.clone(), Arc::clone(&snapshot), grown);
         let holding = shell.holding.subscribe();
+        let writers = shell.writers.clone();
         tasks.spawn("engine", shell.run(command_inbox, table_inbox));
         tasks.spawn(
             "retention",
@@ -91,6 +94,7 @@ impl Engine {
             snapshot,
             log,
             holding,
+            writers,
             stop: tasks.stop_token().clone(),
             store: parts.store,
             clock: parts.clock,
@@ -106,6 +110,7 @@ pub struct EngineHandle {
     snapshot: Arc<RwLock<Snapshot>>,
     log: watch::Receiver<u64>,
     holding: watch::Receiver<Holding>,
+    writers: TaskTracker,
     stop: CancellationToken,
     store: Arc<dyn Backend>,
     clock: Arc<dyn Clock>,
@@ -192,6 +197,11 @@ impl EngineHandle {
     /// Returns which shards are this node's, as that changes.
     pub fn holding(&self) -> watch::Receiver<Holding> {
         self.holding.clone()
+    }
+
+    /// Returns what keeps the shards this node's at its end, for who writes under their epochs.
+    pub(crate) fn writing(&self) -> TaskTrackerToken {
+        self.writers.token()
     }
 
     /// Waits until the engine is asked to stop.
@@ -333,6 +343,8 @@ pub(crate) struct Shell {
     snapshot: Arc<RwLock<Snapshot>>,
     grown: Arc<watch::Sender<u64>>,
     holding: watch::Sender<Holding>,
+    /// Those who write under the epochs of its shards beside the driver.
+    pub(crate) writers: TaskTracker,
     snapshot_at: Timestamp,
     dispatch: DispatchView,
     dispatch_at: Timestamp,
@@ -386,6 +398,7 @@ impl Shell {
                 incarnation,
                 shards: Vec::new(),
             }),
+            writers: TaskTracker::new(),
             snapshot_at: Timestamp::MIN,
             dispatch: DispatchView::default(),
             dispatch_at: Timestamp::MIN,
@@ -415,6 +428,7 @@ impl Shell {
         let mut drain_ends: Option<Instant> = None;
         let mut batch = Vec::new();
         let store = Arc::clone(&self.parts.store);
+        let writers = self.writers.clone();
         let mut filled = store.inbox_filled();
         self.join();
         loop {
@@ -441,9 +455,11 @@ impl Shell {
                 () = stop.cancelled(), if !self.stopping => {
                     self.stopping = true;
                     drain_ends = Some(Instant::now() + DRAIN);
+                    writers.close();
                     let shards = self.driver.shards().collect();
                     self.driver.handle(self.parts.clock.now(), Event::Drain(shards));
                 }
+                () = writers.wait(), if self.stopping && !writers.is_empty() => {}
                 () = async { tokio::time::sleep_until(drain_ends.unwrap_or_else(Instant::now)).await }, if drain_ends.is_some() => {
                     tracing::warn!("Calls were still in flight at the end of the shutdown's grace");
                     break;
@@ -470,7 +486,8 @@ impl Shell {
             }
             self.perform();
             self.refresh_snapshot(now);
-            if self.stopping && self.driver.shards().next().is_none() {
+            let drained = self.driver.shards().next().is_none() && writers.is_empty();
+            if self.stopping && drained {
                 break;
             }
         }

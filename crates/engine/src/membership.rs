@@ -181,8 +181,12 @@ impl Shell {
 
     pub(crate) fn release(&mut self, shards: Vec<Shard>) {
         let (store, incarnation) = (Arc::clone(&self.parts.store), self.incarnation);
+        let writers = self.stopping.then(|| self.writers.clone());
         self.releasing += 1;
         self.store_events.push(Box::pin(async move {
+            if let Some(writers) = writers {
+                writers.wait().await;
+            }
             StoreEvent::Released(incarnation, store.release(incarnation, shards).await)
         }));
     }

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, ready};
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use serde_json::{Map, Value};
@@ -116,7 +116,11 @@ impl Notifier {
         let (holding, grew) = (engine.holding(), engine.log_grew());
         let (handle, running) =
             Self::running(parts, holding, grew, random_seed(), tasks.stop_token());
-        tasks.spawn("notifier", running);
+        let writing = engine.writing();
+        tasks.spawn("notifier", async move {
+            running.await;
+            drop(writing);
+        });
         handle
     }
 
@@ -138,6 +142,7 @@ impl Notifier {
             wrote: Arc::clone(&wrote),
             read: BTreeMap::new(),
             flying: BTreeSet::new(),
+            unsent: BTreeMap::new(),
             sending: FuturesUnordered::new(),
             unrecorded: Vec::new(),
             incidents_at: Instant::now(),
@@ -291,6 +296,8 @@ struct Loop {
     /// How far each shard was read.
     read: BTreeMap<Shard, Read>,
     flying: BTreeSet<NoticeKey>,
+    /// What did not leave because whether it was marked is not known, by the epoch of the attempt.
+    unsent: BTreeMap<NoticeKey, u64>,
     sending: FuturesUnordered<Sending>,
     /// What came of messages and is not written yet.
     unrecorded: Vec<Notice>,
@@ -310,8 +317,13 @@ struct Read {
 impl Loop {
     async fn run(mut self, stop: CancellationToken) {
         let mut sweep_at = Instant::now() + FIRST_SWEEP;
+        let mut last = None;
         loop {
             let holding = self.holding.borrow_and_update().clone();
+            // Who is on their way out shows nothing any more.
+            if !holding.shards.is_empty() {
+                last = Some(holding.clone());
+            }
             self.grew.mark_unchanged();
             let turn = self.turn(&holding).await;
             let more = turn.unwrap_or_else(|error| {
@@ -328,20 +340,29 @@ impl Loop {
             }
             // A busy log is read in stretches, not entry by entry.
             let pace = tokio::time::sleep(if more { Duration::ZERO } else { PACE });
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                () = pace => {}
+            tokio::pin!(pace);
+            let mut ended = false;
+            loop {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return self.finish(last).await,
+                    // What is under way goes on however much there is to read.
+                    Some(done) = self.sending.next(), if !self.sending.is_empty() => {
+                        self.done(done).await;
+                        ended = true;
+                    }
+                    () = &mut pace => break,
+                }
             }
-            if more {
+            if more || ended {
                 continue;
             }
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return self.finish(last).await,
                 Some(done) = self.sending.next(), if !self.sending.is_empty() => {
                     self.done(done).await;
-                    while let Some(Some(done)) = futures_util::FutureExt::now_or_never(self.sending.next()) {
+                    while let Some(Some(done)) = self.sending.next().now_or_never() {
                         self.done(done).await;
                     }
                 }
@@ -349,6 +370,27 @@ impl Loop {
                 Ok(()) = self.grew.changed() => {}
                 Ok(()) = self.holding.changed() => {}
                 () = tokio::time::sleep(POLL) => {}
+            }
+        }
+    }
+
+    /// Takes nothing new, and writes down for a while what comes of what is under way.
+    async fn finish(mut self, holding: Option<Holding>) {
+        let Some(holding) = holding else { return };
+        let late = tokio::time::sleep(LAST);
+        tokio::pin!(late);
+        loop {
+            self.record(&holding).await;
+            if self.sending.is_empty() && self.unrecorded.is_empty() {
+                return;
+            }
+            tokio::select! {
+                biased;
+                () = &mut late => return,
+                Some(done) = self.sending.next(), if !self.sending.is_empty() => {
+                    self.done(done).await;
+                }
+                () = tokio::time::sleep(POLL), if !self.unrecorded.is_empty() => {}
             }
         }
     }
@@ -572,6 +614,8 @@ const WRITE_AFTER: u64 = 1_000;
 const PACE: Duration = Duration::from_millis(20);
 /// How often it looks without having been told.
 const POLL: Duration = Duration::from_secs(1);
+/// How long it waits at its end for what is under way, a little less than an engine does.
+const LAST: Duration = Duration::from_secs(9);
 /// How long messages are kept.
 const KEEP: Duration = Duration::from_secs(30 * 86_400);
 const SWEEP: usize = 1_000;

@@ -21,6 +21,8 @@ use crate::model::{Broken, Told};
 use crate::world::World;
 
 mod outside;
+#[cfg(test)]
+mod tests;
 mod way;
 
 pub(crate) use outside::Outside;

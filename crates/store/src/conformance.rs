@@ -199,6 +199,12 @@ impl Node {
         self.leases.iter().map(|lease| lease.shard).collect()
     }
 
+    /// Returns the shards it has, each with its epoch.
+    pub fn holds(&self) -> Vec<(Shard, u64)> {
+        let leases = self.leases.iter();
+        leases.map(|lease| (lease.shard, lease.epoch)).collect()
+    }
+
     /// Makes a step that accepts a collection at `now` in the first shard it has.
     pub fn accept(&mut self, now: Timestamp, tenant: TenantId) -> (CollectionId, CollectionStep) {
         self.accept_in(self.leases[0].shard, now, tenant)

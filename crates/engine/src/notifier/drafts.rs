@@ -13,7 +13,8 @@ use crate::{Notice, NoticeBatch, StoreError};
 impl NotifierParts {
     /// Puts messages into what is written, as their people want them.
     ///
-    /// What is over before a message about it has left drops that message, and is not told where it was.
+    /// What is over drops a message about it that still waits, and is not told where none of it can
+    /// have come: one that was tried may have, whatever the far side said.
     pub(super) async fn write_drafts(
         &self,
         now: Timestamp,
@@ -39,9 +40,10 @@ impl NotifierParts {
                     !of_it
                 });
                 notices.retain(|notice| {
-                    let same = dropped
-                        .iter()
-                        .filter(|one| (one.channel, one.slot) == (notice.channel, notice.slot));
+                    let same = dropped.iter().filter(|one| {
+                        let way = (one.channel, one.slot) == (notice.channel, notice.slot);
+                        way && one.attempts == 0
+                    });
                     same.count() < mends
                 });
             }

@@ -37,6 +37,8 @@ impl Loop {
     pub(super) async fn send_due(&mut self, holding: &Holding) -> Result<bool, StoreError> {
         let now = self.parts.clock.now();
         let shards: Vec<Shard> = holding.shards.iter().map(|(shard, _)| *shard).collect();
+        self.unsent
+            .retain(|key, epoch| super::epoch(holding, key.0.shard()) == Some(*epoch));
         let mut more = false;
         for channel in SENT {
             let flying = self.flying.iter().filter(|key| key.1 == channel).count();
@@ -52,16 +54,15 @@ impl Loop {
             let mut due = due.await?;
             let is_cut = due.len() >= limit;
             due.retain(|notice| !self.flying.contains(&key(notice)));
-            let (lost, due): (Vec<Notice>, Vec<Notice>) = due.into_iter().partition(|notice| {
-                notice.status == NoticeStatus::Sending && notice.channel == Channel::Sms
-            });
-            let lost = lost.into_iter().map(|mut notice| {
+            let (lost, due): (Vec<Notice>, Vec<Notice>) = due
+                .into_iter()
+                .partition(|notice| notice.channel == Channel::Sms && self.may_have_left(notice));
+            for mut notice in lost {
                 notice.reason = Some("the program ended while it was being sent".to_owned());
                 compose::end(&mut notice, now, NoticeStatus::Unknown);
                 count(&notice);
-                notice
-            });
-            self.unrecorded.extend(lost);
+                self.unrecorded.push(here(holding, notice));
+            }
             let orders = compose::gathered(due);
             // Where there is no room, the end of a sending is waited for.
             more |= is_cut && orders.len() < room;
@@ -69,6 +70,12 @@ impl Loop {
                 .await?;
         }
         Ok(more)
+    }
+
+    /// Returns whether a message that is in nobody's hands was marked by somebody who may have sent it.
+    fn may_have_left(&self, notice: &Notice) -> bool {
+        let unsent = self.unsent.get(&key(notice));
+        notice.status == NoticeStatus::Sending && unsent != Some(&notice.epoch)
     }
 
     async fn send(
@@ -102,7 +109,7 @@ impl Loop {
                     notice.reason = Some(reason.to_owned());
                     compose::end(&mut notice, now, NoticeStatus::Failed);
                     count(&notice);
-                    self.unrecorded.push(notice);
+                    self.unrecorded.push(here(holding, notice));
                 }
                 continue;
             };
@@ -114,12 +121,14 @@ impl Loop {
                 continue;
             }
             let id = first.order.unwrap_or(first.notification);
-            let epoch = super::epoch(holding, first.account.shard());
             for notice in &mut notices {
+                // What was marked and did not leave is the same try.
+                if notice.status != NoticeStatus::Sending || self.may_have_left(notice) {
+                    notice.attempts = notice.attempts.saturating_add(1);
+                }
                 notice.status = NoticeStatus::Sending;
-                notice.attempts = notice.attempts.saturating_add(1);
-                notice.epoch = epoch.unwrap_or(0);
                 notice.order = Some(id);
+                *notice = here(holding, notice.clone());
             }
             let mut events = Vec::new();
             for notice in &notices {
@@ -146,14 +155,20 @@ impl Loop {
             leaving.push((notices, order));
         }
         // Nothing leaves before it is written down that it does.
-        match self.commit(holding, marked).await {
-            Ok(()) => {}
-            Err(error) => {
-                tracing::warn!(%error, "Messages to people could not be marked, trying again");
-                return Ok(());
-            }
+        let failed = self.commit(holding, marked).await;
+        for error in failed.values() {
+            tracing::warn!(%error, "Messages to people could not be marked, trying again");
         }
         for (notices, order) in leaving {
+            if failed.contains_key(&order.account.shard()) {
+                // They may be marked for all that, and still have not left.
+                let keys = notices.iter().map(|notice| (key(notice), notice.epoch));
+                self.unsent.extend(keys);
+                continue;
+            }
+            for notice in &notices {
+                self.unsent.remove(&key(notice));
+            }
             self.flying.extend(notices.iter().map(key));
             self.sending.push(sending(&self.parts, notices, order));
         }
@@ -198,34 +213,47 @@ impl Loop {
             return;
         }
         let notices = std::mem::take(&mut self.unrecorded);
-        // What was sent in a shard that is another's by now is that one's to find out about.
-        let (ours, theirs): (Vec<Notice>, Vec<Notice>) = notices
-            .into_iter()
-            .partition(|notice| super::epoch(holding, notice.account.shard()).is_some());
+        // What was sent in a shard that is another's by now, or was, is that one's to find out about.
+        let (ours, theirs): (Vec<Notice>, Vec<Notice>) = notices.into_iter().partition(|notice| {
+            super::epoch(holding, notice.account.shard()) == Some(notice.epoch)
+        });
         for notice in theirs.iter().chain(&ours) {
             self.flying.remove(&key(notice));
         }
-        match self.commit(holding, ours.clone()).await {
-            Ok(()) | Err(CommitError::Fenced) => {}
-            Err(error) => {
-                tracing::warn!(%error, "What came of messages could not be written, trying again");
-                self.flying.extend(ours.iter().map(key));
-                self.unrecorded = ours;
+        let mut failed = self.commit(holding, ours.clone()).await;
+        failed.retain(|_, error| *error != CommitError::Fenced);
+        for error in failed.values() {
+            tracing::warn!(%error, "What came of messages could not be written, trying again");
+        }
+        for notice in ours {
+            if failed.contains_key(&notice.account.shard()) {
+                self.flying.insert(key(&notice));
+                self.unrecorded.push(notice);
             }
         }
     }
 
-    async fn commit(&mut self, holding: &Holding, notices: Vec<Notice>) -> Result<(), CommitError> {
+    /// Writes how messages stand, shard by shard; returns where that failed.
+    async fn commit(
+        &mut self,
+        holding: &Holding,
+        notices: Vec<Notice>,
+    ) -> BTreeMap<Shard, CommitError> {
         let mut shards: BTreeMap<Shard, Vec<Notice>> = BTreeMap::new();
         for notice in notices {
             let shard = notice.account.shard();
             shards.entry(shard).or_default().push(notice);
         }
+        let mut failed = BTreeMap::new();
         for (shard, notices) in shards {
+            let Some(epoch) = super::epoch(holding, shard) else {
+                failed.insert(shard, CommitError::Fenced);
+                continue;
+            };
             let batch = NoticeBatch {
                 incarnation: holding.incarnation,
                 shard,
-                epoch: super::epoch(holding, shard).ok_or(CommitError::Fenced)?,
+                epoch,
                 cursor: None,
                 issues: Vec::new(),
                 maintenance: Vec::new(),
@@ -233,10 +261,12 @@ impl Loop {
                 notifications: Vec::new(),
                 notices,
             };
-            self.parts.store.commit_notices(batch).await?;
+            if let Err(error) = self.parts.store.commit_notices(batch).await {
+                failed.insert(shard, error);
+            }
         }
         self.wrote.send_modify(|number| *number += 1);
-        Ok(())
+        failed
     }
 
     async fn forget(&mut self, account: AccountId, gone: &NoticeAddress) -> Result<(), StoreError> {
@@ -283,6 +313,15 @@ impl NotifierParts {
             event.insert("link".to_owned(), url.into());
         }
         event
+    }
+}
+
+/// Notes on a message that it is in our hands.
+fn here(holding: &Holding, notice: Notice) -> Notice {
+    let epoch = super::epoch(holding, notice.account.shard());
+    Notice {
+        epoch: epoch.unwrap_or(0),
+        ..notice
     }
 }
 

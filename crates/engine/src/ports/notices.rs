@@ -269,7 +269,7 @@ pub trait Notices: Send + Sync {
         shards: Vec<Shard>,
     ) -> BoxFuture<'_, Result<IncidentsTold, StoreError>>;
 
-    /// Returns messages to these people that are held back and were never tried.
+    /// Returns messages to these people that wait: held back, or to be tried again.
     fn held_notices(
         &self,
         accounts: Vec<AccountId>,

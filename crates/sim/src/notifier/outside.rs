@@ -1,6 +1,6 @@
 //! What all notifiers have in common: chance, the far sides of their channels, and what was seen of both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +34,12 @@ struct Inner {
     gates: Vec<Gate>,
     heard: Vec<Heard>,
     stirred: bool,
+    /// How many milliseconds each request to the store takes, where nothing is drawn.
+    slow: i64,
+    /// What becomes of the next writes, where nothing is drawn; after these all goes well.
+    fates: VecDeque<Fate>,
+    /// What the far sides say to the next messages, and after how many milliseconds, where nothing is drawn.
+    answers: VecDeque<(i64, NoticeResult)>,
 }
 
 /// Somebody waits so many milliseconds.
@@ -67,6 +73,9 @@ impl Outside {
                 gates: Vec::new(),
                 heard: Vec::new(),
                 stirred: false,
+                slow: 0,
+                fates: VecDeque::new(),
+                answers: VecDeque::new(),
             }),
         }
     }
@@ -86,6 +95,24 @@ impl Outside {
     #[cfg(test)]
     pub(crate) fn script(&self) {
         self.inner().scripted = true;
+    }
+
+    /// Has each request to the store take so many milliseconds.
+    #[cfg(test)]
+    pub(super) fn slow(&self, millis: i64) {
+        self.inner().slow = millis;
+    }
+
+    /// Has the next writes come to this.
+    #[cfg(test)]
+    pub(super) fn fates(&self, fates: impl IntoIterator<Item = Fate>) {
+        self.inner().fates.extend(fates);
+    }
+
+    /// Has the far sides say this to the next messages.
+    #[cfg(test)]
+    pub(super) fn answers(&self, answers: impl IntoIterator<Item = (i64, NoticeResult)>) {
+        self.inner().answers.extend(answers);
     }
 
     /// Returns what was heard, who waits, and whether anything was done.
@@ -110,9 +137,10 @@ impl Outside {
     pub(super) async fn pause(&self) {
         let drawn = {
             let inner = &mut *self.inner();
+            let slow = (inner.slow > 0).then_some(inner.slow);
             let waits = !inner.scripted && inner.dice.permille(80);
             let many = if inner.dice.permille(100) { 4_000 } else { 30 };
-            waits.then(|| inner.dice.between(1, many))
+            waits.then(|| inner.dice.between(1, many)).or(slow)
         };
         if let Some(millis) = drawn {
             self.wait(millis).await;
@@ -129,7 +157,11 @@ impl Outside {
     /// Draws what becomes of a request.
     pub(super) fn fate(&self, reading: bool) -> Fate {
         let inner = &mut *self.inner();
-        if inner.calm || inner.scripted {
+        if inner.scripted {
+            let written = (!reading).then(|| inner.fates.pop_front()).flatten();
+            return written.unwrap_or(Fate::Done);
+        }
+        if inner.calm {
             return Fate::Done;
         }
         let fate = match inner.dice.below(200) {
@@ -152,7 +184,8 @@ impl Outside {
             reason: "the connection broke".to_owned(),
         };
         if inner.scripted {
-            return (true, 50, sent());
+            let (millis, said) = inner.answers.pop_front().unwrap_or((50, sent()));
+            return (matches!(said, NoticeResult::Sent { .. }), millis, said);
         }
         if inner.calm {
             return (true, inner.dice.between(5, 900), sent());

@@ -35,6 +35,9 @@ pub(super) enum Fate {
     /// It is lost, and nobody says so.
     Lost,
     Refused,
+    /// The shard is another's.
+    #[cfg(test)]
+    Fenced,
 }
 
 impl Way {
@@ -60,6 +63,8 @@ impl Way {
         let broke = || "the connection broke".to_owned();
         match fate {
             Fate::Refused => return Err(CommitError::NotCommitted("the disk is full".to_owned())),
+            #[cfg(test)]
+            Fate::Fenced => return Err(CommitError::Fenced),
             Fate::Lost => return Err(CommitError::Unknown(broke())),
             Fate::Done | Fate::Unheard => {}
         }

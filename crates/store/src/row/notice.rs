@@ -22,9 +22,9 @@ pub(crate) fn body<T: DeserializeOwned>(
     serde_json::from_str(text).map_err(|_error| inconsistent(table, "body", row))
 }
 
-/// Returns whether a message waits for its time and was never tried.
+/// Returns whether a message waits: it is held back, or was tried and is to be tried again.
 pub(crate) const fn is_held(notice: &Notice) -> bool {
-    matches!(notice.status, NoticeStatus::Planned) && notice.gathers && notice.attempts == 0
+    matches!(notice.status, NoticeStatus::Planned) && (notice.gathers || notice.attempts > 0)
 }
 
 /// Rebuilds a mark from its column.
