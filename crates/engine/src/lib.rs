@@ -45,7 +45,7 @@ pub use ports::channel::{Channel, DeliverResult};
 pub use ports::connector::{Connector, FetchResult};
 pub use ports::directory::{Directory, KeyRecord, Settings, Tenant, TokenKind, TokenRecord};
 pub use ports::notices::{
-    AddressBook, IncidentStage, IncidentTelling, IncidentsTold, MaintenanceTold, Notice,
+    AddressBook, Allowance, IncidentStage, IncidentTelling, IncidentsTold, MaintenanceTold, Notice,
     NoticeBackend, NoticeBatch, NoticeStatus, Notices, Notification, NotificationFilter, Person,
     PhoneMark, RequestMark,
 };

@@ -119,6 +119,11 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)
     }
 
+    /// It was done as often as it may be for now.
+    pub(crate) fn too_many(code: &'static str, detail: &'static str) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail)
+    }
+
     /// Something that a person must look at; the cause goes to the log alone.
     pub(crate) fn internal(cause: impl fmt::Display) -> Self {
         let problem = Self::failed(

@@ -110,6 +110,7 @@ macro_rules! conformance {
             messages_are_streamed_in_the_order_in_which_they_come,
             people_at_a_source_are_told_in_pages,
             a_message_that_is_asked_for_twice_is_written_once,
+            an_allowance_is_used_so_often_and_no_oftener,
         ]);
         $crate::conformance!($harness, log: [
             readers_see_their_tenants_entries_in_order,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -93,6 +94,15 @@ pub struct RequestMark {
     pub key: [u8; 16],
     /// What it said, hashed with a key.
     pub said: [u8; 16],
+}
+
+/// What may be done for an account only so often, whoever asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Allowance {
+    /// Messages for a test.
+    TestMessages,
+    /// Changes of where a person is reached, by their own client.
+    ContactChanges,
 }
 
 /// What people were told about the maintenance of sources.
@@ -188,6 +198,28 @@ pub struct NotificationFilter {
     pub before: Option<NotificationId>,
 }
 
+impl Stored for Allowance {
+    const MEMBERS: &'static [Self] = &[Self::TestMessages, Self::ContactChanges];
+}
+
+impl Allowance {
+    /// Returns how often within [`Self::window`].
+    pub const fn most(self) -> u32 {
+        match self {
+            Self::TestMessages => 5,
+            Self::ContactChanges => 10,
+        }
+    }
+
+    /// Returns how long a window is; it begins with the first use.
+    pub const fn window(self) -> Duration {
+        match self {
+            Self::TestMessages => Duration::from_secs(3_600),
+            Self::ContactChanges => Duration::from_secs(86_400),
+        }
+    }
+}
+
 impl Stored for NoticeStatus {
     const MEMBERS: &'static [Self] = &[
         Self::Planned,
@@ -234,6 +266,14 @@ pub trait Notices: Send + Sync {
 
     /// Returns the people of a telephone number.
     fn people_called(&self, phone: PhoneMark) -> BoxFuture<'_, Result<Vec<Person>, StoreError>>;
+
+    /// Takes one use of an account's allowance; returns when there is the next where all are taken.
+    fn spend(
+        &self,
+        account: AccountId,
+        allowance: Allowance,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>>;
 
     /// Returns the accounts of one shard that have a connection to a source that is not disabled,
     /// in order from `after` on.

@@ -18,12 +18,12 @@ use wellspring_core::{
     NotificationId, Shard, SourceName, SubscriptionId, TenantId, Timestamp, UnclassifiedId,
 };
 use wellspring_engine::{
-    Aggregate, AlertFilter, Batch, ChangesPage, Clock, CollectionPage, CollectionView, CommitError,
-    Cursor, CursorError, DeliveryFilter, DeliveryRow, DeliveryView, Directory, DispatchState,
-    FetchScope, FetchView, InboxRow, IncidentFilter, IncidentsTold, InteractionView, KeyRecord,
-    KeyRow, Lease, Live, Loaded, LogEntry, LogSlice, MaintenanceTold, Membership, Notice,
-    NoticeBatch, Notices, Notification, NotificationFilter, Person, PhoneMark, Queries, Request,
-    RunInputs, Store, StoreError, Subscription, SubscriptionState, Sweep, Swept, Tenant,
+    Aggregate, AlertFilter, Allowance, Batch, ChangesPage, Clock, CollectionPage, CollectionView,
+    CommitError, Cursor, CursorError, DeliveryFilter, DeliveryRow, DeliveryView, Directory,
+    DispatchState, FetchScope, FetchView, InboxRow, IncidentFilter, IncidentsTold, InteractionView,
+    KeyRecord, KeyRow, Lease, Live, Loaded, LogEntry, LogSlice, MaintenanceTold, Membership,
+    Notice, NoticeBatch, Notices, Notification, NotificationFilter, Person, PhoneMark, Queries,
+    Request, RunInputs, Store, StoreError, Subscription, SubscriptionState, Sweep, Swept, Tenant,
     TokenRecord, UnclassifiedView,
 };
 use wellspring_store::MemoryStore;
@@ -169,6 +169,7 @@ impl Notices for Switched {
         people(accounts: Vec<AccountId>) -> Vec<Person>, StoreError;
         put_person(person: Person, expected: u32) -> bool, StoreError;
         people_called(phone: PhoneMark) -> Vec<Person>, StoreError;
+        spend(account: AccountId, allowance: Allowance, now: Timestamp) -> Option<Timestamp>, StoreError;
         accounts_at(source: SourceName, shard: Shard, after: Option<AccountId>, limit: usize) -> Vec<(AccountId, TenantId)>, StoreError;
         maintenance_told(of: Vec<(AccountId, SourceName)>) -> MaintenanceTold, StoreError;
         incidents_told(shards: Vec<Shard>) -> IncidentsTold, StoreError;

@@ -10,9 +10,9 @@ use wellspring_core::{
     AccountId, ConnectionId, NotificationId, Shard, SourceName, TenantId, Timestamp,
 };
 use wellspring_engine::{
-    CommitError, Cursor, IncidentsTold, LogSlice, MaintenanceTold, Notice, NoticeBackend,
-    NoticeBatch, NoticeStatus, Notices, Notification, NotificationFilter, Person, PhoneMark,
-    StoreError,
+    Allowance, CommitError, Cursor, IncidentsTold, LogSlice, MaintenanceTold, Notice,
+    NoticeBackend, NoticeBatch, NoticeStatus, Notices, Notification, NotificationFilter, Person,
+    PhoneMark, StoreError,
 };
 use wellspring_store::MemoryStore;
 
@@ -135,6 +135,15 @@ impl Notices for Way {
 
     fn people_called(&self, phone: PhoneMark) -> BoxFuture<'_, Result<Vec<Person>, StoreError>> {
         self.ask(move |store| store.people_called(phone))
+    }
+
+    fn spend(
+        &self,
+        account: AccountId,
+        allowance: Allowance,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
+        self.ask(move |store| store.spend(account, allowance, now))
     }
 
     fn accounts_at(

@@ -10,8 +10,8 @@ use wellspring_core::{
     Account, Actor, ConnectionId, IncidentId, NotificationId, SourceName, Timestamp,
 };
 use wellspring_engine::{
-    CommitError, IncidentStage, IncidentTelling, Notice, NoticeBatch, NoticeStatus, Notification,
-    NotificationFilter, Person, RequestMark,
+    Allowance, CommitError, IncidentStage, IncidentTelling, Notice, NoticeBatch, NoticeStatus,
+    Notification, NotificationFilter, Person, RequestMark,
 };
 
 use super::steps::sealed;
@@ -311,6 +311,36 @@ pub async fn a_message_that_is_asked_for_twice_is_written_once(harness: &dyn Har
     assert_eq!(store.notifications_of(vec![again.id]).await, Ok(vec![]));
     assert_eq!(store.notices(again.id).await, Ok(vec![]));
     assert_eq!(store.notices(first.id).await, Ok(vec![told]));
+}
+
+/// An allowance is an account's own, outlives the program, and is whole again when its window is over.
+pub async fn an_allowance_is_used_so_often_and_no_oftener(harness: &dyn Harness) {
+    let mut node = Node::join(harness.open().await).await;
+    let account = node.account(START, TENANT, None).await;
+    let other = node.account(START, TENANT, None).await;
+    let (tests, changes) = (Allowance::TestMessages, Allowance::ContactChanges);
+    let next = START.after(tests.window());
+    for used in 0..tests.most() {
+        let at = START.after(Duration::from_secs(u64::from(used)));
+        assert_eq!(node.store.spend(account.id, tests, at).await, Ok(None));
+    }
+    let store = harness.open().await;
+    let late = next.before(Duration::from_millis(1));
+    assert_eq!(store.spend(account.id, tests, late).await, Ok(Some(next)));
+    assert_eq!(store.spend(account.id, changes, late).await, Ok(None));
+    assert_eq!(store.spend(other.id, tests, late).await, Ok(None));
+    let all = (0..tests.most()).map(|_| store.spend(account.id, tests, next));
+    let all = futures_util::future::join_all(all).await;
+    assert!(all.iter().all(|one| *one == Ok(None)), "{all:?}");
+    let again = next.after(tests.window());
+    assert_eq!(store.spend(account.id, tests, next).await, Ok(Some(again)));
+
+    let erasing = account.clone().erase(START, Actor::Operator);
+    node.account_stepped(START, &account, erasing.clone()).await;
+    let erasing = erasing.next.expect("is there");
+    let gone = erasing.clone().erased();
+    node.account_stepped(START, &erasing, gone).await;
+    assert_eq!(store.spend(account.id, tests, next).await, Ok(None));
 }
 
 /// Who is at a source is paged through, and what was told stands with how far it was told.

@@ -9,7 +9,7 @@ use wellspring_core::{
     TenantId, Timestamp,
 };
 use wellspring_engine::{
-    CommitError, IncidentStage, IncidentTelling, IncidentsTold, MaintenanceTold, Notice,
+    Allowance, CommitError, IncidentStage, IncidentTelling, IncidentsTold, MaintenanceTold, Notice,
     NoticeBatch, Notices, Notification, NotificationFilter, Person, PhoneMark, StoreError,
 };
 
@@ -28,6 +28,8 @@ pub(crate) struct NoticeTables {
     numbers: BTreeMap<(AccountId, u64), NotificationId>,
     maintenance: BTreeMap<(AccountId, SourceName), Maintenance>,
     incidents: BTreeMap<(Shard, IncidentId), IncidentTelling>,
+    /// When the window of an allowance began, and how often it was used since.
+    allowances: BTreeMap<(AccountId, Allowance), (Timestamp, u32)>,
 }
 
 impl NoticeTables {
@@ -40,6 +42,7 @@ impl NoticeTables {
         self.heads.remove(&account);
         self.numbers.retain(|(of, _), _| *of != account);
         self.maintenance.retain(|(of, _), _| *of != account);
+        self.allowances.retain(|(of, _), _| *of != account);
     }
 
     fn add(&mut self, one: Notification) {
@@ -134,6 +137,28 @@ impl Notices for MemoryStore {
         let people = image.told.people.values();
         let people = people.filter(|person| person.phone == Some(phone));
         Box::pin(ready(Ok(people.cloned().collect())))
+    }
+
+    fn spend(
+        &self,
+        account: AccountId,
+        allowance: Allowance,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
+        let mut image = self.image();
+        if !image.is_present(account) {
+            return Box::pin(ready(Ok(None)));
+        }
+        let allowances = &mut image.told.allowances;
+        let (since, spent) = allowances.entry((account, allowance)).or_insert((now, 0));
+        if since.after(allowance.window()) <= now {
+            (*since, *spent) = (now, 0);
+        }
+        let next = (*spent >= allowance.most()).then(|| since.after(allowance.window()));
+        if next.is_none() {
+            *spent += 1;
+        }
+        Box::pin(ready(Ok(next)))
     }
 
     fn accounts_at(

@@ -12,8 +12,8 @@ use wellspring_core::{
     SourceName, Stored, TenantId, Timestamp,
 };
 use wellspring_engine::{
-    CommitError, IncidentStage, IncidentsTold, MaintenanceTold, Notice, NoticeBatch, NoticeStatus,
-    Notices, Notification, NotificationFilter, Person, PhoneMark, StoreError,
+    Allowance, CommitError, IncidentStage, IncidentsTold, MaintenanceTold, Notice, NoticeBatch,
+    NoticeStatus, Notices, Notification, NotificationFilter, Person, PhoneMark, StoreError,
 };
 
 use super::PostgresStore;
@@ -52,6 +52,20 @@ impl Notices for PostgresStore {
             let rows = session.query(sql, &[&phone.as_slice()]).await?;
             session.keep();
             rows.iter().map(person).collect()
+        })
+    }
+
+    fn spend(
+        &self,
+        account: AccountId,
+        allowance: Allowance,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let next = spend(&session, account, allowance, now).await?;
+            session.keep();
+            Ok(next)
         })
     }
 
@@ -443,6 +457,33 @@ async fn put_person(session: &Session, person: &Person, expected: u32) -> Result
         session.execute(update, &params).await?
     };
     Ok(changed == 1)
+}
+
+async fn spend(
+    session: &Session,
+    account: AccountId,
+    allowance: Allowance,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, StoreError> {
+    let sql = "INSERT INTO allowances AS n (account, allowance, since, spent) \
+               SELECT a.id, $2, $3, 1 FROM accounts a \
+               WHERE a.id = $1 AND a.erasing_at IS NULL FOR SHARE OF a \
+               ON CONFLICT (account, allowance) DO UPDATE SET \
+               spent = CASE WHEN n.since <= $4 THEN 1 ELSE n.spent + 1 END, \
+               since = CASE WHEN n.since <= $4 THEN $3 ELSE n.since END \
+               WHERE n.since <= $4 OR n.spent < $5";
+    let (id, code) = (account.uuid(), i16::from(allowance.code()));
+    let over = now.before(allowance.window()).as_millis();
+    let most = allowance.most().cast_signed();
+    let params: [Param<'_>; 5] = [&id, &code, &now.as_millis(), &over, &most];
+    if session.execute(sql, &params).await? == 1 {
+        return Ok(None);
+    }
+    let sql = "SELECT since FROM allowances WHERE account = $1 AND allowance = $2";
+    let row = session.query_opt(sql, &[&id, &code]).await?;
+    let since = row.map(|row| Fields::new("allowances", &row).timestamp("since"));
+    let since = since.transpose()?;
+    Ok(since.map(|since| since.after(allowance.window())))
 }
 
 async fn commit(session: &Session, batch: &NoticeBatch) -> Result<bool, StoreError> {

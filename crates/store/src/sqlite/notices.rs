@@ -10,8 +10,8 @@ use wellspring_core::{
     SourceName, Stored, TenantId, Timestamp,
 };
 use wellspring_engine::{
-    CommitError, IncidentStage, IncidentsTold, MaintenanceTold, Notice, NoticeBatch, Notices,
-    Notification, NotificationFilter, Person, PhoneMark, StoreError,
+    Allowance, CommitError, IncidentStage, IncidentsTold, MaintenanceTold, Notice, NoticeBatch,
+    Notices, Notification, NotificationFilter, Person, PhoneMark, StoreError,
 };
 
 use super::threads::transact;
@@ -46,6 +46,19 @@ impl Notices for SqliteStore {
                        FROM people WHERE phone = ?1";
             let people = rows(connection, sql, [phone], person)?;
             people.into_iter().collect()
+        }))
+    }
+
+    fn spend(
+        &self,
+        account: AccountId,
+        allowance: Allowance,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
+        Box::pin(self.write(move |connection| {
+            transact(connection, |transaction| {
+                spend(transaction, account, allowance, now)
+            })
         }))
     }
 
@@ -435,6 +448,38 @@ fn put_person(
         json(&person.heard)?
     ])?;
     Ok(put == 1)
+}
+
+fn spend(
+    transaction: &Transaction<'_>,
+    account: AccountId,
+    allowance: Allowance,
+    now: Timestamp,
+) -> rusqlite::Result<Option<Timestamp>> {
+    let sql = "INSERT INTO allowances (account, allowance, since, spent) SELECT ?1, ?2, ?3, 1 \
+               WHERE EXISTS (SELECT 1 FROM accounts WHERE id = ?1 AND erasing_at IS NULL) \
+               ON CONFLICT (account, allowance) DO UPDATE SET \
+               spent = CASE WHEN since <= ?4 THEN 1 ELSE spent + 1 END, \
+               since = CASE WHEN since <= ?4 THEN ?3 ELSE since END \
+               WHERE since <= ?4 OR spent < ?5";
+    let over = now.before(allowance.window());
+    let (id, code) = (account.as_bytes(), allowance.code());
+    let taken = transaction.prepare_cached(sql)?.execute(params![
+        id,
+        code,
+        now.as_millis(),
+        over.as_millis(),
+        allowance.most()
+    ])?;
+    if taken == 1 {
+        return Ok(None);
+    }
+    let sql = "SELECT since FROM allowances WHERE account = ?1 AND allowance = ?2";
+    let since: Option<i64> = transaction
+        .prepare_cached(sql)?
+        .query_row(params![id, code], |row| row.get(0))
+        .optional()?;
+    Ok(since.map(|since| Timestamp::from_millis(since).after(allowance.window())))
 }
 
 fn commit(transaction: &Transaction<'_>, batch: &NoticeBatch) -> rusqlite::Result<bool> {

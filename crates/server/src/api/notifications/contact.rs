@@ -8,7 +8,9 @@ use http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
+use wellspring_core::AccountId;
 use wellspring_core::notification::Contact;
+use wellspring_engine::Allowance;
 
 use super::{change, person};
 use crate::Caller;
@@ -16,7 +18,7 @@ use crate::api::accounts::{find, is_name};
 use crate::body::{self, Fields, json};
 use crate::path::Place;
 use crate::problem::{Fault, Problem};
-use crate::router::App;
+use crate::router::{App, within};
 
 /// What a person is reached by; it is kept encrypted.
 #[derive(Serialize, ToSchema)]
@@ -66,6 +68,7 @@ pub(crate) async fn show(
         (status = 404, description = "There is no such account"),
         (status = 409, description = "Somebody else changes it at the same time"),
         (status = 422, description = "The body is not valid, with an entry for each fault"),
+        (status = 429, description = "`too_many_changes`: a client has changed the address or the number 10 times within a day"),
     ),
     security(("key" = []), ("basic" = []), ("token" = [])),
 )]
@@ -113,6 +116,12 @@ pub(crate) async fn put(
         return Err(Problem::invalid(faults));
     }
     let by_tenant = caller.is_tenant();
+    if !by_tenant {
+        let (_, now) = person(&app, &account).await?;
+        if (&now.email, &now.phone) != (&email, &phone) {
+            allow(&app, account.id).await?;
+        }
+    }
     let (contact, _) = change(&app, &account, |contact, _| {
         *contact = Contact {
             name: name.clone(),
@@ -131,6 +140,17 @@ pub(crate) async fn put(
     })
     .await?;
     json(StatusCode::OK, &ContactBody::new(contact))
+}
+
+/// Takes one of the changes that a person's own client may make a day.
+async fn allow(app: &App, account: AccountId) -> Result<(), Problem> {
+    let now = app.clock.now();
+    let spent = app.backend.spend(account, Allowance::ContactChanges, now);
+    let Some(next) = within(spent).await? else {
+        return Ok(());
+    };
+    let detail = "A client changes where its person is reached 10 times a day, and has done so";
+    Err(Problem::too_many("too_many_changes", detail).with_next_allowed(now, next))
 }
 
 impl ContactBody {

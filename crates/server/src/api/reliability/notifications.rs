@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 use wellspring_core::notification::{Channel, Reach};
 use wellspring_core::{Account, AccountId, NotificationId};
-use wellspring_engine::{Notice, NoticeRequest, NoticeStatus};
+use wellspring_engine::{Allowance, Notice, NoticeRequest, NoticeStatus, RequestMark};
 
 use crate::Caller;
 use crate::api::accounts::present;
@@ -149,6 +149,7 @@ pub(crate) async fn read(
         (status = 400, description = "Not JSON"),
         (status = 404, description = "There is no such account"),
         (status = 422, description = "The body is not valid, with an entry for each fault, or `idempotency_key_reused`"),
+        (status = 429, description = "`too_many_tests`: the account has had its 5 of the hour; `Retry-After` says when there is another"),
     ),
     security(("key" = []), ("basic" = []), ("token" = [])),
 )]
@@ -173,6 +174,7 @@ pub(crate) async fn send_test(
     if wanted.is_empty() {
         wanted = Channel::ALL.to_vec();
     }
+    allow(&app, account.id, once.mark()).await?;
     let event = [("test".to_owned(), true.into())].into_iter().collect();
     let asked = NoticeRequest {
         tenant: caller.tenant,
@@ -225,6 +227,22 @@ pub(crate) async fn send_test(
     };
     let response = json(StatusCode::OK, &body)?;
     Ok(if again { replayed(response) } else { response })
+}
+
+/// Takes one of the tests that the account has an hour; one that is asked for again takes none.
+async fn allow(app: &App, account: AccountId, mark: Option<RequestMark>) -> Result<(), Problem> {
+    let now = app.clock.now();
+    if let Some(mark) = mark {
+        let recent = app.backend.notifications(account, Default::default(), MOST);
+        let mut recent = within(recent).await?.into_iter();
+        if recent.any(|one| one.request.is_some_and(|request| request.key == mark.key)) {
+            return Ok(());
+        }
+    }
+    let next = within(app.backend.spend(account, Allowance::TestMessages, now)).await?;
+    let Some(next) = next else { return Ok(()) };
+    let detail = "An account gets 5 test messages an hour, and has had them";
+    Err(Problem::too_many("too_many_tests", detail).with_next_allowed(now, next))
 }
 
 /// Waits, for a while, until all of it that is due has come to something.
@@ -307,4 +325,4 @@ async fn whose(app: &App, caller: &Caller, mut parameters: Parameters) -> Result
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);
-const LOOK: Duration = Duration::from_millis(250);
+const LOOK: Duration = Duration::from_secs(1);

@@ -86,6 +86,7 @@ impl<'a> Accounts<'a> {
             "DELETE FROM notification_issues WHERE account = ANY($1)",
             "DELETE FROM notification_heads WHERE account = ANY($1)",
             "DELETE FROM maintenance_told WHERE account = ANY($1)",
+            "DELETE FROM allowances WHERE account = ANY($1)",
             "DELETE FROM alerts WHERE account = ANY($1)",
             "WITH gone AS (DELETE FROM documents WHERE account = ANY($1) RETURNING id) \
              INSERT INTO blob_garbage SELECT id FROM gone ON CONFLICT DO NOTHING",

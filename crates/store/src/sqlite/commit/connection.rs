@@ -91,6 +91,7 @@ fn erase_account(
         "DELETE FROM notification_issues WHERE account = ?1",
         "DELETE FROM notification_heads WHERE account = ?1",
         "DELETE FROM maintenance_told WHERE account = ?1",
+        "DELETE FROM allowances WHERE account = ?1",
         "DELETE FROM alerts WHERE account = ?1",
     ] {
         transaction.prepare_cached(sql)?.execute([id.as_bytes()])?;
