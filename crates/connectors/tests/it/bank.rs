@@ -178,7 +178,7 @@ pub(crate) fn failure(result: RunResult) -> Failure {
                 action,
             }
         }
-        RunResult::Asked | RunResult::Finished { .. } => panic!("{result:?}"),
+        RunResult::Asked | RunResult::NotBegun | RunResult::Finished { .. } => panic!("{result:?}"),
     }
 }
 
@@ -188,7 +188,10 @@ pub(crate) fn partial(result: RunResult) -> Error {
             partial: Some(error),
             ..
         } => error,
-        RunResult::Asked | RunResult::Finished { partial: None, .. } | RunResult::Failed { .. } => {
+        RunResult::Asked
+        | RunResult::NotBegun
+        | RunResult::Finished { partial: None, .. }
+        | RunResult::Failed { .. } => {
             panic!("{result:?}")
         }
     }
