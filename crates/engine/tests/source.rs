@@ -57,6 +57,7 @@ impl Bench {
                 attempts: None,
             }),
             maintenance: windows.into(),
+            limits: Arc::default(),
             backlog_alert: MINUTE * 15,
         };
         let rules = [(TENANT, TenantRules::default())];

@@ -40,6 +40,28 @@ async fn each_password_that_logs_in_brings_its_documents_and_all_transactions() 
 }
 
 #[tokio::test]
+async fn leave_is_asked_for_before_each_call() {
+    let world = World::start();
+    let home = Home::of(world.bank(""), "notices");
+
+    home.attempt().await;
+
+    let called = [
+        "login",
+        "account",
+        "documents",
+        "document",
+        "transactions",
+        "transactions",
+        "transactions",
+        "session",
+    ];
+    assert_eq!(home.rows().calls, called);
+    let counts = world.control.counts(Source::SandboxBank);
+    assert_eq!(counts.total, called.len() as u64);
+}
+
+#[tokio::test]
 async fn a_document_is_described_and_a_record_is_kept_as_the_bank_wrote_it() {
     let world = World::start();
     let home = Home::of(world.bank(""), "bills");
