@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
-use wellspring_core::budget::Window;
+use wellspring_core::budget::{Limit, Window};
 use wellspring_core::source::Announced;
 use wellspring_core::{
     CollectionPolicy, Disposition, ErrorClass, ErrorModel, Rule, RuleTable, SourceName,
@@ -46,6 +46,8 @@ pub struct SourceConfig {
     pub concurrency: u32,
     /// How many fetches and attempts may begin in which time, all of it at once.
     pub budget: Arc<[Window]>,
+    /// What holds for a part of its calls.
+    pub limits: Arc<[Limit]>,
     /// What its connections need; none where it only serves collections.
     pub connections: Option<ConnectionDefaults>,
     /// Times of maintenance.
@@ -118,9 +120,10 @@ impl SourceConfig {
             Source::DEFAULT_CONCURRENCY,
             |text| fault::number(text, 1, MAX_CONCURRENCY),
         );
-        let budget = budget::budget(
+        let (budget, limits) = budget::budget(
             file.per_minute.as_ref(),
             file.budget.as_deref().unwrap_or_default(),
+            connector,
             &mut faults,
         );
         let maintenance =
@@ -160,6 +163,7 @@ impl SourceConfig {
                 policy,
                 concurrency,
                 budget: budget.into(),
+                limits: limits.into(),
                 connections,
                 maintenance: maintenance.into(),
                 backlog_alert,

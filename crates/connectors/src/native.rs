@@ -16,6 +16,9 @@ pub trait Native: Debug + Send + Sync {
     /// Returns what the source wants to log in.
     fn credential_fields(&self) -> Vec<CredentialField>;
 
+    /// Returns the names of what it calls, each of which it asks leave for, as budgets name it.
+    fn endpoints(&self) -> &'static [&'static str];
+
     /// Returns the rules for the source's own errors, tried before those for HTTP in general.
     fn rules(&self) -> Vec<Rule>;
 

@@ -33,6 +33,18 @@ impl Native for SandboxBank {
         ]
     }
 
+    fn endpoints(&self) -> &'static [&'static str] {
+        &[
+            LOGIN,
+            CHALLENGE,
+            SESSION,
+            ACCOUNT,
+            DOCUMENTS,
+            DOCUMENT,
+            TRANSACTIONS,
+        ]
+    }
+
     fn rules(&self) -> Vec<Rule> {
         serde_saphyr::from_str(RULES).unwrap_or_default()
     }
@@ -78,10 +90,14 @@ async fn run(session: &Session) -> Result<Finished, Stop> {
         Err(Stop::Failed(failed)) => !is_answered && refusal::is_reachable(failed),
         Err(Stop::Asked | Stop::Ended) => false,
     };
-    if is_over && api.log_out().await.is_err() {
+    if is_over && !log_out(session, &api).await {
         session.log("The bank did not take the logout; its session ends by itself");
     }
     outcome
+}
+
+async fn log_out(session: &Session, api: &Api<'_>) -> bool {
+    session.call(SESSION).await.is_ok() && api.log_out().await.is_ok()
 }
 
 /// Goes on with the answer to a question, or logs in.
@@ -100,6 +116,7 @@ async fn enter(session: &Session) -> Result<Inside<'_>, Stop> {
     if let (Some(resume), Some(answer)) = (session.resume::<Resume>()?, session.answer()?)
         && resume.login == login
     {
+        session.call(CHALLENGE).await?;
         match api::answer(http, &resume.session, &answer).await {
             Ok(entry) => return admit(session, entry, login, true).await,
             Err(failed) if refusal::is_session_gone(&failed) => {
@@ -108,6 +125,7 @@ async fn enter(session: &Session) -> Result<Inside<'_>, Stop> {
             Err(failed) => return Err(failed.into()),
         }
     }
+    session.call(LOGIN).await?;
     let entry = api::login(http, user, password).await?;
     admit(session, entry, login, false).await
 }
@@ -151,6 +169,7 @@ async fn take_all(session: &Session, api: &Api<'_>) -> Result<Finished, Stop> {
 
 /// Makes sure that the account is the one that it was, so that no two people's data are mixed.
 async fn identify(session: &Session, api: &Api<'_>) -> Result<(), Stop> {
+    session.call(ACCOUNT).await?;
     let account = session.fingerprint(&api.account().await?.id);
     match session.cursor(ACCOUNT) {
         Some(known) if known == account => Ok(()),
@@ -181,8 +200,15 @@ fn unreadable(count: u64) -> Option<Failed> {
 
 const USER: &str = "username";
 const PASSWORD: &str = "password";
-/// The stream whose cursor is the fingerprint of the account.
+/// The endpoint, and the stream whose cursor is the fingerprint of the account.
 const ACCOUNT: &str = "account";
+/// What it calls, as the bank's own budgets name it.
+const LOGIN: &str = "login";
+const CHALLENGE: &str = "challenge";
+const SESSION: &str = "session";
+const DOCUMENTS: &str = "documents";
+const DOCUMENT: &str = "document";
+const TRANSACTIONS: &str = "transactions";
 const RULES: &str = include_str!("sandbox_bank/rules.yaml");
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wellspring_core::interaction::Question;
 use wellspring_core::{Action, DocumentId, ErrorClass, Sealed};
-use wellspring_engine::{DocumentError, NewDocument, Record, RunInputs, RunOrder};
+use wellspring_engine::{CallError, DocumentError, NewDocument, Record, RunInputs, RunOrder};
 use wellspring_vault::{Vault, context};
 use zeroize::Zeroizing;
 
@@ -150,6 +150,28 @@ impl Session {
         let context = context::fingerprint(self.order.connection.as_bytes());
         let hash = self.vault.keyed_hash(&context, text.as_bytes());
         hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Waits until a call of an endpoint may go out, as far as the budgets of the source say; each
+    /// call is asked for, and goes out at once then.
+    ///
+    /// # Errors
+    ///
+    /// When the fetch is over, or the budget is spent for longer than an attempt waits.
+    pub async fn call(&self, endpoint: &'static str) -> Result<(), Stop> {
+        match self.engine.call(endpoint).await {
+            Ok(()) => Ok(()),
+            Err(CallError::Ended(_)) => Err(Stop::Ended),
+            Err(CallError::Spent(until)) => Err(Failed {
+                retry_at: Some(until),
+                ..Failed::new(
+                    ErrorClass::RateLimitExceeded,
+                    "budget_spent",
+                    "as many calls were made as the budget of the source allows for now",
+                )
+            }
+            .into()),
+        }
     }
 
     /// Poses a question, which ends the attempt; the answer begins another that is given `resume`

@@ -50,6 +50,7 @@ impl Sources {
             policy: source.policy,
             concurrency: source.concurrency,
             budget: Arc::clone(&source.budget),
+            limits: Arc::clone(&source.limits),
             connections: source.connections.clone(),
             maintenance: Arc::clone(&source.maintenance),
             backlog_alert: source.backlog_alert,

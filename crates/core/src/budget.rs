@@ -12,9 +12,11 @@ use crate::{Timestamp, serde_duration};
 
 mod bytes;
 mod headers;
+mod scope;
 mod spend;
 
 pub use headers::free_at;
+pub use scope::{Limit, Scope};
 pub use spend::{Ask, BudgetName, Spends, Spent, good_for, settle};
 
 /// So many calls in any stretch of so much time.

@@ -22,6 +22,7 @@ mod dispatch;
 mod dispatching;
 mod gate;
 mod lease;
+mod limit;
 mod load;
 mod order;
 mod queue;
@@ -30,6 +31,7 @@ mod wheel;
 
 pub use dispatch::DispatchView;
 pub use gate::LaneView;
+pub use limit::LimitView;
 pub use order::{
     Action, Answer, Busy, Command, DeliverOrder, EffectId, Event, FetchOrder, Key, Origin, Request,
     Wish,
@@ -185,6 +187,8 @@ pub struct Driver<T> {
     patience: u32,
     /// Until when sources want no calls, as far as that is not written yet.
     blocks: BTreeMap<Lane, Timestamp>,
+    /// What is known of limits.
+    limited: limit::Known,
     actions: Vec<Action<T>>,
     counters: Counters,
     dispatcher: Dispatcher<T>,
@@ -239,6 +243,7 @@ impl<T> Driver<T> {
             watched_at: Timestamp::MIN,
             patience: 1,
             blocks: BTreeMap::new(),
+            limited: limit::Known::default(),
             actions: Vec::new(),
             counters: Counters::default(),
             dispatcher: Dispatcher::new(incarnation, limits, !seed),
@@ -275,6 +280,9 @@ impl<T> Driver<T> {
             Event::Delivered(effect, result) => self.delivered(now, effect, result),
             Event::Ran(effect, result) => self.ran(now, effect, result),
             Event::Reported(effect, report, caller) => self.reported(now, effect, report, caller),
+            Event::Calling(effect, endpoint, caller) => {
+                self.calling(now, effect, &endpoint, caller)
+            }
             Event::Children(account, connections) => self.children(now, account, connections),
             Event::Sent(id, result) => self.dispatcher.sent(now, id, result),
             Event::Read(number, answer) => self.dispatcher.read(now, number, answer),
@@ -282,6 +290,7 @@ impl<T> Driver<T> {
             Event::Tenants(tenants) => self.tenants = tenants,
             Event::Sources(sources) => {
                 self.sources = sources;
+                self.limited.changed();
                 self.tick_sources(now);
                 self.pump_all(now);
             }

@@ -34,7 +34,7 @@ pub use dispatch::{
 };
 pub use driver::{
     Action, Answer, Busy, Command, Counters, DeliverOrder, DispatchView, Driver, EffectId, Event,
-    FetchOrder, Key, LaneView, Limits, Origin, Request, Wish,
+    FetchOrder, Key, LaneView, LimitView, Limits, Origin, Request, Wish,
 };
 pub use engine::{Engine, EngineHandle, EngineParts, Holding, Snapshot, random_seed};
 
@@ -61,8 +61,8 @@ pub use ports::store::{
 };
 pub use ports::transport::{NoticeAddress, NoticeOrder, NoticeResult, NoticeWords, Transport};
 pub use session::{
-    DocumentError, Ended, KnownDocuments, NewDocument, Record, Report, Reporter, RunInputs,
-    RunOrder, RunResult, Session,
+    CallError, DocumentError, Ended, KnownDocuments, Leave, NewDocument, Record, Report, Reporter,
+    RunInputs, RunOrder, RunResult, Session,
 };
 pub use source::{ConnectionDefaults, Source, SourceTable, TenantRules, TenantTable};
 pub use subscription::{

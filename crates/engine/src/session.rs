@@ -83,6 +83,8 @@ pub struct RunOrder {
     pub start_date: Option<String>,
     /// For how long it was due.
     pub lag: Duration,
+    /// Whether budgets count its calls.
+    pub counted: bool,
 }
 
 /// What the store keeps for the next attempt on a connection.
@@ -136,6 +138,22 @@ pub trait Reporter: Send + Sync {
     ///
     /// [`Ended`] when the fetch is no longer this attempt's.
     fn report(&self, report: Report) -> BoxFuture<'_, Result<(), Ended>>;
+
+    /// Asks for leave to call an endpoint of the source; the call is spent with it.
+    ///
+    /// # Errors
+    ///
+    /// [`Ended`] when the fetch is no longer this attempt's.
+    fn call(&self, endpoint: &'static str) -> BoxFuture<'_, Result<Leave, Ended>>;
+}
+
+/// Whether a call may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    /// It is spent and has to go out at once.
+    Granted,
+    /// Not before this moment, at which it is to be asked for again.
+    NotBefore(Timestamp),
 }
 
 /// Tells which documents are here already.
@@ -154,6 +172,17 @@ pub trait KnownDocuments: Send + Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the fetch is over")]
 pub struct Ended;
+
+/// Why a call is not to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum CallError {
+    /// The fetch is over.
+    #[error(transparent)]
+    Ended(#[from] Ended),
+    /// The budget allows none for longer than an attempt waits.
+    #[error("the budget is spent until {0}")]
+    Spent(Timestamp),
+}
 
 /// Why a document was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -219,6 +248,30 @@ impl Session {
             known,
             blobs,
             clock,
+        }
+    }
+
+    /// Waits until a call of this endpoint may go out, which it then has to at once; an attempt
+    /// that would have to wait for longer than a minute is better begun again later.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`].
+    pub async fn call(&self, endpoint: &'static str) -> Result<(), CallError> {
+        if !self.order.counted {
+            return Ok(());
+        }
+        let asked = self.clock.now();
+        loop {
+            let at = match self.reporter.call(endpoint).await? {
+                Leave::Granted => return Ok(()),
+                Leave::NotBefore(at) => at,
+            };
+            let now = self.clock.now();
+            if at.max(now) > asked.after(LONGEST_WAIT) {
+                return Err(CallError::Spent(at.max(now)));
+            }
+            tokio::time::sleep(at.since(now)).await;
         }
     }
 
@@ -344,3 +397,6 @@ impl Session {
         );
     }
 }
+
+/// For how long an attempt waits for one call.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wellspring_core::budget::Window;
+use wellspring_core::budget::{Limit, Window};
 use wellspring_core::connection;
 use wellspring_core::interaction::CredentialField;
 use wellspring_core::schedule::{Schedule, SlowPlan};
@@ -22,6 +22,9 @@ pub struct Source {
     pub concurrency: u32,
     /// How many fetches and attempts may begin in which time, all of it at once; empty for no limit.
     pub budget: Arc<[Window]>,
+    /// What holds for a part of its calls: each is spent by a collection's call that names no
+    /// endpoint, and by each call that a connector makes in an attempt.
+    pub limits: Arc<[Limit]>,
     /// What its connections need; none where it only serves collections.
     pub connections: Option<ConnectionDefaults>,
     /// Times of maintenance that its file announces.

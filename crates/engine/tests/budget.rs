@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rand_core::SeedableRng;
-use wellspring_core::budget::{BudgetName, Ledger, Spent, Window, settle};
+use wellspring_core::budget::{BudgetName, Ledger, Limit, Scope, Spent, Window, settle};
+use wellspring_core::connection::{Config, Connection, New};
+use wellspring_core::schedule::Schedule;
 use wellspring_core::{
-    Actor, CollectionId, CollectionPolicy, Error, ErrorClass, IncarnationId, Lane, Shard, TenantId,
-    Timestamp,
+    AccountId, Actor, CollectionId, CollectionPolicy, ConnectionId, Error, ErrorClass,
+    IncarnationId, Kind, Lane, Shard, State, TenantId, Timestamp,
 };
 use wellspring_engine::{
-    Action, Aggregate, Batch, Command, DispatchAnswer, DispatchQuery, DispatchState, Driver,
-    EffectId, Event, FetchResult, Lease, Limits, Live, Loaded, LoadedCollection, Origin, Request,
-    Source, SourceTable, TenantTable, Write,
+    Action, Aggregate, Answer, Batch, Command, ConnectionDefaults, DispatchAnswer, DispatchQuery,
+    DispatchState, Driver, EffectId, Event, FetchResult, Lease, Leave, Limits, Live, Loaded,
+    LoadedCollection, Origin, Request, RunResult, Source, SourceTable, TenantTable, Wish, Write,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -133,6 +135,126 @@ fn a_call_that_could_not_go_out_in_time_is_spent_once_more() {
 }
 
 #[test]
+fn a_tenant_whose_calls_are_spent_holds_up_nobody_else() {
+    let mut bench = Bench::limited(8, Scope::Tenant, 2);
+    let other = TenantId::from_bytes([2; 16]);
+    (0..5).for_each(|_| bench.collect());
+    bench.commit_all();
+    assert_eq!(bench.calls.len(), 2);
+    (0..5).for_each(|_| bench.collect_for(other));
+    bench.commit_all();
+    assert_eq!(bench.calls.len(), 4);
+    assert!(!bench.lane_is_waiting() && bench.driver.lanes()[0].queued == 0);
+
+    // All that is known of them is gone, and they are asked of again.
+    bench.restart(NOW.after(SECOND * 10));
+    bench.commit_all();
+    assert!(bench.calls.is_empty() && bench.driver.lanes()[0].queued == 0);
+    let free = bench.driver.next_wakeup().unwrap();
+    assert!(free > NOW.after(MINUTE) && free < NOW.after(MINUTE + SECOND * 2));
+    bench.tick(free);
+    bench.commit_all();
+    assert_eq!(bench.calls.len(), 4);
+    assert_eq!(
+        bench.ledgers.len(),
+        3,
+        "one of the source and two of tenants"
+    );
+}
+
+#[test]
+fn what_a_limit_holds_back_is_given_up_in_time() {
+    let month = MINUTE * 60 * 24 * 31;
+    let limit = Limit {
+        scope: Scope::Tenant,
+        endpoint: None,
+        windows: [Window {
+            calls: 1,
+            per: month,
+        }]
+        .into(),
+    };
+    let mut bench = Bench::with(8, [limit].into());
+    (0..2).for_each(|_| bench.collect());
+    bench.commit_all();
+    assert_eq!(bench.calls.len(), 1);
+    bench.answer_all();
+    bench.commit_all();
+    bench.tick(NOW.after(CollectionPolicy::default().give_up_after));
+    bench.commit_all();
+    assert!(bench.calls.is_empty());
+    let rows = bench.stored.values();
+    let given_up = rows.filter(|row| {
+        matches!(
+            &row.collection.state,
+            State::Delivering {
+                kind: Kind::Failure(_),
+                ..
+            }
+        )
+    });
+    assert_eq!(given_up.count(), 1);
+}
+
+#[test]
+fn each_call_of_an_attempt_is_spent_and_one_too_many_waits() {
+    let mut bench = Bench::limited(8, Scope::Connection, 2);
+    let effect = bench.attempt();
+    bench.call(effect, "login");
+    assert_eq!(bench.leaves(), []);
+    bench.commit_all();
+    assert_eq!(bench.leaves(), [Some(Leave::Granted)]);
+    bench.call(effect, "documents");
+    bench.commit_all();
+    bench.call(effect, "documents");
+    bench.commit_all();
+    bench.call(effect, "documents");
+    let [granted, Some(Leave::NotBefore(at)), again] = bench.leaves()[..] else {
+        panic!("it was not refused");
+    };
+    assert_eq!(granted, Some(Leave::Granted));
+    assert_eq!(again, Some(Leave::NotBefore(at)), "known without a commit");
+    assert!(at > NOW.after(MINUTE) && at < NOW.after(MINUTE + SECOND * 2));
+    bench.now = at;
+    bench.call(effect, "documents");
+    bench.commit_all();
+    assert_eq!(bench.leaves(), [Some(Leave::Granted)]);
+}
+
+#[test]
+fn an_attempt_that_is_over_gets_no_leave() {
+    let mut bench = Bench::limited(8, Scope::Connection, 2);
+    let effect = bench.attempt();
+    bench.call(effect, "login");
+    bench.end(effect);
+    bench.commit_all();
+    assert_eq!(bench.leaves(), [None]);
+    bench.call(effect, "login");
+    assert_eq!(bench.leaves(), [None]);
+}
+
+#[test]
+fn nothing_begins_at_a_source_that_takes_no_calls_at_all() {
+    let mut bench = Bench::limited(8, Scope::Source, 1);
+    let effect = bench.attempt();
+    bench.call(effect, "login");
+    bench.commit_all();
+    assert_eq!(bench.leaves(), [Some(Leave::Granted)]);
+    bench.end(effect);
+    bench.commit_all();
+    let lanes = bench.driver.lanes();
+    let until = lanes[0].next_allowed_at.unwrap();
+    assert!(until > NOW.after(MINUTE) && lanes[0].limits[0].standings[0].left == 0);
+    bench.now = NOW.after(SECOND);
+    bench.fetch();
+    bench.commit_all();
+    assert!(bench.runs.is_empty());
+    bench.tick(until);
+    bench.commit_all();
+    assert_eq!(bench.runs.len(), 1);
+}
+
+#[test]
 fn a_budget_that_goes_and_comes_back_leaves_nothing_reserved() {
     let mut bench = Bench::new(2);
     bench.collect();
@@ -168,6 +290,9 @@ struct Bench {
     commits: VecDeque<Arc<Batch>>,
     calls: VecDeque<EffectId>,
     stored: BTreeMap<CollectionId, LoadedCollection>,
+    connection: Connection,
+    runs: VecDeque<EffectId>,
+    leaves: Vec<Option<Leave>>,
     ledgers: BTreeMap<BudgetName, Ledger>,
     lives: u64,
     /// Whether reads take long, and those that do.
@@ -177,13 +302,37 @@ struct Bench {
 
 impl Bench {
     fn new(calls: u32) -> Self {
+        Self::with(calls, Arc::default())
+    }
+
+    /// With so many calls in each minute besides, in the course of what a tenant or connection does.
+    fn limited(calls: u32, scope: Scope, of_them: u32) -> Self {
+        let limit = Limit {
+            scope,
+            endpoint: None,
+            windows: [Window {
+                calls: of_them,
+                per: MINUTE,
+            }]
+            .into(),
+        };
+        Self::with(calls, [limit].into())
+    }
+
+    fn with(calls: u32, limits: Arc<[Limit]>) -> Self {
         let source = Source {
             name: "gas".parse().unwrap(),
             policy: CollectionPolicy::default(),
             concurrency: 8,
             budget: [Window { calls, per: MINUTE }].into(),
-            connections: None,
+            connections: Some(ConnectionDefaults {
+                schedule: Schedule::Manual,
+                slow_plan: wellspring_core::schedule::SlowPlan::default(),
+                credential_fields: Arc::default(),
+                attempts: None,
+            }),
             maintenance: Arc::default(),
+            limits,
             backlog_alert: Source::DEFAULT_BACKLOG_ALERT,
         };
         let sources = Arc::new(SourceTable::new([source]));
@@ -194,6 +343,9 @@ impl Bench {
             commits: VecDeque::new(),
             calls: VecDeque::new(),
             stored: BTreeMap::new(),
+            connection: connection(),
+            runs: VecDeque::new(),
+            leaves: Vec::new(),
             ledgers: BTreeMap::new(),
             lives: 1,
             holds: false,
@@ -258,11 +410,13 @@ impl Bench {
                     let state = DispatchAnswer::Shard(DispatchState::default());
                     self.give(Event::Read(number, Some(state)));
                 }
+                Action::Reply(_, Answer::Leave(leave)) => self.leaves.push(Some(leave)),
+                Action::Reply(_, Answer::Ended) => self.leaves.push(None),
+                Action::Run(effect, _) => self.runs.push_back(effect),
                 Action::Reply(..) | Action::Deliver(..) => {}
                 Action::Resolve(_)
                 | Action::Fenced
                 | Action::Release(_)
-                | Action::Run(..)
                 | Action::Abort(_)
                 | Action::Children(_)
                 | Action::Post(_)
@@ -274,10 +428,14 @@ impl Bench {
 
     fn load(&mut self, asked: Vec<Aggregate>) {
         let rows = asked.iter().filter_map(|id| match id {
-            Aggregate::Collection(id) => self.stored.get(id).cloned(),
-            Aggregate::Account(_) | Aggregate::Connection(_) | Aggregate::Source(_) => None,
+            Aggregate::Collection(id) => {
+                let row = self.stored.get(id).cloned();
+                row.map(|row| Loaded::Collection(Box::new(row)))
+            }
+            Aggregate::Connection(_) => Some(Loaded::Connection(Box::new(self.connection.clone()))),
+            Aggregate::Account(_) | Aggregate::Source(_) => None,
         });
-        let rows = rows.map(|row| Loaded::Collection(Box::new(row))).collect();
+        let rows = rows.collect();
         self.give(Event::Loaded { asked, rows });
     }
 
@@ -286,10 +444,53 @@ impl Bench {
         self.give(Event::Tick);
     }
 
+    /// Has the connection fetched.
+    fn fetch(&mut self) {
+        let request = Request::Connection {
+            id: self.connection.id,
+            tenant: TENANT,
+            wish: Wish::Fetch,
+            actor: Actor::Operator,
+        };
+        self.give(Event::Command(Command {
+            request,
+            key: None,
+            origin: Origin::Caller(1),
+        }));
+    }
+
+    fn attempt(&mut self) -> EffectId {
+        self.fetch();
+        self.commit_all();
+        self.runs.pop_front().unwrap()
+    }
+
+    fn call(&mut self, effect: EffectId, endpoint: &str) {
+        self.give(Event::Calling(effect, endpoint.into(), 7));
+    }
+
+    fn end(&mut self, effect: EffectId) {
+        let (partial, unclassified) = (None, None);
+        let result = RunResult::Finished {
+            partial,
+            unclassified,
+        };
+        self.give(Event::Ran(effect, result));
+    }
+
+    /// Returns what was said of calls since the last time.
+    fn leaves(&mut self) -> Vec<Option<Leave>> {
+        std::mem::take(&mut self.leaves)
+    }
+
     fn collect(&mut self) {
+        self.collect_for(TENANT);
+    }
+
+    fn collect_for(&mut self, tenant: TenantId) {
         let request = Request::Collect {
             id: None,
-            tenant: TENANT,
+            tenant,
             source: "gas".parse().unwrap(),
             callback_url: "http://a.example/".into(),
             actor: Actor::Operator,
@@ -349,6 +550,9 @@ impl Bench {
     fn write(&mut self, batch: &Batch) -> bool {
         let mut tells = false;
         for write in &batch.writes {
+            if let Write::Connection(write) = write {
+                self.connection = write.next.clone().unwrap();
+            }
             let Write::Collection(write) = write else {
                 continue;
             };
@@ -375,6 +579,29 @@ impl Bench {
         let lanes = self.driver.lanes();
         lanes[0].in_flight == 0 && lanes[0].queued > 0 && lanes[0].next_allowed_at.is_some()
     }
+}
+
+fn connection() -> Connection {
+    let new = New {
+        id: ConnectionId::from_bytes([0; 16]),
+        account: AccountId::from_bytes([0; 16]),
+        tenant: TENANT,
+        source: "gas".parse().unwrap(),
+        config: Config {
+            label: None,
+            schedule: Schedule::Manual,
+            slow_plan: None,
+            on_question_expired: wellspring_core::OnQuestionExpired::Retry,
+            start_date: None,
+            paused: false,
+        },
+        credentials: None,
+        asked_in: None,
+    };
+    let policy = wellspring_core::connection::Policy::default();
+    Connection::create(NOW, new, Actor::Operator, &policy)
+        .next
+        .unwrap()
 }
 
 fn driver(sources: &Arc<SourceTable>, life: u64) -> Driver<u32> {

@@ -371,6 +371,7 @@ impl Bench {
             budget: Arc::default(),
             connections: None,
             maintenance: Arc::default(),
+            limits: Arc::default(),
             backlog_alert: Source::DEFAULT_BACKLOG_ALERT,
         });
         let incarnation = IncarnationId::mint(NOW, &mut rand_chacha::ChaCha8Rng::seed_from_u64(1));

@@ -202,6 +202,7 @@ impl Bench {
                 attempts: None,
             }),
             maintenance: windows.into(),
+            limits: Arc::default(),
             backlog_alert: HOUR * 1_000,
         };
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);

@@ -61,6 +61,7 @@ impl Bench {
                 attempts: None,
             }),
             maintenance: windows.into(),
+            limits: Arc::default(),
             backlog_alert: MINUTE * 15,
         };
         let rules = [TENANT, OTHER].map(|tenant| (tenant, TenantRules::default()));

@@ -44,9 +44,13 @@ pub(crate) async fn ask(
         Ok(Answer::KeyTaken) => Err(Refused::KeyTaken),
         Ok(Answer::KeyBusy) => Err(Refused::KeyBusy),
         // The engine leaves such requests for their owner itself; the others are no answers to these.
-        Ok(Answer::Elsewhere | Answer::Ended | Answer::Dispatched | Answer::Tried(_)) => {
-            Err(Refused::Busy(Busy::NotReady))
-        }
+        Ok(
+            Answer::Elsewhere
+            | Answer::Ended
+            | Answer::Leave(_)
+            | Answer::Dispatched
+            | Answer::Tried(_),
+        ) => Err(Refused::Busy(Busy::NotReady)),
         Ok(Answer::Busy(busy)) => Err(Refused::Busy(busy)),
         Ok(Answer::Unknown) => Err(Refused::Timeout),
         Err(_elapsed) => Err(Refused::Timeout),

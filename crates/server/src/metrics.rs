@@ -12,9 +12,8 @@ use axum::extract::Request;
 use axum::response::Response;
 use http::StatusCode;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use wellspring_core::budget::Standing;
 use wellspring_core::{Phase, Timestamp};
-use wellspring_engine::{Counters, Snapshot};
+use wellspring_engine::{Counters, LaneView, Snapshot};
 
 use crate::body::bytes;
 use crate::problem::Problem;
@@ -217,7 +216,7 @@ impl Shown {
                     .map_or(0.0, |oldest| now.since(oldest).as_secs_f64()),
                 breaker_open: yes(matches!(lane.breaker, Phase::Open { .. })),
                 paused: yes(lane.paused_until.is_some_and(|until| until > now)),
-                budget_left: budget_left(&lane.budget),
+                budget_left: budget_left(lane),
                 incident: yes(lane.incident.is_some()),
             }
             .set(lane.source.as_str());
@@ -272,9 +271,11 @@ impl SourceGauges {
 }
 
 /// Returns what the window that is nearest to its end has left, 1 where there is no limit.
-fn budget_left(windows: &[Standing]) -> f64 {
-    windows
+fn budget_left(lane: &LaneView) -> f64 {
+    let limits = lane.limits.iter().flat_map(|limit| &limit.standings);
+    lane.budget
         .iter()
+        .chain(limits)
         .map(|one| f64::from(one.left) / f64::from(one.window.calls.max(1)))
         .fold(1.0, f64::min)
 }

@@ -337,7 +337,8 @@ impl World {
                 self.sending.retain(|(flying, _)| *flying != id);
                 Event::Sent(id, result)
             }
-            event @ (Event::Leased(_)
+            event @ (Event::Calling(..)
+            | Event::Leased(_)
             | Event::Scanned { .. }
             | Event::Drain(_)
             | Event::Loaded { .. }

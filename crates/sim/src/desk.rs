@@ -65,7 +65,7 @@ impl World {
             Answer::Done(id) => self.done(&ask, *id),
             Answer::NotFound => self.not_found(&ask),
             Answer::Rejected(_) | Answer::Refused(_) => {}
-            Answer::Dispatched | Answer::Tried(_) | Answer::Ended => {
+            Answer::Dispatched | Answer::Tried(_) | Answer::Ended | Answer::Leave(_) => {
                 self.broken("only reports are told of an end", format!("{ask:?}"))
             }
             Answer::KeyTaken => self.key_taken(&ask),

@@ -79,6 +79,7 @@ impl Provider {
                         budget: windows(dice),
                         connections: connected.then(defaults),
                         maintenance,
+                        limits: Arc::default(),
                         backlog_alert: Source::DEFAULT_BACKLOG_ALERT,
                     },
                     down: Window::default(),

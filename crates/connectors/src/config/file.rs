@@ -47,6 +47,8 @@ pub(super) struct RetryFile {
 pub(super) struct WindowFile {
     pub(super) calls: Spanned<String>,
     pub(super) per: Spanned<String>,
+    pub(super) scope: Option<Spanned<String>>,
+    pub(super) endpoint: Option<Spanned<String>>,
 }
 
 /// The `schedule` block.

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use wellspring_core::budget::Window;
+use wellspring_core::budget::{Limit, Scope, Window};
 use wellspring_core::schedule::{Schedule, SlowPlan};
 use wellspring_core::{CollectionPolicy, ErrorClass, Failure, RetryPolicy};
 
@@ -196,6 +196,18 @@ fn what_a_file_may_not_say_is_refused_with_key_and_line() {
             "line 6: `budget.per` has two windows of the same length",
         ),
         (
+            "budget:\n  - { calls: 5, per: 60s, scope: tenant }\n  - { calls: 6, per: 1m, scope: tenant }",
+            "line 6: `budget.per` has two windows of the same length",
+        ),
+        (
+            "budget:\n  - { calls: 5, per: 60s, scope: connection }",
+            "line 5: `budget.scope` must be source or tenant",
+        ),
+        (
+            "budget:\n  - { calls: 5, per: 60s, endpoint: login }",
+            "line 5: `budget.endpoint` is not for `connector: http_json`, which calls one endpoint only",
+        ),
+        (
             "maintenance:\n  - { every: \"Sun 02:00-05:00\" }\n  - { every: Sonntag }",
             "line 6: `maintenance` every: `Sonntag` is not like `Sun 02:00-05:00`, `Mon,Thu 22:30-01:00` or `daily 03:00-03:30`",
         ),
@@ -295,11 +307,17 @@ fn a_bank_needs_three_keys_and_takes_what_is_said_of_its_connections() {
         calls,
         per: Duration::from_secs(seconds),
     };
-    let budget = [window(60_000, 60), window(4, 86_400)];
-    assert_eq!(*long.budget, budget);
+    // The attempts are limited by the one, and each of their calls by the other.
+    let whole = Limit {
+        scope: Scope::Source,
+        endpoint: None,
+        windows: [window(4, 86_400)].into(),
+    };
+    assert_eq!(*long.budget, [window(60_000, 60)]);
     let table = crate::Sources::new([long]).table();
     let source = table.iter().next().unwrap();
-    assert_eq!(*source.budget, budget);
+    assert_eq!(*source.budget, [window(60_000, 60)]);
+    assert_eq!(*source.limits, [whole]);
     let connections = source.connections.as_ref().unwrap();
     let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
     let gaps = connections.slow_plan.gaps();
@@ -308,6 +326,34 @@ fn a_bank_needs_three_keys_and_takes_what_is_said_of_its_connections() {
         panic!("{:?}", connections.schedule);
     };
     assert_eq!(cron.timezone(), Some("Europe/Berlin"));
+}
+
+#[test]
+fn a_budget_holds_for_an_endpoint_a_tenant_or_a_connection() {
+    let window = |calls, seconds| Window {
+        calls,
+        per: Duration::from_secs(seconds),
+    };
+    let limit = |scope, endpoint: Option<&str>, windows: &[Window]| Limit {
+        scope,
+        endpoint: endpoint.map(Into::into),
+        windows: windows.into(),
+    };
+    let bank = SourceConfig::from_yaml(&format!(
+        "{BANK}budget:\n  - {{ calls: 4, per: 24h, scope: connection, endpoint: login }}\n  - {{ calls: 9, per: 1m, scope: tenant }}\n  - {{ calls: 99, per: 1h, scope: tenant }}\n"
+    ))
+    .unwrap();
+    let login = limit(Scope::Connection, Some("login"), &[window(4, 86_400)]);
+    let tenant = limit(Scope::Tenant, None, &[window(9, 60), window(99, 3_600)]);
+    assert_eq!(*bank.limits, [login, tenant]);
+    assert!(bank.budget.is_empty());
+
+    let gas = SourceConfig::from_yaml(&format!(
+        "{MINIMAL}budget:\n  - {{ calls: 9, per: 1m, scope: source }}\n  - {{ calls: 2, per: 1m, scope: tenant }}\n"
+    ))
+    .unwrap();
+    assert_eq!(*gas.budget, [window(9, 60)]);
+    assert_eq!(*gas.limits, [limit(Scope::Tenant, None, &[window(2, 60)])]);
 }
 
 #[test]
@@ -320,6 +366,14 @@ fn what_does_not_fit_a_bank_is_refused_with_key_and_line() {
         (
             "deliver: { interval: 1s }",
             "line 4: `deliver` is not a key of sandbox_bank, which has no collections",
+        ),
+        (
+            "budget:\n  - { calls: 5, per: 60s, endpoint: logins }",
+            "line 5: `budget.endpoint` must be login or challenge or session or account or documents or document or transactions",
+        ),
+        (
+            "budget:\n  - { calls: 5, per: 60s, scope: user }",
+            "line 5: `budget.scope` must be source or tenant or connection",
         ),
         (
             "schedule: { every: 1s }",

@@ -8,7 +8,7 @@ use wellspring_engine::NewDocument;
 
 use super::api::{Api, odd};
 use super::refusal::concerns_everything;
-use super::{Taken, start_date, unreadable};
+use super::{DOCUMENT, DOCUMENTS, Taken, start_date, unreadable};
 use crate::{Failed, Session, Stop};
 
 /// Fetches the documents that are not here yet.
@@ -16,6 +16,7 @@ pub(super) async fn take(session: &Session, api: &Api<'_>) -> Result<Taken, Stop
     let mut walk = Walk::begin(session);
     let mut page = 1;
     loop {
+        session.call(DOCUMENTS).await?;
         let list = match api.documents(walk.since, page).await {
             Ok(list) => list,
             Err(failed) => return walk.broken_off(session, failed),
@@ -65,6 +66,7 @@ impl Walk {
     async fn visit(&mut self, session: &Session, api: &Api<'_>, line: &Line) -> Result<(), Stop> {
         let has_failed = self.kinds.entry(line.kind).or_default();
         if !session.has_document(&line.id).await? {
+            session.call(DOCUMENT).await?;
             match api
                 .document(&line.id, line.size, line.sha256.as_deref())
                 .await

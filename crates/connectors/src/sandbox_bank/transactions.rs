@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::api::{Api, odd};
 use super::refusal::concerns_everything;
-use super::{Taken, start_date, unreadable};
+use super::{TRANSACTIONS, Taken, start_date, unreadable};
 use crate::{Failed, NewRecord, Session, Stop};
 
 /// Fetches the transactions that were booked since the last time.
@@ -21,6 +21,7 @@ pub(super) async fn take(session: &Session, api: &Api<'_>) -> Result<Taken, Stop
     };
     let mut left_out = 0;
     loop {
+        session.call(TRANSACTIONS).await?;
         let page = match api.transactions(cursor.as_deref(), limit).await {
             Ok(page) => page,
             Err(failed) => return broken_off(session, failed),

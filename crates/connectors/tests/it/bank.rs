@@ -4,6 +4,7 @@ mod questions;
 use sha2::{Digest, Sha256};
 use wellspring_core::{Action, Error, ErrorClass, Timestamp};
 use wellspring_engine::{Connector, FetchResult, RunResult};
+use wellspring_sandbox::Source;
 
 use crate::home::Home;
 use crate::support::{World, connectors, order};
@@ -37,6 +38,28 @@ async fn each_password_that_logs_in_brings_its_documents_and_all_transactions() 
     }
     let counts = world.control.bank_counts();
     assert_eq!((counts.logins, counts.logouts), (7, 7));
+}
+
+#[tokio::test]
+async fn leave_is_asked_for_before_each_call() {
+    let world = World::start();
+    let home = Home::of(world.bank(""), "notices");
+
+    home.attempt().await;
+
+    let called = [
+        "login",
+        "account",
+        "documents",
+        "document",
+        "transactions",
+        "transactions",
+        "transactions",
+        "session",
+    ];
+    assert_eq!(home.rows().calls, called);
+    let counts = world.control.counts(Source::SandboxBank);
+    assert_eq!(counts.total, called.len() as u64);
 }
 
 #[tokio::test]

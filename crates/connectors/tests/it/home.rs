@@ -11,7 +11,7 @@ use wellspring_connectors::{Connectors, SourceConfig, Sources};
 use wellspring_core::interaction::{Part, PartValue, Question, Response};
 use wellspring_core::{AccountId, ConnectionId, Document, DocumentId, FetchId, Sealed, TenantId};
 use wellspring_engine::{
-    BlobError, Blobs, Connector, Ended, KnownDocuments, Record, Report, Reporter, RunInputs,
+    BlobError, Blobs, Connector, Ended, KnownDocuments, Leave, Record, Report, Reporter, RunInputs,
     RunOrder, RunResult, Session, StoreError,
 };
 use wellspring_vault::{Vault, context};
@@ -37,6 +37,8 @@ pub(crate) struct Rows {
     pub(crate) documents: Vec<Document>,
     pub(crate) blobs: BTreeMap<DocumentId, Bytes>,
     pub(crate) records: BTreeMap<(String, String), Record>,
+    /// The endpoints that leave was asked for.
+    pub(crate) calls: Vec<&'static str>,
     pub(crate) fenced: bool,
 }
 
@@ -88,6 +90,7 @@ impl Home {
             present: true,
             start_date: self.start_date.clone(),
             lag: std::time::Duration::ZERO,
+            counted: true,
         };
         let inputs = self.rows().inputs.clone();
         let kept = || Arc::clone(&self.kept);
@@ -189,6 +192,15 @@ impl Reporter for Kept {
             Report::Credentials(credentials) => rows.inputs.credentials = Some(credentials),
         }
         Box::pin(async { Ok(()) })
+    }
+
+    fn call(&self, endpoint: &'static str) -> BoxFuture<'_, Result<Leave, Ended>> {
+        let mut rows = self.0.lock().unwrap();
+        if rows.fenced {
+            return Box::pin(async { Err(Ended) });
+        }
+        rows.calls.push(endpoint);
+        Box::pin(async { Ok(Leave::Granted) })
     }
 }
 

@@ -12,7 +12,7 @@ use wellspring_core::budget::{
 };
 use wellspring_core::{Collection, Lane, State, TenantId, Timestamp};
 
-use super::{Committing, Driver, Held, Phase, Resident, Step};
+use super::{Committing, Driver, EffectId, Held, Phase, Resident, Step};
 use crate::{Aggregate, Write};
 
 /// A call that goes out once it is spent.
@@ -21,9 +21,14 @@ pub(super) struct Wanted {
     pub(super) lane: Lane,
     pub(super) id: Aggregate,
     pub(super) probe: bool,
-    name: BudgetName,
-    windows: Arc<[Window]>,
+    /// The attempt that wants it in its course, where it is not the attempt or fetch itself.
+    pub(super) call: Option<EffectId>,
+    /// All that it is spent from.
+    pub(super) of: Vec<Budget>,
 }
+
+/// A budget and its windows.
+pub(super) type Budget = (BudgetName, Arc<[Window]>);
 
 impl<T> Driver<T> {
     /// Returns the names under which it is kept what sources take and want.
@@ -31,6 +36,7 @@ impl<T> Driver<T> {
         let sources = self.sources.iter();
         sources
             .map(|source| BudgetName::new(source.name.as_str()))
+            .chain(self.shared_limits())
             .collect()
     }
 
@@ -63,7 +69,7 @@ impl<T> Driver<T> {
             .map(|source| Arc::clone(&source.budget))
     }
 
-    /// Returns what a call of a lane has to get first, where its source has a budget.
+    /// Returns what an attempt has to get first, where its source has a budget.
     pub(super) fn wanted(&self, lane: Lane, id: Aggregate, probe: bool) -> Option<Wanted> {
         let windows = self.budget(lane)?;
         let source = self.sources.by_lane(lane)?;
@@ -71,8 +77,29 @@ impl<T> Driver<T> {
             lane,
             id,
             probe,
-            name: BudgetName::new(source.name.as_str()),
-            windows,
+            call: None,
+            of: vec![(BudgetName::new(source.name.as_str()), windows)],
+        })
+    }
+
+    /// Returns what the call of a collection has to get first.
+    pub(super) fn wanted_by_collection(
+        &self,
+        lane: Lane,
+        id: Aggregate,
+        probe: bool,
+        tenant: TenantId,
+    ) -> Option<Wanted> {
+        let limits = self.limits_of_collection(lane, tenant);
+        let source = self.wanted(lane, id, probe);
+        let mut of = source.map_or_else(Vec::new, |wanted| wanted.of);
+        of.extend(limits);
+        (!of.is_empty()).then_some(Wanted {
+            lane,
+            id,
+            probe,
+            call: None,
+            of,
         })
     }
 
@@ -84,12 +111,17 @@ impl<T> Driver<T> {
     ) -> Option<Wanted> {
         let (due, lane) = collection.next_wakeup()?;
         let fetches = matches!(collection.state, State::Collecting { .. });
-        self.budget(lane).filter(|_| due <= now && fetches)?;
-        if !self.gate(lane).queue.is_empty() || !self.has_slot(now, lane) {
+        if due > now || !fetches {
             return None;
         }
-        let probe = self.take_slot(lane);
-        self.wanted(lane, Aggregate::Collection(collection.id), probe)
+        let id = Aggregate::Collection(collection.id);
+        let mut wanted = self.wanted_by_collection(lane, id, false, collection.tenant)?;
+        let is_held_back = self.spent_until(now, &wanted).is_some();
+        if is_held_back || !self.gate(lane).queue.is_empty() || !self.has_slot(now, lane) {
+            return None;
+        }
+        wanted.probe = self.take_slot(lane);
+        Some(wanted)
     }
 
     /// The step of a collection comes to nothing, and with it the call that was to begin.
@@ -101,17 +133,7 @@ impl<T> Driver<T> {
 
     /// Has a call spent that no step starts: it joins whatever is written next.
     pub(super) fn want(&mut self, now: Timestamp, tenant: TenantId, wanted: Wanted) {
-        self.pending.push_back(Step {
-            write: None,
-            tenant,
-            at: now,
-            changes: Vec::new(),
-            unclassified: None,
-            told: Vec::new(),
-            key: None,
-            origin: None,
-            wanted: Some(wanted),
-        });
+        self.pending.push_back(Step::of_call(now, tenant, wanted));
     }
 
     /// Returns what the steps of a batch want of budgets.
@@ -130,15 +152,22 @@ impl<T> Driver<T> {
         };
         let wanted = || steps.iter().filter_map(|step| step.wanted.as_ref());
         let budgets: BTreeMap<&BudgetName, &Arc<[Window]>> = wanted()
-            .map(|wanted| (&wanted.name, &wanted.windows))
+            .flat_map(|wanted| &wanted.of)
+            .map(|(name, windows)| (name, windows))
             .chain(blocks.iter().map(|(name, windows, _)| (name, windows)))
             .collect();
         let places: BTreeMap<&BudgetName, usize> = budgets.keys().copied().zip(0..).collect();
         spends.asks = wanted()
-            .map(|wanted| Ask {
-                of: places.get(&wanted.name).copied().into_iter().collect(),
-                calls: 1,
-                good_for: self.good_for(&wanted.windows),
+            .map(|wanted| {
+                let of = wanted.of.iter();
+                let good_for = of.clone().map(|(_, windows)| self.good_for(windows)).min();
+                Ask {
+                    of: of
+                        .filter_map(|(name, _)| places.get(name).copied())
+                        .collect(),
+                    calls: 1,
+                    good_for: good_for.unwrap_or_default(),
+                }
             })
             .collect();
         spends.blocks = blocks
@@ -189,7 +218,7 @@ impl<T> Driver<T> {
         // What was reserved is in the ledger, and others may go on by what it says.
         let wanted = batch.steps.iter().filter_map(|step| step.wanted.as_ref());
         for (wanted, granted) in wanted.zip(&granted) {
-            if *granted {
+            if *granted && wanted.call.is_none() {
                 let gate = self.gate(wanted.lane);
                 gate.reserved = gate.reserved.saturating_sub(1);
             }
@@ -208,10 +237,11 @@ impl<T> Driver<T> {
     ) {
         let from = spent.now;
         for (name, mut ledger) in names.iter().zip(spent.ledgers) {
+            ledger.translate(from, now);
             let Ok(source) = name.as_str().parse() else {
+                self.limited.learnt(now, name, ledger, news);
                 continue;
             };
-            ledger.translate(from, now);
             if ledger.is_quiet(now) {
                 continue;
             }

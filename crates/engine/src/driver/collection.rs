@@ -113,8 +113,12 @@ impl<T> Driver<T> {
             .filter(|collection| matches!(collection.state, State::Collecting { .. }))
             .map(|collection| collection.tenant);
         if let Some(tenant) = fetches
-            && let Some(wanted) = self.wanted(lane, id, probe)
+            && let Some(wanted) = self.wanted_by_collection(lane, id, probe, tenant)
         {
+            if let Some(until) = self.spent_until(now, &wanted) {
+                self.put_off(now, &wanted, until);
+                return;
+            }
             if let Some(resident) = self.residents.get_mut(&id) {
                 resident.phase = Phase::Committing;
             }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wellspring_core::budget::{Spends, Spent};
-use wellspring_core::{Lane, RetryPolicy, Shard, State, Timestamp};
+use wellspring_core::{Lane, RetryPolicy, Shard, State, TenantId, Timestamp};
 
+use super::budget::Wanted;
 use super::queue::Place;
 use super::{
     Action, Answer, Busy, Committing, Driver, Held, Origin, Phase, Retry, Step, Timer, Waiting,
@@ -118,6 +119,9 @@ impl<T> Driver<T> {
         touched.extend(next_seqs.keys());
         // A call is made by whoever owns what it is for.
         let called = steps.iter().filter_map(|step| step.wanted.as_ref());
+        // An attempt that was ended may have left its shard behind; it gets no leave.
+        let called = called
+            .filter(|wanted| wanted.call.is_none() || self.leases.contains_key(&wanted.id.shard()));
         touched.extend(called.map(|wanted| wanted.id.shard()));
         batch.epochs = touched
             .into_iter()
@@ -210,6 +214,9 @@ impl<T> Driver<T> {
             let wanted = wanted.map(|wanted| (wanted, granted.next()));
             let Some(write) = step.write else {
                 match wanted {
+                    Some((wanted, granted)) if let Some(effect) = wanted.call => {
+                        self.leave_settled(now, (wanted, effect), granted, step.origin);
+                    }
                     Some((wanted, granted)) => {
                         self.call_settled(now, wanted, granted);
                         self.resume_waiting(now, wanted.id);
@@ -420,6 +427,21 @@ impl<T> Driver<T> {
 }
 
 impl<T> Step<T> {
+    /// Makes the step of a call that changes no row but those of budgets.
+    pub(super) fn of_call(now: Timestamp, tenant: TenantId, wanted: Wanted) -> Self {
+        Self {
+            write: None,
+            tenant,
+            at: now,
+            changes: Vec::new(),
+            unclassified: None,
+            told: Vec::new(),
+            key: None,
+            origin: None,
+            wanted: Some(wanted),
+        }
+    }
+
     /// Returns the shard that the step writes to; an inbox row that changed nothing touches none.
     pub(super) fn shard(&self) -> Shard {
         self.write

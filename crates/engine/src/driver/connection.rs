@@ -147,6 +147,7 @@ impl<T> Driver<T> {
             present: fetch.present || connection.repair.is_some(),
             start_date: connection.config.start_date.clone(),
             lag: now.since(slot.due),
+            counted: self.has_limits(slot.lane),
         };
         self.counters.attempts += 1;
         let tenant = connection.tenant;

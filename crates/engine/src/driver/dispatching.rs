@@ -50,6 +50,7 @@ impl<T> Driver<T> {
                 | Answer::Rejected(_)
                 | Answer::Refused(_)
                 | Answer::Ended
+                | Answer::Leave(_)
                 | Answer::KeyTaken
                 | Answer::KeyBusy
                 | Answer::Unknown => self.settle(now, command, answer),

@@ -6,6 +6,7 @@ use wellspring_core::{
     Breaker, CallResult, Incident, Lane, Phase as BreakerPhase, SourceName, Timestamp,
 };
 
+use super::limit::LimitView;
 use super::queue::Queue;
 use super::{Driver, Entry, LoadFor, Phase, Place};
 use crate::Aggregate;
@@ -45,6 +46,8 @@ pub struct LaneView {
     pub next_allowed_at: Option<Timestamp>,
     /// How the windows of its budget stand.
     pub budget: Vec<Standing>,
+    /// How the limits for parts of its calls stand.
+    pub limits: Vec<LimitView>,
     /// What keeps scheduled calls back.
     pub hold: Option<Hold>,
     /// The incident that goes on.
@@ -74,8 +77,11 @@ impl<T> Driver<T> {
                     .map(|entry| entry.since),
                 breaker: gate.map_or(BreakerPhase::Closed, |gate| gate.breaker.phase()),
                 paused_until,
-                next_allowed_at: paused_until.max(released),
+                next_allowed_at: paused_until
+                    .max(released)
+                    .max(self.shut_by_limit(self.now, Lane::source(&source.name))),
                 budget,
+                limits: self.limit_views(source),
                 hold: self.hold_of(Lane::source(&source.name)),
                 incident: self.incident_of(Lane::source(&source.name)),
             }
@@ -104,7 +110,7 @@ impl<T> Driver<T> {
             self.starved.insert(lane);
             return false;
         }
-        if self.is_shut(lane) {
+        if self.is_shut(lane) || self.shut_by_limit(now, lane).is_some() {
             return false;
         }
         let budget = self.budget(lane);
@@ -349,6 +355,7 @@ impl<T> Driver<T> {
         let longest = self.give_up_after(lane);
         let concurrency = self.concurrency(lane);
         let budget = self.budget(lane);
+        let limited = self.shut_by_limit(now, lane);
         let gate = self.gates.entry(lane).or_default();
         // What is reserved and has not begun pumps the lane when it does.
         let refilled = gate
@@ -360,6 +367,7 @@ impl<T> Driver<T> {
             let open = gate
                 .paused_until
                 .max(refilled)
+                .max(limited)
                 .or_else(|| gate.breaker.next_probe().filter(|_| concurrency > 0))
                 .filter(|at| *at > now);
             [open, give_up].into_iter().flatten().min()

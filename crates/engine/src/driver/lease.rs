@@ -220,7 +220,7 @@ impl<T> Driver<T> {
             Event::Command(command) => {
                 self.answer(command.origin, Answer::Busy(Busy::NotReady));
             }
-            Event::Reported(_, _, caller) => {
+            Event::Reported(_, _, caller) | Event::Calling(_, _, caller) => {
                 self.actions.push(Action::Reply(caller, Answer::Ended));
             }
             Event::Leased(_)

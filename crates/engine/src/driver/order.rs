@@ -16,8 +16,8 @@ use crate::dispatch::{
     DispatchAnswer, DispatchQuery, SendId, SendOrder, SendResult, SubscriptionWish,
 };
 use crate::{
-    Aggregate, Batch, CommitError, DeliverResult, FetchResult, KeyRow, Lease, Live, Loaded, Report,
-    RunOrder, RunResult, SourceTable, SubscriptionTable, TenantTable,
+    Aggregate, Batch, CommitError, DeliverResult, FetchResult, KeyRow, Lease, Leave, Live, Loaded,
+    Report, RunOrder, RunResult, SourceTable, SubscriptionTable, TenantTable,
 };
 
 /// What somebody wants done.
@@ -225,6 +225,8 @@ pub enum Answer {
     Refused(connection::Rejected),
     /// The fetch that reported something is over.
     Ended,
+    /// Whether an attempt may make a call.
+    Leave(Leave),
     /// The idempotency key was used meanwhile; what for stands in the store.
     KeyTaken,
     /// A request with the same idempotency key is under way.
@@ -342,6 +344,8 @@ pub enum Event<T> {
     Ran(EffectId, RunResult),
     /// A connector reports something and waits until it is durable.
     Reported(EffectId, Report, T),
+    /// A connector is about to call this endpoint of its source and waits until that is spent.
+    Calling(EffectId, Arc<str>, T),
     /// Connections of an account that is being erased; `None` when they could not be read.
     Children(AccountId, Option<Vec<ConnectionId>>),
     /// A message was sent to a subscription, or not.

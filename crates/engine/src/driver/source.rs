@@ -159,6 +159,7 @@ impl<T> Driver<T> {
     pub(super) fn watch_sources(&mut self, now: Timestamp) {
         if self.watched_at > now || now.since(self.watched_at) >= BETWEEN_WATCHES {
             self.watched_at = now;
+            self.limited.prune(now);
             let lanes: Vec<(Lane, Duration)> = self
                 .sources
                 .iter()

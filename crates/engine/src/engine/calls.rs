@@ -12,8 +12,8 @@ use crate::session::PANICKED;
 use crate::tasks::{Panicked, contained};
 use crate::traces;
 use crate::{
-    Backend, EffectId, Ended, FetchOrder, FetchResult, KnownDocuments, Report, Reporter, Request,
-    RunOrder, RunResult, Session, StoreError,
+    Backend, EffectId, Ended, FetchOrder, FetchResult, KnownDocuments, Leave, Report, Reporter,
+    Request, RunOrder, RunResult, Session, StoreError,
 };
 
 impl Shell {
@@ -136,6 +136,18 @@ impl Reporter for Reports {
             self.results.send(event).await.map_err(|_closed| Ended)?;
             match answer.await {
                 Ok(Answer::Done(_)) => Ok(()),
+                Ok(_) | Err(_) => Err(Ended),
+            }
+        })
+    }
+
+    fn call(&self, endpoint: &'static str) -> BoxFuture<'_, Result<Leave, Ended>> {
+        Box::pin(async move {
+            let (caller, answer) = oneshot::channel();
+            let event = Event::Calling(self.effect, endpoint.into(), caller);
+            self.results.send(event).await.map_err(|_closed| Ended)?;
+            match answer.await {
+                Ok(Answer::Leave(leave)) => Ok(leave),
                 Ok(_) | Err(_) => Err(Ended),
             }
         })

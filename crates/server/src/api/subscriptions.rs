@@ -107,6 +107,7 @@ pub(super) async fn wish(
         | Answer::Rejected(_)
         | Answer::Refused(_)
         | Answer::Ended
+        | Answer::Leave(_)
         | Answer::Elsewhere => Err(Refused::Busy(Busy::NotReady).into()),
         Answer::Busy(busy) => Err(Refused::Busy(busy).into()),
         Answer::Unknown => Err(Refused::Timeout.into()),

@@ -87,6 +87,7 @@ impl Lab {
             },
             connections: (name == "bank").then(bank),
             maintenance: Arc::default(),
+            limits: Arc::default(),
             backlog_alert: Source::DEFAULT_BACKLOG_ALERT,
         });
         let script = Arc::new(Script::new(vault));
@@ -156,6 +157,7 @@ impl Lab {
             budget: Arc::from([Window { calls, per }]),
             connections: Some(bank()),
             maintenance: Arc::default(),
+            limits: Arc::default(),
             backlog_alert: Source::DEFAULT_BACKLOG_ALERT,
         };
         let table = Arc::new(SourceTable::new([source]));

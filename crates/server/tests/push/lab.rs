@@ -66,6 +66,7 @@ impl Lab {
             budget: Arc::default(),
             connections: defaults(name),
             maintenance: Arc::default(),
+            limits: Arc::default(),
             backlog_alert: Source::DEFAULT_BACKLOG_ALERT,
         });
         let engine = EngineParts {

@@ -124,6 +124,7 @@ mod tests {
             paused_until: None,
             next_allowed_at,
             budget: Vec::new(),
+            limits: Vec::new(),
             hold,
             incident: None,
         }

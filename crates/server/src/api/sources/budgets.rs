@@ -7,8 +7,9 @@ use axum::response::Response;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
-use wellspring_core::budget::Standing;
+use wellspring_core::budget::{Scope, Standing, Window};
 use wellspring_core::{SourceName, format_duration};
+use wellspring_engine::{LaneView, LimitView};
 
 use crate::Caller;
 use crate::body::json;
@@ -32,10 +33,15 @@ pub(crate) struct WindowBody {
     calls: u32,
     /// In how much time, such as `1m`.
     per: String,
-    /// How many count now.
-    used: u32,
+    /// Whose calls are counted together: those of the `source`, of each `tenant` or of each
+    /// `connection`.
+    scope: String,
+    /// The only endpoint whose calls are counted.
+    endpoint: Option<String>,
+    /// How many count now; none where each tenant or connection has its own.
+    used: Option<u32>,
     /// How many are left.
-    left: u32,
+    left: Option<u32>,
     /// When the oldest of those that count does so no longer.
     next_release_at: Option<String>,
 }
@@ -62,19 +68,51 @@ pub(crate) async fn show(
     let lane = lane.ok_or_else(Problem::nothing)?;
     let body = BudgetsBody {
         next_allowed_at: lane.next_allowed_at.map(|at| at.to_string()),
-        windows: lane.budget.iter().map(WindowBody::new).collect(),
+        windows: windows(&lane),
     };
     json(StatusCode::OK, &body)
 }
 
+fn windows(lane: &LaneView) -> Vec<WindowBody> {
+    let whole = lane.budget.iter();
+    let whole = whole.map(|standing| WindowBody::new(Scope::Source, None, standing));
+    whole.chain(lane.limits.iter().flat_map(of_limit)).collect()
+}
+
+fn of_limit(LimitView { limit, standings }: &LimitView) -> Vec<WindowBody> {
+    let (scope, endpoint) = (limit.scope, limit.endpoint.as_deref());
+    match scope {
+        Scope::Source => standings
+            .iter()
+            .map(|standing| WindowBody::new(scope, endpoint, standing))
+            .collect(),
+        Scope::Tenant | Scope::Connection => limit
+            .windows
+            .iter()
+            .map(|window| WindowBody::of(scope, endpoint, *window))
+            .collect(),
+    }
+}
+
 impl WindowBody {
-    fn new(standing: &Standing) -> Self {
+    fn of(scope: Scope, endpoint: Option<&str>, window: Window) -> Self {
         Self {
-            calls: standing.window.calls,
-            per: format_duration(standing.window.per),
-            used: standing.used,
-            left: standing.left,
+            calls: window.calls,
+            per: format_duration(window.per),
+            scope: scope.to_string(),
+            endpoint: endpoint.map(str::to_owned),
+            used: None,
+            left: None,
+            next_release_at: None,
+        }
+    }
+
+    fn new(scope: Scope, endpoint: Option<&str>, standing: &Standing) -> Self {
+        Self {
+            used: Some(standing.used),
+            left: Some(standing.left),
             next_release_at: standing.next_release.map(|at| at.to_string()),
+            ..Self::of(scope, endpoint, standing.window)
         }
     }
 }
