@@ -282,6 +282,26 @@ fn a_budget_that_goes_and_comes_back_leaves_nothing_reserved() {
     assert_eq!(bench.calls.len(), 1, "one of two is left");
 }
 
+#[test]
+fn a_call_that_is_granted_past_its_give_up_time_is_given_up() {
+    let mut bench = Bench::new(3);
+    bench.collect();
+    bench.elsewhere(3);
+    bench.commit_all();
+    assert!(bench.calls.is_empty());
+    let last = NOW.after(CollectionPolicy::default().give_up_after);
+    bench.tick(last.before(SECOND));
+    let batch = bench.commits.pop_front().expect("it asks once more");
+    assert_eq!(batch.spends.asks.len(), 1);
+    bench.commits.push_front(batch);
+    bench.now = last;
+    bench.commit_all();
+    assert!(bench.calls.is_empty());
+    let rows = bench.stored.values();
+    let mut states = rows.map(|row| &row.collection.state);
+    assert!(states.all(|state| matches!(state, State::Delivering { .. })));
+}
+
 /// One driver after another on rows and ledgers that stay.
 struct Bench {
     driver: Driver<u32>,

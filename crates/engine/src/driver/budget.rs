@@ -273,7 +273,9 @@ impl<T> Driver<T> {
                 collection,
                 payload,
             } => {
-                if !granted || self.is_draining(id) {
+                let policy = self.sources.policy(&collection.source);
+                let is_late = collection.gives_up_at(&policy).is_some_and(|at| at <= now);
+                if !granted || is_late || self.is_draining(id) {
                     self.let_go(lane, probe, granted);
                     self.schedule(now, collection, payload);
                     return;
