@@ -83,14 +83,15 @@ pub(crate) fn sources(plant: Option<Plant>, sources: &Arc<SourceTable>) -> Arc<S
     Arc::new(SourceTable::new(spoilt))
 }
 
+/// The gap is one that every class allows, so that nothing but their number is wrong.
 fn repeat_too_often(source: &mut Source) {
     if let Some(defaults) = &mut source.connections {
         defaults.attempts = Some(RetryPolicy {
-            base: Duration::from_secs(1),
+            base: Duration::from_secs(60),
             factor: 1.0,
             cap: Duration::from_secs(60),
             max_retries: 50,
-            jitter: true,
+            jitter: false,
         });
     }
 }
