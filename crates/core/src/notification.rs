@@ -17,7 +17,7 @@ pub use maintenance::Maintenance;
 pub use person::{
     Contact, Digest, Minute, Preferences, PreferencesError, PushSubscription, QuietHours,
 };
-pub use plan::{Planned, Reach, plan, retry_after};
+pub use plan::{Planned, Reach, plan, quiet_until, retry_after};
 
 /// What a message to a person is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -127,6 +127,21 @@ pub fn retry_after(channel: Channel, attempts: u16) -> Option<Duration> {
     plan.get(place).copied().map(Duration::from_secs)
 }
 
+/// Returns until when a person is left alone now, where what goes over a channel disturbs them.
+pub fn quiet_until(
+    now: Timestamp,
+    kind: NotificationKind,
+    channel: Channel,
+    preferences: &Preferences,
+) -> Option<Timestamp> {
+    let disturbs = match channel {
+        Channel::InApp | Channel::Webhook => false,
+        Channel::Email | Channel::Push | Channel::Sms => kind != NotificationKind::SecurityAlert,
+    };
+    let zone = preferences.zone().unwrap_or(TimeZone::UTC);
+    disturbs.then(|| end_of_quiet(now, &zone, preferences))?
+}
+
 fn held_until(now: Timestamp, kind: NotificationKind, preferences: &Preferences) -> Timestamp {
     let calm = preferences.quiet_hours.is_none() && preferences.digest == Digest::Off;
     if kind == NotificationKind::SecurityAlert || calm {
@@ -139,15 +154,15 @@ fn held_until(now: Timestamp, kind: NotificationKind, preferences: &Preferences)
         Digest::Hourly => end_of_hour(now, &zone).unwrap_or(now),
         Digest::Daily(at) => next(now, &zone, at.parts()).unwrap_or(now),
     };
-    let Some(quiet) = &preferences.quiet_hours else {
-        return gathered;
-    };
-    match minute_of_day(gathered, &zone) {
-        Some(minute) if quiet.has(minute) => {
-            next(gathered, &zone, quiet.to.parts()).unwrap_or(gathered)
-        }
-        Some(_) | None => gathered,
-    }
+    end_of_quiet(gathered, &zone, preferences).unwrap_or(gathered)
+}
+
+/// Returns when the quiet hours end that a moment is in.
+fn end_of_quiet(at: Timestamp, zone: &TimeZone, preferences: &Preferences) -> Option<Timestamp> {
+    let quiet = preferences.quiet_hours.as_ref()?;
+    let minute = minute_of_day(at, zone)?;
+    let end = quiet.has(minute).then(|| next(at, zone, quiet.to.parts()));
+    end.flatten()
 }
 
 fn zoned(at: Timestamp, zone: &TimeZone) -> Option<jiff::Zoned> {

@@ -10,7 +10,7 @@ use serde_json::Map;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use wellspring_core::notification::{Channel, Contact, NotificationKind, Preferences};
+use wellspring_core::notification::{Channel, Contact, NotificationKind, Preferences, QuietHours};
 use wellspring_core::source::{Input, Policy, Source};
 use wellspring_core::{Account, AccountId, Actor, Connection, NotificationId, Shard, Timestamp};
 use wellspring_engine::{
@@ -424,6 +424,39 @@ fn what_was_to_be_tried_again_is_dropped_when_it_is_over_and_the_end_is_told() {
     assert_eq!(rig.told(), [told("opened"), told("mended")]);
     let opened = rig.notice_by_email(opened.notification);
     assert_eq!(opened.status, NoticeStatus::Dropped);
+}
+
+#[test]
+fn what_comes_late_into_quiet_hours_waits_for_their_end() {
+    let mut rig = Rig::new();
+    let mut wants = wanting_sms();
+    // It is 14:13:20.
+    let quiet = |from: &str| QuietHours {
+        from: from.parse().expect("a time"),
+        to: "16:00".parse().expect("a time"),
+    };
+    wants.quiet_hours = Some(quiet("14:00"));
+    let inside = rig.person(0, &reached(), wants.clone());
+    wants.quiet_hours = Some(quiet("14:14"));
+    let soon = rig.person(0, &reached(), wants);
+    let ends = START.after(std::time::Duration::from_secs(106 * 60 + 40));
+    // They were due before, and nobody was there to send them.
+    let late = [Channel::Email, Channel::Sms].map(|channel| rig.message(inside, channel));
+    rig.outside.answers([(50, failed(None))]);
+    let again = rig.message(soon, Channel::Email);
+    rig.run(3 * SECOND);
+    assert_eq!(rig.left.len(), 1);
+    rig.leap(5 * MINUTE);
+    assert_eq!(rig.left.len(), 1, "the next try would be in quiet hours");
+    for id in late.iter().chain([&again]) {
+        let notice = rig.notice(*id);
+        assert_eq!((notice.status, notice.due), (NoticeStatus::Planned, ends));
+        assert_eq!(notice.gathers, *id != again);
+    }
+    rig.leap(2 * 60 * MINUTE);
+    for id in late.iter().chain([&again]) {
+        assert_eq!(rig.notice(*id).status, NoticeStatus::Sent);
+    }
 }
 
 /// How much time passes at once.
