@@ -459,6 +459,20 @@ fn what_comes_late_into_quiet_hours_waits_for_their_end() {
     }
 }
 
+#[test]
+fn a_far_side_has_a_message_wait_for_a_day_at_most() {
+    let mut rig = Rig::new();
+    let account = rig.person(0, &reached(), Preferences::default());
+    let days = |days: u64| START.after(std::time::Duration::from_secs(days * 86_400));
+    let far = [failed(Some(days(400))), failed(Some(days(0)))];
+    rig.outside.answers(far.map(|answer| (50, answer)));
+    let [long, short] = [0, 1].map(|_| rig.message(account, Channel::Email));
+    rig.run(2 * SECOND);
+    let waits = |id| rig.notice(id).due.since(rig.now()).as_secs();
+    assert!((86_390..=86_400).contains(&waits(long)));
+    assert!((20..=30).contains(&waits(short)), "no less than is planned");
+}
+
 /// How much time passes at once.
 const STEP: i64 = 10;
 /// How often the notifier is looked at until it has come to rest.
