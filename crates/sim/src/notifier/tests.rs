@@ -76,10 +76,7 @@ impl Rig {
 
     fn start(&mut self) {
         let parts = NotifierParts {
-            store: Arc::new(Way {
-                store: self.store.clone(),
-                outside: Arc::clone(&self.outside),
-            }),
+            store: Arc::new(Way::new(self.store.clone(), Arc::clone(&self.outside))),
             transport: Arc::new(Post {
                 node: 0,
                 clock: Arc::clone(&self.clock),
@@ -464,13 +461,34 @@ fn a_far_side_has_a_message_wait_for_a_day_at_most() {
     let mut rig = Rig::new();
     let account = rig.person(0, &reached(), Preferences::default());
     let days = |days: u64| START.after(std::time::Duration::from_secs(days * 86_400));
-    let far = [failed(Some(days(400))), failed(Some(days(0)))];
-    rig.outside.answers(far.map(|answer| (50, answer)));
-    let [long, short] = [0, 1].map(|_| rig.message(account, Channel::Email));
-    rig.run(2 * SECOND);
+    let [long, short] = [400, 0].map(|until| {
+        rig.outside.answers([(50, failed(Some(days(until))))]);
+        let id = rig.message(account, Channel::Email);
+        rig.run(2 * SECOND);
+        id
+    });
     let waits = |id| rig.notice(id).due.since(rig.now()).as_secs();
     assert!((86_390..=86_400).contains(&waits(long)));
     assert!((20..=30).contains(&waits(short)), "no less than is planned");
+}
+
+#[test]
+fn a_page_of_an_incident_is_told_once_although_its_commit_came_late() {
+    for fates in [[Fate::Late, Fate::Done], [Fate::Unheard, Fate::Late]] {
+        let mut rig = Rig::new();
+        let account = rig.person(0, &reached(), Preferences::default());
+        rig.connect(account);
+        rig.outside.fates(fates);
+        let source = rig.maintenance();
+        rig.run(10 * SECOND);
+        let told = |state: &str| (account, Channel::Email, state.to_owned());
+        assert_eq!(rig.told(), [told("opened")], "{fates:?}");
+        rig.outside.fates(fates);
+        rig.source(&source, Input::Answered);
+        rig.run(10 * SECOND);
+        let both = [told("opened"), told("mended")];
+        assert_eq!(rig.told(), both, "{fates:?}");
+    }
 }
 
 /// How much time passes at once.
