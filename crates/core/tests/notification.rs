@@ -112,6 +112,18 @@ fn quiet_hours_hold_back_what_disturbs_on_the_persons_own_clock() {
     assert_eq!(email.due, at("2026-07-02T05:30:00Z"));
     let (_, email) = due("2026-11-21T23:00:00Z", NotificationKind::SecurityAlert);
     assert_eq!(email.due, at("2026-11-21T23:00:00Z"), "ignores quiet hours");
+
+    let quiet = |now: &str, kind, channel| quiet_until(at(now), kind, channel, &wishes);
+    let (day, night) = ("2026-11-21T20:59:59Z", "2026-11-21T21:00:00Z");
+    for channel in [Channel::Email, Channel::Push, Channel::Sms] {
+        assert_eq!(quiet(day, ISSUE, channel), None);
+        let until = quiet(night, ISSUE, channel);
+        assert_eq!(until, Some(at("2026-11-22T06:30:00Z")));
+        assert_eq!(quiet(night, NotificationKind::SecurityAlert, channel), None);
+    }
+    assert_eq!(quiet(night, ISSUE, Channel::Webhook), None);
+    let always = Preferences::default();
+    assert_eq!(quiet_until(at(night), ISSUE, Channel::Email, &always), None);
 }
 
 #[test]

@@ -45,9 +45,9 @@ pub use ports::channel::{Channel, DeliverResult};
 pub use ports::connector::{Connector, FetchResult};
 pub use ports::directory::{Directory, KeyRecord, Settings, Tenant, TokenKind, TokenRecord};
 pub use ports::notices::{
-    AddressBook, Allowance, IncidentStage, IncidentTelling, IncidentsTold, MaintenanceTold, Notice,
-    NoticeBackend, NoticeBatch, NoticeStatus, Notices, Notification, NotificationFilter, Person,
-    PhoneMark, RequestMark,
+    AddressBook, Allowance, IncidentStage, IncidentTelling, IncidentWrite, IncidentsTold,
+    MaintenanceTold, Notice, NoticeBackend, NoticeBatch, NoticeStatus, Notices, Notification,
+    NotificationFilter, Person, PhoneMark, RequestMark,
 };
 pub use ports::queries::{
     AlertFilter, AttemptView, ChangeView, ChangesPage, CollectionPage, CollectionView, Cursor,

@@ -290,7 +290,7 @@ fn a_call_that_is_granted_past_its_give_up_time_is_given_up() {
     bench.commit_all();
     assert!(bench.calls.is_empty());
     let last = NOW.after(CollectionPolicy::default().give_up_after);
-    bench.tick(last.before(SECOND));
+    bench.tick(last.before(SECOND / 2));
     let batch = bench.commits.pop_front().expect("it asks once more");
     assert_eq!(batch.spends.asks.len(), 1);
     bench.commits.push_front(batch);

@@ -45,10 +45,7 @@ impl Teller {
         let clock = Arc::<VirtualClock>::default();
         let outside = Arc::clone(&world.outside);
         let parts = NotifierParts {
-            store: Arc::new(Way {
-                store: world.store.clone(),
-                outside: Arc::clone(&outside),
-            }),
+            store: Arc::new(Way::new(world.store.clone(), Arc::clone(&outside))),
             transport: Arc::new(Post {
                 node,
                 clock: Arc::clone(&clock),

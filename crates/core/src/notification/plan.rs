@@ -104,25 +104,6 @@ pub fn plan(
     planned
 }
 
-/// Returns until when a message that is due has to wait because it would disturb a person now: it
-/// may be a repeat, or its node may have been away.
-pub fn quiet_until(
-    now: Timestamp,
-    kind: NotificationKind,
-    channel: Channel,
-    preferences: &Preferences,
-) -> Option<Timestamp> {
-    let disturbs = match channel {
-        Channel::InApp | Channel::Webhook => false,
-        Channel::Email | Channel::Push | Channel::Sms => true,
-    };
-    if !disturbs || kind == NotificationKind::SecurityAlert {
-        return None;
-    }
-    let zone = preferences.zone().unwrap_or(TimeZone::UTC);
-    end_of_quiet(now, &zone, preferences)
-}
-
 /// Returns when the next try of a message is due that has failed so often; `None` when that was the last.
 pub fn retry_after(channel: Channel, attempts: u16) -> Option<Duration> {
     const MINUTE: u64 = 60;
@@ -146,6 +127,21 @@ pub fn retry_after(channel: Channel, attempts: u16) -> Option<Duration> {
     plan.get(place).copied().map(Duration::from_secs)
 }
 
+/// Returns until when a person is left alone now, where what goes over a channel disturbs them.
+pub fn quiet_until(
+    now: Timestamp,
+    kind: NotificationKind,
+    channel: Channel,
+    preferences: &Preferences,
+) -> Option<Timestamp> {
+    let disturbs = match channel {
+        Channel::InApp | Channel::Webhook => false,
+        Channel::Email | Channel::Push | Channel::Sms => kind != NotificationKind::SecurityAlert,
+    };
+    let zone = preferences.zone().unwrap_or(TimeZone::UTC);
+    disturbs.then(|| end_of_quiet(now, &zone, preferences))?
+}
+
 fn held_until(now: Timestamp, kind: NotificationKind, preferences: &Preferences) -> Timestamp {
     let calm = preferences.quiet_hours.is_none() && preferences.digest == Digest::Off;
     if kind == NotificationKind::SecurityAlert || calm {
@@ -161,11 +157,12 @@ fn held_until(now: Timestamp, kind: NotificationKind, preferences: &Preferences)
     end_of_quiet(gathered, &zone, preferences).unwrap_or(gathered)
 }
 
-/// Returns the end of the quiet hours, where there are some at a moment.
+/// Returns when the quiet hours end that a moment is in.
 fn end_of_quiet(at: Timestamp, zone: &TimeZone, preferences: &Preferences) -> Option<Timestamp> {
     let quiet = preferences.quiet_hours.as_ref()?;
-    let is_quiet = quiet.has(minute_of_day(at, zone)?);
-    is_quiet.then(|| next(at, zone, quiet.to.parts()))?
+    let minute = minute_of_day(at, zone)?;
+    let end = quiet.has(minute).then(|| next(at, zone, quiet.to.parts()));
+    end.flatten()
 }
 
 fn zoned(at: Timestamp, zone: &TimeZone) -> Option<jiff::Zoned> {

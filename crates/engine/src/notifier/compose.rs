@@ -1,5 +1,7 @@
 //! Messages and what becomes of them, as rows.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 use wellspring_core::notification::{
     Channel, Contact, NotificationKind, Preferences, Reach, plan, retry_after,
@@ -169,7 +171,9 @@ pub(super) fn settle(notice: &mut Notice, now: Timestamp, result: &NoticeResult)
     match retry_after(notice.channel, notice.attempts) {
         Some(pause) => {
             let next = now.after(pause);
-            notice.due = retry_at.map_or(next, |at| at.max(next));
+            // A far side that says when may be wrong about it.
+            let latest = now.after(LONGEST_WAIT);
+            notice.due = retry_at.map_or(next, |at| at.min(latest).max(next));
             notice.status = NoticeStatus::Planned;
         }
         None => end(notice, now, NoticeStatus::Failed),
@@ -204,5 +208,7 @@ pub(super) const fn end(notice: &mut Notice, now: Timestamp, status: NoticeStatu
     notice.status = status;
 }
 
+/// How long a far side may have a message wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
 /// Events of one message.
 const MOST_TOGETHER: usize = 50;

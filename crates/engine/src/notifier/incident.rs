@@ -14,7 +14,8 @@ use wellspring_core::{AccountId, Incident, IncidentId, NotificationId, Shard};
 use super::compose::Draft;
 use super::{Loop, epoch};
 use crate::{
-    CommitError, Holding, IncidentStage, IncidentTelling, IncidentsTold, NoticeBatch, StoreError,
+    CommitError, Holding, IncidentStage, IncidentTelling, IncidentWrite, IncidentsTold,
+    NoticeBatch, StoreError,
 };
 
 impl Loop {
@@ -36,8 +37,9 @@ impl Loop {
         let more = work.len() > PAGES;
         let mut rested = true;
         for (shard, id, telling) in work.into_iter().take(PAGES) {
+            let from = told.get(&(shard, id)).map(|told| told.stage);
             rested &= self
-                .tell_page(holding, shard, (id, open.get(&id)), telling)
+                .tell_page(holding, shard, (id, open.get(&id)), (from, telling))
                 .await?;
         }
         if more || !rested {
@@ -53,7 +55,7 @@ impl Loop {
         holding: &Holding,
         shard: Shard,
         (id, incident): (IncidentId, Option<&Incident>),
-        mut telling: IncidentTelling,
+        (from, mut telling): (Option<IncidentStage>, IncidentTelling),
     ) -> Result<bool, StoreError> {
         let now = self.parts.clock.now();
         let after = match telling.stage {
@@ -120,7 +122,11 @@ impl Loop {
         let last = accounts.last().map(|(account, _)| *account);
         telling.stage = next(&telling.stage, last.filter(|_| accounts.len() >= PAGE));
         let rests = matches!(telling.stage, IncidentStage::Begun | IncidentStage::Ended);
-        batch.incidents.push((id, telling));
+        batch.incidents.push(IncidentWrite {
+            id,
+            from,
+            to: telling,
+        });
         self.parts.write_drafts(now, drafts, &mut batch).await?;
         match self.parts.store.commit_notices(batch).await {
             Ok(()) => {

@@ -66,8 +66,8 @@ impl Loop {
             let orders = compose::gathered(due);
             // Where there is no room, the end of a sending is waited for.
             more |= is_cut && orders.len() < room;
-            self.send(holding, now, orders.into_iter().take(room).collect())
-                .await?;
+            let orders = orders.into_iter().take(room).collect();
+            more |= self.send(holding, now, orders).await? && is_cut;
         }
         Ok(more)
     }
@@ -78,15 +78,17 @@ impl Loop {
         notice.status == NoticeStatus::Sending && unsent != Some(&notice.epoch)
     }
 
+    /// Has messages leave; returns whether some stayed.
     async fn send(
         &mut self,
         holding: &Holding,
         now: Timestamp,
         orders: Vec<Vec<Notice>>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         if orders.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
+        let mut stayed = false;
         let all = || orders.iter().flatten();
         let accounts: BTreeSet<AccountId> = all().map(|notice| notice.account).collect();
         let ids: BTreeSet<NotificationId> = all().map(|notice| notice.notification).collect();
@@ -111,13 +113,18 @@ impl Loop {
                     count(&notice);
                     self.unrecorded.push(here(holding, notice));
                 }
+                stayed = true;
                 continue;
             };
-            if let Some(due) = quiet_until(now, first.kind, first.channel, preferences) {
+            // What was planned in time may be late.
+            if let Some(until) = quiet_until(now, first.kind, first.channel, preferences) {
                 for mut notice in notices {
-                    notice.due = due;
-                    self.unrecorded.push(notice);
+                    notice.gathers |= notice.attempts == 0;
+                    notice.status = NoticeStatus::Planned;
+                    notice.due = until;
+                    self.unrecorded.push(here(holding, notice));
                 }
+                stayed = true;
                 continue;
             }
             let id = first.order.unwrap_or(first.notification);
@@ -172,7 +179,7 @@ impl Loop {
             self.flying.extend(notices.iter().map(key));
             self.sending.push(sending(&self.parts, notices, order));
         }
-        Ok(())
+        Ok(stayed)
     }
 
     /// Takes in what came of sending a message.

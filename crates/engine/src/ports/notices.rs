@@ -63,6 +63,17 @@ pub struct IncidentTelling {
     pub stage: IncidentStage,
 }
 
+/// A step in telling the people of one shard of an incident.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IncidentWrite {
+    /// Which incident.
+    pub id: IncidentId,
+    /// What the step goes on from; nothing where nobody was told.
+    pub from: Option<IncidentStage>,
+    /// What is kept of it then.
+    pub to: IncidentTelling,
+}
+
 /// A message to a person, whatever ways it goes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Notification {
@@ -178,7 +189,7 @@ pub struct NoticeBatch {
     /// What people have been told about the maintenance of sources.
     pub maintenance: Vec<(AccountId, SourceName, Option<Maintenance>)>,
     /// How far they were told about incidents.
-    pub incidents: Vec<(IncidentId, IncidentTelling)>,
+    pub incidents: Vec<IncidentWrite>,
     /// New messages.
     pub notifications: Vec<Notification>,
     /// New messages by channel, and those whose standing changed.
@@ -319,7 +330,7 @@ pub trait Notices: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`CommitError::Fenced`] where the shard is another's or the cursor is elsewhere.
+    /// [`CommitError::Fenced`] where the shard is another's, or the cursor or an incident is elsewhere.
     fn commit_notices(&self, batch: NoticeBatch) -> BoxFuture<'_, Result<(), CommitError>>;
 
     /// Adds a message that the tenant sends; a message of this id that is there stays as it is.

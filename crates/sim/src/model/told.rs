@@ -141,10 +141,18 @@ impl Told {
             let again = was
                 .as_ref()
                 .is_some_and(|was| was.status == NoticeStatus::Sending);
+            let marked = was
+                .as_ref()
+                .is_some_and(|was| was.status == NoticeStatus::Sending && was.epoch == batch.epoch);
             let over = was.filter(|was| !was.status.is_open() && was.status != notice.status);
             if let Some(was) = over {
                 let seen = format!("{notice:?} was {was:?}");
                 return Err(("what became of a message stays", seen));
+            }
+            let unknown = notice.status == NoticeStatus::Unknown;
+            if unknown && marked && !self.left.contains_key(&key) {
+                let seen = format!("{notice:?}");
+                return Err(("what is marked and did not leave is sent", seen));
             }
             // What a crash left marked is repeated, for nobody knows what became of it.
             if notice.attempts > most(notice.channel) && !again {

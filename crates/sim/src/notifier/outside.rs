@@ -168,6 +168,7 @@ impl Outside {
             0 => Fate::Refused,
             1..3 if !reading => Fate::Unheard,
             3 if !reading => Fate::Lost,
+            4 if !reading => Fate::Late,
             _ => Fate::Done,
         };
         inner.stirred |= fate != Fate::Done;

@@ -10,7 +10,7 @@ use serde_json::Map;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use wellspring_core::notification::{Channel, Contact, NotificationKind, Preferences};
+use wellspring_core::notification::{Channel, Contact, NotificationKind, Preferences, QuietHours};
 use wellspring_core::source::{Input, Policy, Source};
 use wellspring_core::{Account, AccountId, Actor, Connection, NotificationId, Shard, Timestamp};
 use wellspring_engine::{
@@ -76,10 +76,7 @@ impl Rig {
 
     fn start(&mut self) {
         let parts = NotifierParts {
-            store: Arc::new(Way {
-                store: self.store.clone(),
-                outside: Arc::clone(&self.outside),
-            }),
+            store: Arc::new(Way::new(self.store.clone(), Arc::clone(&self.outside))),
             transport: Arc::new(Post {
                 node: 0,
                 clock: Arc::clone(&self.clock),
@@ -424,6 +421,74 @@ fn what_was_to_be_tried_again_is_dropped_when_it_is_over_and_the_end_is_told() {
     assert_eq!(rig.told(), [told("opened"), told("mended")]);
     let opened = rig.notice_by_email(opened.notification);
     assert_eq!(opened.status, NoticeStatus::Dropped);
+}
+
+#[test]
+fn what_comes_late_into_quiet_hours_waits_for_their_end() {
+    let mut rig = Rig::new();
+    let mut wants = wanting_sms();
+    // It is 14:13:20.
+    let quiet = |from: &str| QuietHours {
+        from: from.parse().expect("a time"),
+        to: "16:00".parse().expect("a time"),
+    };
+    wants.quiet_hours = Some(quiet("14:00"));
+    let inside = rig.person(0, &reached(), wants.clone());
+    wants.quiet_hours = Some(quiet("14:14"));
+    let soon = rig.person(0, &reached(), wants);
+    let ends = START.after(std::time::Duration::from_secs(106 * 60 + 40));
+    // They were due before, and nobody was there to send them.
+    let late = [Channel::Email, Channel::Sms].map(|channel| rig.message(inside, channel));
+    rig.outside.answers([(50, failed(None))]);
+    let again = rig.message(soon, Channel::Email);
+    rig.run(3 * SECOND);
+    assert_eq!(rig.left.len(), 1);
+    rig.leap(5 * MINUTE);
+    assert_eq!(rig.left.len(), 1, "the next try would be in quiet hours");
+    for id in late.iter().chain([&again]) {
+        let notice = rig.notice(*id);
+        assert_eq!((notice.status, notice.due), (NoticeStatus::Planned, ends));
+        assert_eq!(notice.gathers, *id != again);
+    }
+    rig.leap(2 * 60 * MINUTE);
+    for id in late.iter().chain([&again]) {
+        assert_eq!(rig.notice(*id).status, NoticeStatus::Sent);
+    }
+}
+
+#[test]
+fn a_far_side_has_a_message_wait_for_a_day_at_most() {
+    let mut rig = Rig::new();
+    let account = rig.person(0, &reached(), Preferences::default());
+    let days = |days: u64| START.after(std::time::Duration::from_secs(days * 86_400));
+    let [long, short] = [400, 0].map(|until| {
+        rig.outside.answers([(50, failed(Some(days(until))))]);
+        let id = rig.message(account, Channel::Email);
+        rig.run(2 * SECOND);
+        id
+    });
+    let waits = |id| rig.notice(id).due.since(rig.now()).as_secs();
+    assert!((86_390..=86_400).contains(&waits(long)));
+    assert!((20..=30).contains(&waits(short)), "no less than is planned");
+}
+
+#[test]
+fn a_page_of_an_incident_is_told_once_although_its_commit_came_late() {
+    for fates in [[Fate::Late, Fate::Done], [Fate::Unheard, Fate::Late]] {
+        let mut rig = Rig::new();
+        let account = rig.person(0, &reached(), Preferences::default());
+        rig.connect(account);
+        rig.outside.fates(fates);
+        let source = rig.maintenance();
+        rig.run(10 * SECOND);
+        let told = |state: &str| (account, Channel::Email, state.to_owned());
+        assert_eq!(rig.told(), [told("opened")], "{fates:?}");
+        rig.outside.fates(fates);
+        rig.source(&source, Input::Answered);
+        rig.run(10 * SECOND);
+        let both = [told("opened"), told("mended")];
+        assert_eq!(rig.told(), both, "{fates:?}");
+    }
 }
 
 /// How much time passes at once.

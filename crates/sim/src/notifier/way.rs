@@ -1,7 +1,7 @@
 //! A notifier's way to the database: slow now and then, and not to be relied on.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
 use wellspring_core::notification::{Channel, Issue};
@@ -24,6 +24,8 @@ use crate::Plant;
 pub(super) struct Way {
     pub(super) store: MemoryStore,
     pub(super) outside: Arc<Outside>,
+    /// Writes whose answers were lost before they were done.
+    late: Mutex<Vec<NoticeBatch>>,
 }
 
 /// What becomes of a request.
@@ -34,6 +36,8 @@ pub(super) enum Fate {
     Unheard,
     /// It is lost, and nobody says so.
     Lost,
+    /// Nobody says so, and it is done before whatever its writer writes next.
+    Late,
     Refused,
     /// The shard is another's.
     #[cfg(test)]
@@ -41,6 +45,18 @@ pub(super) enum Fate {
 }
 
 impl Way {
+    pub(super) fn new(store: MemoryStore, outside: Arc<Outside>) -> Self {
+        Self {
+            store,
+            outside,
+            late: Mutex::default(),
+        }
+    }
+
+    fn late(&self) -> MutexGuard<'_, Vec<NoticeBatch>> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Has the store asked, with a pause on either side.
     fn ask<'a, T: Send + 'a>(
         &'a self,
@@ -66,7 +82,17 @@ impl Way {
             #[cfg(test)]
             Fate::Fenced => return Err(CommitError::Fenced),
             Fate::Lost => return Err(CommitError::Unknown(broke())),
+            Fate::Late => {
+                self.late().push(batch);
+                return Err(CommitError::Unknown(broke()));
+            }
             Fate::Done | Fate::Unheard => {}
+        }
+        let late = std::mem::take(&mut *self.late());
+        for late in late {
+            if self.store.commit_notices(late.clone()).await.is_ok() {
+                self.outside.hear(Heard::Written(Box::new(late)));
+            }
         }
         let marks = batch.cursor.is_none()
             && batch

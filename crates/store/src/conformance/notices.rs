@@ -10,8 +10,8 @@ use wellspring_core::{
     Account, Actor, ConnectionId, IncidentId, NotificationId, SourceName, Timestamp,
 };
 use wellspring_engine::{
-    Allowance, CommitError, IncidentStage, IncidentTelling, Notice, NoticeBatch, NoticeStatus,
-    Notification, NotificationFilter, Person, RequestMark,
+    Allowance, CommitError, IncidentStage, IncidentTelling, IncidentWrite, Notice, NoticeBatch,
+    NoticeStatus, Notification, NotificationFilter, Person, RequestMark,
 };
 
 use super::steps::sealed;
@@ -378,9 +378,13 @@ pub async fn people_at_a_source_are_told_in_pages(harness: &dyn Harness) {
     let mut told = Maintenance::default();
     told.begun(START, incident).expect("is news");
     let key = (account.id, source.clone());
-    let telling = |stage| {
-        let source = source.clone();
-        (incident, IncidentTelling { source, stage })
+    let step = |from, stage| IncidentWrite {
+        id: incident,
+        from,
+        to: IncidentTelling {
+            source: source.clone(),
+            stage,
+        },
     };
     let stage = IncidentStage::Beginning(Some(account.id));
     let held = Notice {
@@ -409,16 +413,40 @@ pub async fn people_at_a_source_are_told_in_pages(harness: &dyn Harness) {
     };
     let first = NoticeBatch {
         maintenance: vec![(key.0, key.1.clone(), Some(told.clone()))],
-        incidents: vec![telling(stage)],
+        incidents: vec![step(None, stage)],
         notices: vec![held.clone(), failed.clone(), sending, fresh],
         ..batch(&node, &account)
     };
-    assert_eq!(store.commit_notices(first).await, Ok(()));
+    assert_eq!(store.commit_notices(first.clone()).await, Ok(()));
+    // Who goes on from elsewhere has not heard what was told; nothing of it is written.
+    let late = message(&account, 6, START, NotificationKind::BankMaintenance);
+    let elsewhere = [
+        None,
+        Some(IncidentStage::Beginning(None)),
+        Some(IncidentStage::Begun),
+    ];
+    for (from, to) in elsewhere
+        .into_iter()
+        .flat_map(|from| [(from, IncidentStage::Begun), (from, IncidentStage::Ended)])
+    {
+        let again = NoticeBatch {
+            incidents: vec![step(from, to)],
+            notifications: vec![late.clone()],
+            ..batch(&node, &account)
+        };
+        let outcome = store.commit_notices(again).await;
+        assert_eq!(outcome, Err(CommitError::Fenced), "from {from:?}");
+    }
+    let found = store.notifications_of(vec![late.id]).await;
+    assert_eq!(found, Ok(vec![]));
     let store = harness.open().await;
     let found = store.maintenance_told(vec![key.clone()]).await;
     assert_eq!(found, Ok([(key.clone(), told)].into()));
     let found = store.incidents_told(vec![shard]).await;
-    assert_eq!(found, Ok([((shard, incident), telling(stage).1)].into()));
+    assert_eq!(
+        found,
+        Ok([((shard, incident), step(None, stage).to)].into())
+    );
     assert_eq!(store.incidents_told(vec![]).await, Ok([].into()));
     let mut found = store.held_notices(vec![account.id]).await.expect("reads");
     found.sort_by_key(|notice| notice.channel);
@@ -428,7 +456,7 @@ pub async fn people_at_a_source_are_told_in_pages(harness: &dyn Harness) {
 
     let over = NoticeBatch {
         maintenance: vec![(key.0, key.1.clone(), None)],
-        incidents: vec![telling(IncidentStage::Ended)],
+        incidents: vec![step(Some(stage), IncidentStage::Ended)],
         ..batch(&node, &account)
     };
     assert_eq!(store.commit_notices(over).await, Ok(()));

@@ -72,7 +72,12 @@ impl Image {
             row.is_some_and(|row| row.owner == Some(batch.incarnation) && row.epoch == batch.epoch);
         let kept = self.told.cursors.get(&batch.shard).copied().unwrap_or(0);
         let moved = batch.cursor.is_some_and(|(from, _)| from != kept);
-        if !owned || moved {
+        let told = &self.told.incidents;
+        let overtaken = batch.incidents.iter().any(|step| {
+            let kept = told.get(&(batch.shard, step.id));
+            kept.map(|kept| kept.stage) != step.from
+        });
+        if !owned || moved || overtaken {
             return Err(CommitError::Fenced);
         }
         if let Some((_, to)) = batch.cursor {
@@ -92,12 +97,12 @@ impl Image {
                 None => self.told.maintenance.remove(&key),
             };
         }
-        for (incident, telling) in batch.incidents {
-            let key = (batch.shard, incident);
-            if telling.stage == IncidentStage::Ended {
+        for step in batch.incidents {
+            let key = (batch.shard, step.id);
+            if step.to.stage == IncidentStage::Ended {
                 self.told.incidents.remove(&key);
             } else {
-                self.told.incidents.insert(key, telling);
+                self.told.incidents.insert(key, step.to);
             }
         }
         for one in batch.notifications {

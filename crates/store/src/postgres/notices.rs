@@ -12,15 +12,16 @@ use wellspring_core::{
     SourceName, Stored, TenantId, Timestamp,
 };
 use wellspring_engine::{
-    Allowance, CommitError, IncidentStage, IncidentsTold, MaintenanceTold, Notice, NoticeBatch,
-    NoticeStatus, Notices, Notification, NotificationFilter, Person, PhoneMark, StoreError,
+    Allowance, CommitError, IncidentStage, IncidentWrite, IncidentsTold, MaintenanceTold, Notice,
+    NoticeBatch, NoticeStatus, Notices, Notification, NotificationFilter, Person, PhoneMark,
+    StoreError,
 };
 
 use super::PostgresStore;
 use super::columns::{Fields, text};
 use super::queries::count;
 use super::session::{Param, Session};
-use crate::row::{body, body_text, channel_code, is_held, kind_code, mark};
+use crate::row::{body, body_text, channel_code, goes_on, is_held, kind_code, mark};
 
 impl Notices for PostgresStore {
     fn people(&self, accounts: Vec<AccountId>) -> BoxFuture<'_, Result<Vec<Person>, StoreError>> {
@@ -521,17 +522,10 @@ async fn commit(session: &Session, batch: &NoticeBatch) -> Result<bool, StoreErr
     for (account, source, told) in &batch.maintenance {
         put_maintenance(session, *account, source, told.as_ref()).await?;
     }
-    for (incident, telling) in &batch.incidents {
-        if telling.stage == IncidentStage::Ended {
-            let sql = "DELETE FROM incidents_told WHERE shard = $1 AND incident = $2";
-            session.execute(sql, &[&shard, &incident.uuid()]).await?;
-            continue;
+    for step in &batch.incidents {
+        if !put_incident(session, shard, step).await? {
+            return Ok(false);
         }
-        let sql = "INSERT INTO incidents_told (shard, incident, body) VALUES ($1, $2, $3) \
-                   ON CONFLICT (shard, incident) DO UPDATE SET body = excluded.body";
-        let body = json(telling)?;
-        let params: [Param<'_>; 3] = [&shard, &incident.uuid(), &text(&body)];
-        session.execute(sql, &params).await?;
     }
     for notification in &batch.notifications {
         add(session, notification).await?;
@@ -539,6 +533,42 @@ async fn commit(session: &Session, batch: &NoticeBatch) -> Result<bool, StoreErr
     for notice in &batch.notices {
         put_notice(session, notice).await?;
     }
+    Ok(true)
+}
+
+/// Writes a step of telling of an incident; returns whether it goes on from what is kept.
+///
+/// A commit of ours whose answer was lost may still be under way: it is waited for.
+async fn put_incident(
+    session: &Session,
+    shard: i16,
+    step: &IncidentWrite,
+) -> Result<bool, StoreError> {
+    let id = step.id.uuid();
+    let body = json(&step.to)?;
+    let params: [Param<'_>; 3] = [&shard, &id, &text(&body)];
+    if step.from.is_none() {
+        let sql = "INSERT INTO incidents_told (shard, incident, body) VALUES ($1, $2, $3) \
+                   ON CONFLICT DO NOTHING";
+        if session.execute(sql, &params).await? != 1 {
+            return Ok(false);
+        }
+    } else {
+        let sql = "SELECT body FROM incidents_told WHERE shard = $1 AND incident = $2 FOR UPDATE";
+        let row = session.query_opt(sql, &[&shard, &id]).await?;
+        let read = |row| Fields::new("incidents_told", row).get("body");
+        let kept: Option<&str> = row.as_ref().map(read).transpose()?;
+        if !goes_on(kept, step) {
+            return Ok(false);
+        }
+    }
+    if step.to.stage == IncidentStage::Ended {
+        let sql = "DELETE FROM incidents_told WHERE shard = $1 AND incident = $2";
+        session.execute(sql, &[&shard, &id]).await?;
+        return Ok(true);
+    }
+    let sql = "UPDATE incidents_told SET body = $3 WHERE shard = $1 AND incident = $2";
+    session.execute(sql, &params).await?;
     Ok(true)
 }
 

@@ -4,7 +4,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wellspring_core::AccountId;
 use wellspring_core::notification::Channel;
-use wellspring_engine::{Notice, NoticeStatus, NotificationFilter, PhoneMark, StoreError};
+use wellspring_engine::{
+    IncidentTelling, IncidentWrite, Notice, NoticeStatus, NotificationFilter, PhoneMark, StoreError,
+};
 
 use super::inconsistent;
 
@@ -20,6 +22,15 @@ pub(crate) fn body<T: DeserializeOwned>(
     text: &str,
 ) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|_error| inconsistent(table, "body", row))
+}
+
+/// Returns whether a step of telling of an incident goes on from what is kept of it.
+pub(crate) fn goes_on(kept: Option<&str>, step: &IncidentWrite) -> bool {
+    let kept = kept.map(serde_json::from_str::<IncidentTelling>);
+    match kept.transpose() {
+        Ok(kept) => kept.map(|kept| kept.stage) == step.from,
+        Err(_unreadable) => false,
+    }
 }
 
 /// Returns whether a message waits: it is held back, or was tried and is to be tried again.

@@ -10,13 +10,13 @@ use wellspring_core::{
     SourceName, Stored, TenantId, Timestamp,
 };
 use wellspring_engine::{
-    Allowance, CommitError, IncidentStage, IncidentsTold, MaintenanceTold, Notice, NoticeBatch,
-    Notices, Notification, NotificationFilter, Person, PhoneMark, StoreError,
+    Allowance, CommitError, IncidentStage, IncidentWrite, IncidentsTold, MaintenanceTold, Notice,
+    NoticeBatch, Notices, Notification, NotificationFilter, Person, PhoneMark, StoreError,
 };
 
 use super::threads::transact;
 use super::{SqliteStore, unavailable};
-use crate::row::{body, body_text, channel_code, is_held, kind_code, mark};
+use crate::row::{body, body_text, channel_code, goes_on, is_held, kind_code, mark};
 
 impl Notices for SqliteStore {
     fn people(&self, accounts: Vec<AccountId>) -> BoxFuture<'_, Result<Vec<Person>, StoreError>> {
@@ -525,17 +525,10 @@ fn commit(transaction: &Transaction<'_>, batch: &NoticeBatch) -> rusqlite::Resul
     for (account, source, told) in &batch.maintenance {
         put_maintenance(transaction, *account, source, told.as_ref())?;
     }
-    for (incident, telling) in &batch.incidents {
-        let place = params![batch.shard.0, incident.as_bytes()];
-        if telling.stage == IncidentStage::Ended {
-            let sql = "DELETE FROM incidents_told WHERE shard = ?1 AND incident = ?2";
-            transaction.prepare_cached(sql)?.execute(place)?;
-            continue;
+    for step in &batch.incidents {
+        if !put_incident(transaction, batch.shard, step)? {
+            return Ok(false);
         }
-        let sql =
-            "INSERT OR REPLACE INTO incidents_told (shard, incident, body) VALUES (?1, ?2, ?3)";
-        let row = params![batch.shard.0, incident.as_bytes(), json(telling)?];
-        transaction.prepare_cached(sql)?.execute(row)?;
     }
     for notification in &batch.notifications {
         add(transaction, notification)?;
@@ -543,6 +536,32 @@ fn commit(transaction: &Transaction<'_>, batch: &NoticeBatch) -> rusqlite::Resul
     for notice in &batch.notices {
         put_notice(transaction, notice)?;
     }
+    Ok(true)
+}
+
+/// Writes a step of telling of an incident; returns whether it goes on from what is kept.
+fn put_incident(
+    transaction: &Transaction<'_>,
+    shard: Shard,
+    step: &IncidentWrite,
+) -> rusqlite::Result<bool> {
+    let place = params![shard.0, step.id.as_bytes()];
+    let sql = "SELECT body FROM incidents_told WHERE shard = ?1 AND incident = ?2";
+    let kept: Option<String> = transaction
+        .prepare_cached(sql)?
+        .query_row(place, |row| row.get(0))
+        .optional()?;
+    if !goes_on(kept.as_deref(), step) {
+        return Ok(false);
+    }
+    if step.to.stage == IncidentStage::Ended {
+        let sql = "DELETE FROM incidents_told WHERE shard = ?1 AND incident = ?2";
+        transaction.prepare_cached(sql)?.execute(place)?;
+        return Ok(true);
+    }
+    let sql = "INSERT OR REPLACE INTO incidents_told (shard, incident, body) VALUES (?1, ?2, ?3)";
+    let row = params![shard.0, step.id.as_bytes(), json(&step.to)?];
+    transaction.prepare_cached(sql)?.execute(row)?;
     Ok(true)
 }
 
