@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use http::Method;
 use serde_json::json;
+use tower::ServiceExt;
 use wellspring_engine::{NoticeResult, TokenKind};
 use wellspring_server::Page;
 
@@ -159,4 +161,77 @@ async fn what_was_switched_off_by_one_click_is_on_again_only_by_name() {
     let by_name = json!({"types": {"account_update": {"email": true}}});
     assert_eq!(set(by_name).await, true);
     assert_eq!(set(json!({})).await, true, "it is the default again");
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_token_however_much_there_is_to_tell() {
+    let lab = Lab::new().await;
+    let account = lab.account().await;
+    let token = lab
+        .token(&account, TokenKind::Client, Page::default())
+        .await;
+    let mut changes = Body::open(&lab, &token, "/v1/changes/stream").await;
+    let path = format!("{account}/notifications/stream");
+    let mut messages = Body::open(&lab, &token, &path).await;
+    let update = || json!({"type": "account_update", "channels": ["in_app"]});
+    let tell = async || {
+        notify(&lab, &account, update()).await;
+        let connections = format!("{account}/connections");
+        let body = r#"{"source": "bank", "credentials": {"user": "ann", "password": "pw-1"}}"#;
+        assert_eq!(lab.post(&connections, body).await.status, 201);
+    };
+    messages.until("\n\n").await;
+    lab.clock.forward(Duration::from_secs(2 * 86_400));
+    // Neither goes without an event for as long as a heartbeat takes.
+    tell().await;
+    assert!(messages.until("event: notification").await);
+    assert!(changes.until("event: change").await);
+    pass(Duration::from_secs(10)).await;
+    tell().await;
+    assert!(messages.until("event: notification").await);
+    assert!(changes.until("event: change").await);
+    pass(Duration::from_secs(10)).await;
+    tell().await;
+    assert!(!messages.until("event: notification").await);
+    while changes.until("event: change").await {}
+}
+
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+/// What a stream says.
+struct Body {
+    body: axum::body::BodyDataStream,
+    rest: String,
+}
+
+impl Body {
+    async fn open(lab: &Lab, bearer: &str, path: &str) -> Self {
+        let request = request(bearer, Method::GET, path, "");
+        let response = lab.router.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 200);
+        Self {
+            body: response.into_body().into_data_stream(),
+            rest: String::new(),
+        }
+    }
+
+    /// Reads until it has said this; returns whether it did before its end.
+    async fn until(&mut self, said: &str) -> bool {
+        loop {
+            if let Some((_, rest)) = self.rest.split_once(said) {
+                self.rest = rest.to_owned();
+                return true;
+            }
+            let more = tokio::time::timeout(Duration::from_secs(10), self.body.next());
+            let Some(more) = more.await.expect("nothing came") else {
+                return false;
+            };
+            let more = more.unwrap();
+            self.rest.push_str(std::str::from_utf8(&more).unwrap());
+        }
+    }
 }
