@@ -263,6 +263,7 @@ impl NotifierParts {
         }
         let people = self.store.people(accounts).await?;
         let mut known = BTreeMap::new();
+        let mut phones = Vec::new();
         for mut person in people {
             let contact = self.addresses.open(&person).unwrap_or_default();
             known.insert(
@@ -270,6 +271,7 @@ impl NotifierParts {
                 (person.preferences.clone(), contact.clone()),
             );
             let mark = self.mark(&contact);
+            phones.extend(mark.map(|mark| (person.account, mark)));
             if mark.is_some() && mark != person.phone {
                 // Who may get an SMS is found again by what they answer.
                 let version = person.version;
@@ -278,7 +280,27 @@ impl NotifierParts {
                 self.store.put_person(person, version).await?;
             }
         }
+        if phones.is_empty() || !self.has(Channel::Sms) {
+            return Ok(known);
+        }
+        let marks = phones.iter().map(|(_, mark)| *mark).collect();
+        let stopped = self.store.stopped_phones(marks).await?;
+        phones.retain(|(_, mark)| stopped.contains(mark));
+        for (account, _) in phones {
+            if let Some((preferences, _)) = known.get_mut(&account) {
+                preferences.channels_off.insert(Channel::Sms);
+            }
+        }
         Ok(known)
+    }
+
+    /// Returns whether the number has said that it wants no SMS.
+    async fn is_stopped(&self, contact: &Contact) -> Result<bool, StoreError> {
+        let Some(mark) = self.mark(contact) else {
+            return Ok(false);
+        };
+        let stopped = self.store.stopped_phones(vec![mark]).await?;
+        Ok(!stopped.is_empty())
     }
 
     fn mark(&self, contact: &Contact) -> Option<PhoneMark> {

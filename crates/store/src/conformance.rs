@@ -111,6 +111,7 @@ macro_rules! conformance {
             people_at_a_source_are_told_in_pages,
             a_message_that_is_asked_for_twice_is_written_once,
             an_allowance_is_used_so_often_and_no_oftener,
+            a_number_that_wants_no_messages_is_known_until_it_wants_them_again,
         ]);
         $crate::conformance!($harness, log: [
             readers_see_their_tenants_entries_in_order,

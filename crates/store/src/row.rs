@@ -38,7 +38,9 @@ pub(crate) use document::{document, document_body};
 pub(crate) use fetch::{fetch, fetch_attempt, fetch_body};
 pub(crate) use interaction::{KEEP_INTERACTIONS, closed, question, question_text};
 pub(crate) use log::{LogRow, document_of};
-pub(crate) use notice::{body, body_text, channel_code, goes_on, is_held, kind_code, mark};
+pub(crate) use notice::{
+    REMEMBERED, body, body_text, channel_code, goes_on, heard, is_held, kind_code, mark,
+};
 pub(crate) use source::{IncidentRow, KEEP_INCIDENTS, incident, source, source_body};
 pub(crate) use tally::{KEEP_STATISTICS, TallyPlace, TallySums, tally, tally_columns};
 pub(crate) use unclassified::{

@@ -73,6 +73,7 @@ struct SmsSection {
     receipt: Option<String>,
     error: Option<String>,
     gone: Option<BTreeSet<String>>,
+    stopped: Option<BTreeSet<String>>,
     refused: Option<BTreeSet<u16>>,
     failed: Option<BTreeSet<u16>>,
     inbound_secret: Option<String>,
@@ -223,6 +224,7 @@ impl SmsSection {
             receipt: self.receipt.or(options.receipt),
             error: self.error.or(options.error),
             gone: self.gone.unwrap_or(options.gone),
+            stopped: self.stopped.unwrap_or(options.stopped),
             refused: self.refused.unwrap_or(options.refused),
             failed: self.failed.unwrap_or(options.failed),
             ..options

@@ -74,6 +74,9 @@ pub struct Preferences {
     pub channels_off: BTreeSet<Channel>,
     /// What is on or off by kind, where it is not the default.
     pub kinds: BTreeMap<NotificationKind, BTreeMap<Channel, bool>>,
+    /// What the person switched off by one click, until somebody switches just that on again.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub unsubscribed: BTreeMap<NotificationKind, BTreeSet<Channel>>,
     /// When they are left alone.
     pub quiet_hours: Option<QuietHours>,
     /// Their time zone, a name of the IANA data base.
@@ -170,6 +173,23 @@ impl Preferences {
         self.kinds.retain(|_, channels| !channels.is_empty());
     }
 
+    /// Switches a kind off over a channel, and remembers that the person did so by one click.
+    pub fn unsubscribe(&mut self, kind: NotificationKind, channel: Channel) {
+        self.set(kind, channel, false);
+        self.unsubscribed.entry(kind).or_default().insert(channel);
+    }
+
+    /// Leaves off what the person switched off by one click, save what is switched on by name.
+    pub fn keep_unsubscribed(&mut self, before: &Self, on: &BTreeSet<(NotificationKind, Channel)>) {
+        for (kind, channels) in &before.unsubscribed {
+            for channel in channels {
+                if !on.contains(&(*kind, *channel)) {
+                    self.unsubscribe(*kind, *channel);
+                }
+            }
+        }
+    }
+
     /// Returns the person's clock.
     ///
     /// # Errors
@@ -186,6 +206,7 @@ impl Default for Preferences {
         Self {
             channels_off: BTreeSet::new(),
             kinds: BTreeMap::new(),
+            unsubscribed: BTreeMap::new(),
             quiet_hours: None,
             time_zone: "UTC".to_owned(),
             digest: Digest::Off,

@@ -2,10 +2,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{Failure, RuleTable};
 use crate::SourceName;
+use shape::{is_token, shape};
+
+mod plain;
+mod shape;
 
 /// What is kept of a failure that no rule matched, so that a rule can be written.
 ///
-/// It holds no personal data: of the message only its shape.
+/// Of the message it holds only the shape: what may tell of a person is masked, as far as a text
+/// shows it. A name that is written small, as any word is, cannot be told from one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Unclassified {
     /// The source that was asked.
@@ -76,7 +81,8 @@ impl Unclassified {
     }
 }
 
-/// Keeps a source's word for an error: one that is short and has few digits names nobody.
+/// Keeps a source's word for an error: one that is short, has few digits and is not written as a
+/// name is names nobody.
 fn word(text: &str) -> String {
     if is_word(text) {
         text.to_owned()
@@ -89,76 +95,33 @@ fn is_word(text: &str) -> bool {
     let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/' | b':');
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
     let is_short = (1..=LONGEST_WORD).contains(&text.len());
-    is_short && digits <= MOST_DIGITS && text.bytes().all(fits)
+    is_short
+        && digits <= MOST_DIGITS
+        && text.bytes().all(fits)
+        && !is_token(text)
+        && !is_named(text)
 }
 
-/// Returns a text with digits, addresses, ids and quoted values masked, at most `longest`
-/// characters of it.
-fn shape(text: &str, longest: usize) -> String {
-    let mut shape = String::new();
-    let mut rest = text.trim_start();
-    while let Some(first) = rest.chars().next() {
-        if shape.chars().count() >= longest {
-            break;
-        }
-        if first == '"' {
-            let (quoted, behind) = quotation(rest);
-            let is_key = behind.trim_start().starts_with(':');
-            shape.push_str(if is_key { quoted } else { "\"…\"" });
-            rest = behind;
-        } else if first.is_whitespace() {
-            shape.push(' ');
-            rest = rest.trim_start();
-        } else {
-            let end = rest.find(|c: char| c.is_whitespace() || c == '"');
-            let (word, behind) = rest.split_at(end.unwrap_or(rest.len()));
-            shape.push_str(&masked(word));
-            rest = behind;
-        }
+/// Returns whether a word is put together, or written, as a name is: `sam.smith`, `Sam`.
+fn is_named(text: &str) -> bool {
+    let parts = || text.split(|c: char| !c.is_ascii_alphanumeric());
+    if parts().any(plain::is_plain) {
+        return false;
     }
-    shape.trim_end().chars().take(longest).collect()
-}
-
-/// Splits off a quotation, its marks included; without an end it is the whole text.
-fn quotation(text: &str) -> (&str, &str) {
-    let mut escaped = false;
-    for (at, c) in text.char_indices().skip(1) {
-        match c {
-            '"' if !escaped => return text.split_at(at.saturating_add(1)),
-            '\\' => escaped = !escaped,
-            _ => escaped = false,
-        }
-    }
-    (text, "")
-}
-
-fn masked(word: &str) -> String {
-    if word.contains('@') {
-        return "<address>".to_owned();
-    }
-    if word.contains("://") {
-        return "<url>".to_owned();
-    }
-    let mut shape = String::new();
-    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
-    for piece in word.split_inclusive(|c: char| !is_part(c)) {
-        let core = piece.trim_end_matches(|c: char| !is_part(c));
-        let behind = piece.get(core.len()..).unwrap_or_default();
-        let digits = core.chars().filter(char::is_ascii_digit).count();
-        let letters = core.chars().filter(|c| c.is_alphabetic()).count();
-        if digits > 0 && (letters == 0 || digits > 1) || core.chars().count() > LONGEST_WORD {
-            shape.push('#');
-        } else {
-            shape.extend(core.chars().map(|c| if c.is_numeric() { '#' } else { c }));
-        }
-        shape.push_str(behind);
-    }
-    shape
+    let is_one_hump = |part: &str| {
+        let mut letters = part.chars();
+        letters.next().is_some_and(|c| c.is_ascii_uppercase())
+            && part.len() > 1
+            && letters.all(|c| c.is_ascii_lowercase())
+    };
+    text.contains(['.', '/', ':']) || parts().any(is_one_hump)
 }
 
 /// How what differs is written in a shape, and what stands for it in a pattern.
-const MASKS: [(&str, &str); 4] = [
+const MASKS: [(&str, &str); 6] = [
     ("\"…\"", r#""[^"]*""#),
+    ("…", r"[\s\S]*?"),
+    (shape::NAME, r"\S+(?:\s+\S+)*?"),
     ("<address>", r"\S+"),
     ("<url>", r"\S+"),
     ("#", r"\S+"),
@@ -170,6 +133,8 @@ const LONGEST_WORD: usize = 48;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -191,6 +156,11 @@ mod tests {
                 "Account 99 (blocked)\n of ann@y.org",
             ),
             (r#"{"who": "Sam", "n": 17}"#, r#"{"who": "Ann", "n": 4}"#),
+            (
+                "„sam“ of Springfield may not",
+                "„ann“ of Stratford Upon Avon may not",
+            ),
+            ("no 'sam smith' here", "no 'ann' here"),
             (
                 "see https://a.example/4 + more",
                 "see https://b.example/77 + more",
@@ -218,6 +188,11 @@ mod tests {
             ("com.x:NO_MOON", "com.x:NO_MOON", true),
             ("user-12345678", "#", false),
             ("sam@example.com", "<address>", false),
+            ("sam.smith", "<name>", false),
+            ("Sam", "<name>", false),
+            ("auth.token.expired", "auth.token.expired", true),
+            ("AccessDenied", "AccessDenied", true),
+            ("abcdefghijklmnopqrstuvwxyz", "#", false),
         ] {
             let kept = Unclassified::new(&failure("", Some(code)), "");
             assert_eq!(kept.error_code.as_deref(), Some(kept_as));
@@ -243,6 +218,25 @@ mod tests {
                 "item # and see <url>",
             ),
             ("broken \"quotation of Sam", "broken \"…\""),
+            (
+                "Access Denied for Sam O'Brien and Dr. Müller-Lüdenscheidt.",
+                "Access Denied for <name> and <name>. <name>.",
+            ),
+            ("user 'sam smith' doesn't exist", "user '…' doesn't exist"),
+            ("„sam“ und ‘ann’, «bo» (`cy`)", "„…“ und ‘…’, «…» (`…`)"),
+            (
+                r#"{"error_code": "x", "Sam Smith": 1, "sam.smith": {"isOpen": true}}"#,
+                r#"{"error_code": "…", "…": #, "…": {"isOpen": true}}"#,
+            ),
+            (
+                "field sam.smith is locked, e.g. ITEM_LOCKED",
+                "field <name> is locked, e.g. ITEM_LOCKED",
+            ),
+            (
+                "the token abcdefghijklmnopqrstuvwxyz is bad",
+                "the token # is bad",
+            ),
+            ("客户 张伟 not found", "<name> not found"),
             ("", ""),
         ] {
             assert_eq!(shape(text, LONGEST_SHAPE), wanted);
@@ -250,4 +244,90 @@ mod tests {
         let long = "ä b c".repeat(500);
         assert_eq!(shape(&long, LONGEST_SHAPE).chars().count(), LONGEST_SHAPE);
     }
+
+    proptest! {
+        /// Whoever it is about, wherever they are named: nothing of them stays, and the kind is the same.
+        #[test]
+        fn nobody_is_known_again_by_what_is_kept(
+            (one, other) in (person(), person()),
+            place in 0..PLACES.len(),
+        ) {
+            let source: SourceName = "moon".parse().unwrap();
+            let kept = |who: &Person| {
+                let message = who.put_into(PLACES[place]);
+                let failure = Failure {
+                    source: &source,
+                    operation: "fetch",
+                    status: Some(799),
+                    error_type: Some(&who.dotted),
+                    error_code: Some(&who.address),
+                    error_code_reason: None,
+                    headers: &[],
+                    message: &message,
+                };
+                Unclassified::new(&failure, &message)
+            };
+            let first = kept(&one);
+            let text = format!("{first:?}").to_lowercase();
+            for canary in [&one.first, &one.last, &one.token, &one.street] {
+                prop_assert!(!text.contains(&canary.to_lowercase()), "{canary} in {text}");
+            }
+            prop_assert_eq!(&first, &kept(&other));
+            let pattern = regex::Regex::new(&first.pattern().unwrap()).unwrap();
+            prop_assert!(pattern.is_match(&other.put_into(PLACES[place])));
+        }
+    }
+
+    #[derive(Debug)]
+    struct Person {
+        first: String,
+        last: String,
+        street: String,
+        address: String,
+        dotted: String,
+        token: String,
+    }
+
+    fn person() -> impl Strategy<Value = Person> {
+        // No word of errors has these letters together.
+        let names = (
+            "[A-Z]zq[a-z]{1,8}",
+            "[A-Z]zq[a-z]{1,8}",
+            "[A-Z]zq[a-z]{1,8}",
+        );
+        (names, "[a-z]{25,60}").prop_map(|((first, last, street), token)| Person {
+            address: format!("{first}_{last}@{street}.example"),
+            dotted: format!("{first}.{last}").to_lowercase(),
+            first,
+            last,
+            street,
+            token,
+        })
+    }
+
+    impl Person {
+        fn put_into(&self, place: &str) -> String {
+            place
+                .replace("FIRST", &self.first)
+                .replace("LAST", &self.last)
+                .replace("SMALL", &self.first.to_lowercase())
+                .replace("STREET", &self.street)
+                .replace("ADDRESS", &self.address)
+                .replace("DOTTED", &self.dotted)
+                .replace("TOKEN", &self.token)
+        }
+    }
+
+    const PLACES: &[&str] = &[
+        "FIRST LAST is not known",
+        "customer FIRST LAST, 12 STREET, is locked",
+        "Mr. LAST of STREET: no access",
+        "LAST's account (FIRST) is gone",
+        "user DOTTED or ADDRESS",
+        "'SMALL' said “SMALL” said ‘SMALL’ said „SMALL“ said «SMALL» said `SMALL`",
+        "token TOKEN, of FIRST!",
+        r#"{"FIRST LAST": {"DOTTED": "SMALL", "ADDRESS": 1, "TOKEN": ["SMALL", "SMALL SMALL"]}}"#,
+        r#"{"owner": "SMALL SMALL", "isLocked": true, "at": "STREET"}"#,
+        "<html><title>FIRST LAST</title><p>STREET, FIRST-LAST</html>",
+    ];
 }

@@ -42,6 +42,8 @@ pub struct SmsOptions {
     pub error: Option<String>,
     /// What stands there when the number as such is no longer good.
     pub gone: BTreeSet<String>,
+    /// What stands there when the person has told the gateway to send them nothing any more.
+    pub stopped: BTreeSet<String>,
     /// The statuses of answers to a message that will never be taken.
     pub refused: BTreeSet<u16>,
     /// The statuses of answers to a message that may be taken later.
@@ -113,6 +115,7 @@ impl SmsOptions {
             receipt: Some(String::from("/sid")),
             error: Some(String::from("/code")),
             gone: TWILIO_GONE.map(str::to_owned).into(),
+            stopped: [TWILIO_STOPPED.to_owned()].into(),
             refused: DEFAULT_REFUSED.into(),
             failed: DEFAULT_FAILED.into(),
         }
@@ -134,6 +137,7 @@ impl Default for SmsOptions {
             receipt: None,
             error: None,
             gone: BTreeSet::new(),
+            stopped: BTreeSet::new(),
             refused: DEFAULT_REFUSED.into(),
             failed: DEFAULT_FAILED.into(),
         }
@@ -200,8 +204,10 @@ fn is_number(to: &str) -> bool {
 
 const TWILIO: &str =
     "https://api.twilio.com/2010-04-01/Accounts/{{ username|urlencode }}/Messages.json";
-/// Not a number, not reachable by SMS, not a mobile number, and the person has answered STOP.
-const TWILIO_GONE: [&str; 4] = ["21211", "21610", "21614", "21217"];
+/// Not a number, not a mobile number, and not reachable by SMS.
+const TWILIO_GONE: [&str; 3] = ["21211", "21614", "21217"];
+/// The person has answered STOP.
+const TWILIO_STOPPED: &str = "21610";
 /// Answers that say the message as it is will not do.
 const DEFAULT_REFUSED: [u16; 6] = [400, 406, 410, 413, 415, 422];
 /// Answers that say nothing was taken for now, be it for our password or for the load.

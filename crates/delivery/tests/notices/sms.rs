@@ -68,8 +68,11 @@ async fn an_answer_decides_and_one_that_leaves_it_open_is_unknown() {
         (
             400,
             r#"{"code":21610,"message":"…"}"#,
-            refused("400 with 21610", true),
+            NoticeResult::Stopped {
+                reason: "the SMS gateway answered 400 with 21610".to_owned(),
+            },
         ),
+        (400, r#"{"code":21614}"#, refused("400 with 21614", true)),
         (400, r#"{"code":21602}"#, refused("400 with 21602", false)),
         (401, "", failed("401")),
         (429, r#"{"code":20429}"#, failed("429 with 20429")),

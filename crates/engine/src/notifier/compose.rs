@@ -156,7 +156,7 @@ pub(super) fn settle(notice: &mut Notice, now: Timestamp, result: &NoticeResult)
             notice.reason = None;
             return end(notice, now, NoticeStatus::Sent);
         }
-        NoticeResult::Refused { reason, .. } => {
+        NoticeResult::Refused { reason, .. } | NoticeResult::Stopped { reason } => {
             notice.reason = Some(reason.clone());
             return end(notice, now, NoticeStatus::Failed);
         }

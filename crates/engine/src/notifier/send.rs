@@ -106,10 +106,17 @@ impl Loop {
             let wanted = preferences.wants(first.kind, first.channel);
             let to = compose::address(contact, first.channel, first.slot).filter(|_| wanted);
             let Some(to) = to else {
-                let reason = if wanted { NO_ADDRESS } else { SWITCHED_OFF };
+                let is_sms = first.channel == Channel::Sms;
+                let (reason, status) = if is_sms && self.parts.is_stopped(contact).await? {
+                    (STOPPED, NoticeStatus::Dropped)
+                } else if wanted {
+                    (NO_ADDRESS, NoticeStatus::Failed)
+                } else {
+                    (SWITCHED_OFF, NoticeStatus::Failed)
+                };
                 for mut notice in notices {
                     notice.reason = Some(reason.to_owned());
-                    compose::end(&mut notice, now, NoticeStatus::Failed);
+                    compose::end(&mut notice, now, status);
                     count(&notice);
                     self.unrecorded.push(here(holding, notice));
                 }
@@ -201,6 +208,12 @@ impl Loop {
             let account = first.account;
             if let Err(error) = self.forget(account, &to).await {
                 tracing::warn!(%error, "An address that is gone could not be removed");
+            }
+        }
+        if let (NoticeResult::Stopped { .. }, NoticeAddress::Sms(phone)) = (&result, &to) {
+            let mark = self.parts.addresses.mark(phone);
+            if let Err(error) = self.parts.store.hear_phone(mark, None, true).await {
+                tracing::warn!(%error, "That a number wants no SMS could not be noted");
             }
         }
         for mut notice in notices {
@@ -381,4 +394,5 @@ const TRIES: usize = 5;
 const LINK: std::time::Duration = std::time::Duration::from_secs(14 * 86_400);
 const LONGEST: std::time::Duration = std::time::Duration::from_secs(60);
 const NO_ADDRESS: &str = "the person has no such address any more";
+const STOPPED: &str = "stopped";
 const SWITCHED_OFF: &str = "the person has switched this off";

@@ -136,7 +136,7 @@ pub enum NoticeStatus {
     Failed,
     /// Whether it was taken is not known, and it is not repeated.
     Unknown,
-    /// It was held back, and what it says was over before it went.
+    /// What it says was over before it went, or the number wants no SMS.
     Dropped,
 }
 
@@ -277,6 +277,22 @@ pub trait Notices: Send + Sync {
 
     /// Returns the people of a telephone number.
     fn people_called(&self, phone: PhoneMark) -> BoxFuture<'_, Result<Vec<Person>, StoreError>>;
+
+    /// Notes that a number wants no SMS, or wants them again; `by` is the message that says so.
+    ///
+    /// What the same message says again changes nothing.
+    fn hear_phone(
+        &self,
+        phone: PhoneMark,
+        by: Option<PhoneMark>,
+        stopped: bool,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Returns those of these numbers that want no SMS, whosever they are.
+    fn stopped_phones(
+        &self,
+        phones: Vec<PhoneMark>,
+    ) -> BoxFuture<'_, Result<Vec<PhoneMark>, StoreError>>;
 
     /// Takes one use of an account's allowance; returns when there is the next where all are taken.
     fn spend(

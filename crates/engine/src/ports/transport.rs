@@ -85,6 +85,11 @@ pub enum NoticeResult {
         /// Whether the address as such is no longer good, so that nothing else goes there.
         address_gone: bool,
     },
+    /// It was not, for the person has told the far side to send them nothing any more.
+    Stopped {
+        /// Why, without contact data.
+        reason: String,
+    },
     /// It may or may not have been taken: the exchange broke off after the message had left.
     Unknown {
         /// Why, without contact data.

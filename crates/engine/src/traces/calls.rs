@@ -151,6 +151,7 @@ impl ActiveSpan {
             NoticeResult::Sent { .. } => "sent",
             NoticeResult::Failed { .. } => "failed",
             NoticeResult::Refused { .. } => "refused",
+            NoticeResult::Stopped { .. } => "stopped",
             NoticeResult::Unknown { .. } => "unknown",
         };
         self.note("wellspring.outcome", outcome);

@@ -76,6 +76,7 @@ pub(crate) async fn stream(
         caller,
         read_at: Instant::now(),
         beat_at: Instant::now() + HEARTBEAT,
+        check_at: Instant::now() + HEARTBEAT,
         seat,
         app,
     };
@@ -135,6 +136,8 @@ struct Tail {
     ready: VecDeque<Read>,
     read_at: Instant,
     beat_at: Instant,
+    /// When it is looked at again whether the caller may still have it, which events do not put off.
+    check_at: Instant,
     seat: Seat,
 }
 
@@ -161,6 +164,9 @@ impl Tail {
     /// Returns the next event; nothing is read ahead of a client that is slow to take them.
     async fn next(&mut self) -> Option<Event> {
         loop {
+            if Instant::now() >= self.check_at {
+                self.check().await?;
+            }
             match self.ready.pop_front() {
                 Some(Read::Entry(entry)) => {
                     self.cursor.seen.insert(entry.shard, entry.seq);
@@ -230,10 +236,17 @@ impl Tail {
         }
     }
 
-    /// Shows that the stream lives and how far it has looked, if the caller may still have it.
-    async fn beat(&mut self) -> Option<Event> {
+    /// Returns nothing where the caller may not have the stream any more.
+    async fn check(&mut self) -> Option<()> {
         let known = auth::caller(&self.app, &self.authority, Audience::Pages).await;
         known.ok()?;
+        self.check_at = Instant::now() + HEARTBEAT;
+        Some(())
+    }
+
+    /// Shows that the stream lives and how far it has looked, if the caller may still have it.
+    async fn beat(&mut self) -> Option<Event> {
+        self.check().await?;
         self.beat_at = Instant::now() + HEARTBEAT;
         Some(Event::default().comment("").id(self.cursor.to_text()))
     }

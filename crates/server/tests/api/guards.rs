@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use http::Method;
 use serde_json::json;
-use wellspring_engine::TokenKind;
+use tower::ServiceExt;
+use wellspring_engine::{NoticeResult, TokenKind};
 use wellspring_server::Page;
 
-use crate::lab::{Lab, Reply, request};
-use crate::notifications::put;
+use crate::lab::{Lab, Reply, eventually, request};
+use crate::notifications::{notify, put};
+use crate::people::say;
 
 #[tokio::test]
 async fn an_account_gets_so_many_tests_an_hour_whoever_asks() {
@@ -70,4 +73,165 @@ async fn a_client_changes_where_its_person_is_reached_so_often_a_day() {
     let shown = lab.get(&path).await.json();
     assert_eq!(shown["phone"], "+4915112345609");
     assert_eq!(set(&lab.key, 10, "de").await.status, 200, "the tenant's");
+}
+
+#[tokio::test]
+async fn a_number_that_said_stop_gets_nothing_until_it_says_start() {
+    let lab = Lab::new().await;
+    let number = json!({"phone": "+4915112345678"});
+    let ann = lab.account().await;
+    put(&lab, &format!("{ann}/contact"), number.clone()).await;
+    // What waits for its time when the number says STOP does not go either.
+    let daily = json!({"digest": {"daily": "00:00"}, "types": {"account_update": {"sms": true}}});
+    put(&lab, &format!("{ann}/preferences"), daily).await;
+    let update = json!({"type": "account_update", "channels": ["sms"]});
+    let held = notify(&lab, &ann, update).await;
+    let held = format!("{ann}/notifications/{}", held["id"].as_str().unwrap());
+    say(&lab, "+4915112345678", "STOP", "SM1").await;
+    let shown = put(
+        &lab,
+        &format!("{ann}/preferences"),
+        json!({"channels": {"sms": true}}),
+    )
+    .await;
+    assert_eq!(
+        (&shown["sms_stopped"], &shown["channels"]["sms"]),
+        (&json!(true), &json!(false))
+    );
+    put(&lab, &format!("{ann}/preferences"), shown).await;
+    let later = lab.account().await;
+    put(&lab, &format!("{later}/contact"), number).await;
+    let alert = json!({"type": "security_alert", "channels": ["sms"]});
+    for account in [&ann, &later] {
+        let sent = notify(&lab, account, alert.clone()).await;
+        assert_eq!(sent["deliveries"], json!([]));
+    }
+    lab.clock.forward(Duration::from_secs(2 * 86_400));
+    notify(&lab, &ann, alert.clone()).await;
+    let way = async || lab.get(&held).await.json()["deliveries"][0].clone();
+    eventually(async || way().await["status"] != "planned").await;
+    let (status, reason) = (&way().await["status"], &way().await["reason"]);
+    assert_eq!((status, reason), (&json!("dropped"), &json!("stopped")));
+    assert!(lab.recorder.taken().is_empty());
+
+    say(&lab, "+4915112345678", "START", "SM2").await;
+    for account in [&ann, &later] {
+        notify(&lab, account, alert.clone()).await;
+    }
+    eventually(async || lab.recorder.taken().len() == 2).await;
+    // The gateway itself knows of a STOP that never came here: the number stays, and gets no more.
+    lab.recorder.answer(NoticeResult::Stopped {
+        reason: "the SMS gateway answered 400 with 21610".to_owned(),
+    });
+    let sent = notify(&lab, &ann, alert.clone()).await;
+    let told = format!("{ann}/notifications/{}", sent["id"].as_str().unwrap());
+    let way = async || lab.get(&told).await.json()["deliveries"][0].clone();
+    eventually(async || way().await["status"] == "failed").await;
+    let sent = notify(&lab, &later, alert).await;
+    assert_eq!(sent["deliveries"], json!([]));
+    let contact = lab.get(&format!("{ann}/contact")).await.json();
+    assert_eq!(contact["phone"], "+4915112345678");
+}
+
+#[tokio::test]
+async fn what_was_switched_off_by_one_click_is_on_again_only_by_name() {
+    let lab = Lab::new().await;
+    let account = lab.account().await;
+    let email = json!({"email": "ann@example.com"});
+    put(&lab, &format!("{account}/contact"), email).await;
+    let update = json!({"type": "account_update", "channels": ["email"]});
+    notify(&lab, &account, update).await;
+    eventually(async || lab.recorder.taken().len() == 1).await;
+    let url = lab.recorder.taken()[0].unsubscribe_url.clone().unwrap();
+    let path = url.strip_prefix("http://wellspring.test").unwrap();
+    assert_eq!(lab.post(path, "").await.status, 200);
+
+    let path = format!("{account}/preferences");
+    let set = async |wishes| {
+        let shown = put(&lab, &path, wishes).await;
+        shown["types"]["account_update"]["email"].clone()
+    };
+    assert_eq!(set(json!({})).await, false);
+    assert_eq!(set(json!({"channels": {"email": true}})).await, false);
+    let push = json!({"types": {"account_update": {"push": true}}});
+    assert_eq!(set(push).await, false);
+    let shown = lab.get(&path).await.json();
+    assert_eq!(set(shown).await, false);
+    assert_eq!(set(json!({})).await, false);
+    let by_name = json!({"types": {"account_update": {"email": true}}});
+    assert_eq!(set(by_name).await, true);
+    assert_eq!(set(json!({})).await, true, "it is the default again");
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_token_however_much_there_is_to_tell() {
+    let lab = Lab::new().await;
+    let account = lab.account().await;
+    let token = lab
+        .token(&account, TokenKind::Client, Page::default())
+        .await;
+    let mut changes = Body::open(&lab, &token, "/v1/changes/stream").await;
+    let path = format!("{account}/notifications/stream");
+    let mut messages = Body::open(&lab, &token, &path).await;
+    let update = || json!({"type": "account_update", "channels": ["in_app"]});
+    let tell = async || {
+        notify(&lab, &account, update()).await;
+        let connections = format!("{account}/connections");
+        let body = r#"{"source": "bank", "credentials": {"user": "ann", "password": "pw-1"}}"#;
+        assert_eq!(lab.post(&connections, body).await.status, 201);
+    };
+    messages.until("\n\n").await;
+    lab.clock.forward(Duration::from_secs(2 * 86_400));
+    // Neither goes without an event for as long as a heartbeat takes.
+    tell().await;
+    assert!(messages.until("event: notification").await);
+    assert!(changes.until("event: change").await);
+    pass(Duration::from_secs(10)).await;
+    tell().await;
+    assert!(messages.until("event: notification").await);
+    assert!(changes.until("event: change").await);
+    pass(Duration::from_secs(10)).await;
+    tell().await;
+    assert!(!messages.until("event: notification").await);
+    while changes.until("event: change").await {}
+}
+
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+/// What a stream says.
+struct Body {
+    body: axum::body::BodyDataStream,
+    rest: String,
+}
+
+impl Body {
+    async fn open(lab: &Lab, bearer: &str, path: &str) -> Self {
+        let request = request(bearer, Method::GET, path, "");
+        let response = lab.router.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 200);
+        Self {
+            body: response.into_body().into_data_stream(),
+            rest: String::new(),
+        }
+    }
+
+    /// Reads until it has said this; returns whether it did before its end.
+    async fn until(&mut self, said: &str) -> bool {
+        loop {
+            if let Some((_, rest)) = self.rest.split_once(said) {
+                self.rest = rest.to_owned();
+                return true;
+            }
+            let more = tokio::time::timeout(Duration::from_secs(10), self.body.next());
+            let Some(more) = more.await.expect("nothing came") else {
+                return false;
+            };
+            let more = more.unwrap();
+            self.rest.push_str(std::str::from_utf8(&more).unwrap());
+        }
+    }
 }

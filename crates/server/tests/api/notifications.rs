@@ -29,7 +29,7 @@ impl Recorder {
         self.taken.lock().unwrap().clone()
     }
 
-    fn answer(&self, result: NoticeResult) {
+    pub(crate) fn answer(&self, result: NoticeResult) {
         self.answers.lock().unwrap().push_back(result);
     }
 }

@@ -350,24 +350,7 @@ async fn stop_by_sms_switches_it_off_for_everybody_of_the_number_once() {
     let on = async |account: &str| {
         lab.get(&format!("{account}/preferences")).await.json()["channels"]["sms"].clone()
     };
-    let say = async |from: &str, text: &str, sid: &str| {
-        let fields = [
-            ("Body", text),
-            ("From", from),
-            ("MessageSid", sid),
-            ("To", "+15005550006"),
-        ];
-        let mut form = form_urlencoded::Serializer::new(String::new());
-        let mut signed = "http://wellspring.test/v1/sms/inbound".to_owned();
-        for (name, value) in fields {
-            form.append_pair(name, value);
-            signed.push_str(&format!("{name}{value}"));
-        }
-        let mut mac = <Hmac<Sha1> as KeyInit>::new_from_slice(b"gateway secret").unwrap();
-        mac.update(signed.as_bytes());
-        let signature = STANDARD.encode(mac.finalize().into_bytes());
-        inbound(&lab, form.finish(), &signature).await
-    };
+    let say = async |from: &str, text: &str, sid: &str| say(&lab, from, text, sid).await;
     let reply = say("+4915112345678", "Stop!", "SM1").await;
     assert_eq!(
         (reply.status.as_u16(), reply.header("content-type")),
@@ -423,6 +406,26 @@ async fn stop_by_sms_switches_it_off_for_everybody_of_the_number_once() {
         (on(&ann).await, on(&twin).await),
         (json!(true), json!(false))
     );
+}
+
+/// Has the gateway pass on what a person answers by SMS.
+pub(crate) async fn say(lab: &Lab, from: &str, text: &str, sid: &str) -> crate::lab::Reply {
+    let fields = [
+        ("Body", text),
+        ("From", from),
+        ("MessageSid", sid),
+        ("To", "+15005550006"),
+    ];
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    let mut signed = "http://wellspring.test/v1/sms/inbound".to_owned();
+    for (name, value) in fields {
+        form.append_pair(name, value);
+        signed.push_str(&format!("{name}{value}"));
+    }
+    let mut mac = <Hmac<Sha1> as KeyInit>::new_from_slice(b"gateway secret").unwrap();
+    mac.update(signed.as_bytes());
+    let signature = STANDARD.encode(mac.finalize().into_bytes());
+    inbound(lab, form.finish(), &signature).await
 }
 
 async fn inbound(lab: &Lab, form: String, signature: &str) -> crate::lab::Reply {

@@ -169,6 +169,8 @@ impl Notices for Switched {
         people(accounts: Vec<AccountId>) -> Vec<Person>, StoreError;
         put_person(person: Person, expected: u32) -> bool, StoreError;
         people_called(phone: PhoneMark) -> Vec<Person>, StoreError;
+        hear_phone(phone: PhoneMark, by: Option<PhoneMark>, stopped: bool) -> (), StoreError;
+        stopped_phones(phones: Vec<PhoneMark>) -> Vec<PhoneMark>, StoreError;
         spend(account: AccountId, allowance: Allowance, now: Timestamp) -> Option<Timestamp>, StoreError;
         accounts_at(source: SourceName, shard: Shard, after: Option<AccountId>, limit: usize) -> Vec<(AccountId, TenantId)>, StoreError;
         maintenance_told(of: Vec<(AccountId, SourceName)>) -> MaintenanceTold, StoreError;

@@ -163,6 +163,22 @@ impl Notices for Way {
         self.ask(move |store| store.people_called(phone))
     }
 
+    fn hear_phone(
+        &self,
+        phone: PhoneMark,
+        by: Option<PhoneMark>,
+        stopped: bool,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.ask(move |store| store.hear_phone(phone, by, stopped))
+    }
+
+    fn stopped_phones(
+        &self,
+        phones: Vec<PhoneMark>,
+    ) -> BoxFuture<'_, Result<Vec<PhoneMark>, StoreError>> {
+        self.ask(move |store| store.stopped_phones(phones))
+    }
+
     fn spend(
         &self,
         account: AccountId,

@@ -11,7 +11,7 @@ use wellspring_core::{
 };
 use wellspring_engine::{
     Allowance, CommitError, IncidentStage, IncidentTelling, IncidentWrite, Notice, NoticeBatch,
-    NoticeStatus, Notification, NotificationFilter, Person, RequestMark,
+    NoticeStatus, Notification, NotificationFilter, Person, PhoneMark, RequestMark,
 };
 
 use super::steps::sealed;
@@ -311,6 +311,37 @@ pub async fn a_message_that_is_asked_for_twice_is_written_once(harness: &dyn Har
     assert_eq!(store.notifications_of(vec![again.id]).await, Ok(vec![]));
     assert_eq!(store.notices(again.id).await, Ok(vec![]));
     assert_eq!(store.notices(first.id).await, Ok(vec![told]));
+}
+
+/// It is known whosever the number is, and what one message says again changes nothing.
+pub async fn a_number_that_wants_no_messages_is_known_until_it_wants_them_again(
+    harness: &dyn Harness,
+) {
+    let store = harness.open().await;
+    let (one, other) = ([1; 16], [2; 16]);
+    let hear = async |phone, by, stopped| {
+        let heard = store.hear_phone(phone, by, stopped).await;
+        assert_eq!(heard, Ok(()));
+        let stopped = store.stopped_phones(vec![one, other]).await;
+        stopped.expect("reads")
+    };
+    let none = Vec::<PhoneMark>::new();
+    assert_eq!(hear(one, Some([9; 16]), false).await, none);
+    assert_eq!(hear(one, Some([10; 16]), true).await, [one]);
+    assert_eq!(hear(one, Some([11; 16]), false).await, none);
+    assert_eq!(hear(one, Some([10; 16]), true).await, none, "said before");
+    assert_eq!(hear(one, None, true).await, [one]);
+    assert_eq!(hear(other, None, true).await, [one, other]);
+    assert_eq!(hear(one, Some([11; 16]), false).await, [one, other]);
+    for number in 20..40 {
+        hear(one, Some([number; 16]), true).await;
+    }
+    assert_eq!(hear(one, Some([12; 16]), false).await, [other]);
+    assert_eq!(hear(one, Some([39; 16]), true).await, [other], "heard");
+    let again = harness.open().await;
+    assert_eq!(again.stopped_phones(vec![one]).await, Ok(vec![]));
+    assert_eq!(again.stopped_phones(vec![other]).await, Ok(vec![other]));
+    assert_eq!(again.stopped_phones(vec![]).await, Ok(vec![]));
 }
 
 /// An allowance is an account's own, outlives the program, and is whole again when its window is over.

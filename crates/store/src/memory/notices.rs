@@ -28,6 +28,8 @@ pub(crate) struct NoticeTables {
     numbers: BTreeMap<(AccountId, u64), NotificationId>,
     maintenance: BTreeMap<(AccountId, SourceName), Maintenance>,
     incidents: BTreeMap<(Shard, IncidentId), IncidentTelling>,
+    /// Whether a number wants no SMS, and the messages that were heard of it.
+    phones: BTreeMap<PhoneMark, (bool, Vec<PhoneMark>)>,
     /// When the window of an allowance began, and how often it was used since.
     allowances: BTreeMap<(AccountId, Allowance), (Timestamp, u32)>,
 }
@@ -142,6 +144,33 @@ impl Notices for MemoryStore {
         let people = image.told.people.values();
         let people = people.filter(|person| person.phone == Some(phone));
         Box::pin(ready(Ok(people.cloned().collect())))
+    }
+
+    fn hear_phone(
+        &self,
+        phone: PhoneMark,
+        by: Option<PhoneMark>,
+        stopped: bool,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        let phones = &mut self.image().told.phones;
+        let kept = phones.remove(&phone);
+        if let Some(row) = crate::row::heard(kept, by, stopped) {
+            phones.insert(phone, row);
+        }
+        Box::pin(ready(Ok(())))
+    }
+
+    fn stopped_phones(
+        &self,
+        phones: Vec<PhoneMark>,
+    ) -> BoxFuture<'_, Result<Vec<PhoneMark>, StoreError>> {
+        let image = self.image();
+        let is_stopped = |phone: &PhoneMark| {
+            let row = image.told.phones.get(phone);
+            row.is_some_and(|(stopped, _)| *stopped)
+        };
+        let stopped = phones.into_iter().filter(is_stopped).collect();
+        Box::pin(ready(Ok(stopped)))
     }
 
     fn spend(

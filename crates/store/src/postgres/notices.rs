@@ -21,7 +21,7 @@ use super::PostgresStore;
 use super::columns::{Fields, text};
 use super::queries::count;
 use super::session::{Param, Session};
-use crate::row::{body, body_text, channel_code, goes_on, is_held, kind_code, mark};
+use crate::row::{REMEMBERED, body, body_text, channel_code, goes_on, is_held, kind_code, mark};
 
 impl Notices for PostgresStore {
     fn people(&self, accounts: Vec<AccountId>) -> BoxFuture<'_, Result<Vec<Person>, StoreError>> {
@@ -53,6 +53,48 @@ impl Notices for PostgresStore {
             let rows = session.query(sql, &[&phone.as_slice()]).await?;
             session.keep();
             rows.iter().map(person).collect()
+        })
+    }
+
+    fn hear_phone(
+        &self,
+        phone: PhoneMark,
+        by: Option<PhoneMark>,
+        stopped: bool,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let sql = "INSERT INTO phones AS p (phone, stopped, heard) SELECT $1, $2, $3 \
+                       WHERE $2 OR EXISTS (SELECT 1 FROM phones WHERE phone = $1) \
+                       ON CONFLICT (phone) DO UPDATE SET stopped = excluded.stopped, heard = \
+                       (p.heard || excluded.heard)[greatest(1, cardinality(p.heard) \
+                       + cardinality(excluded.heard) - $4 + 1):] \
+                       WHERE NOT p.heard && excluded.heard";
+            let by: Vec<&[u8]> = by.iter().map(<[u8; 16]>::as_slice).collect();
+            let most = i32::try_from(REMEMBERED).unwrap_or(i32::MAX);
+            let params: [Param<'_>; 4] = [&phone.as_slice(), &stopped, &by, &most];
+            session.execute(sql, &params).await?;
+            session.keep();
+            Ok(())
+        })
+    }
+
+    fn stopped_phones(
+        &self,
+        phones: Vec<PhoneMark>,
+    ) -> BoxFuture<'_, Result<Vec<PhoneMark>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let of: Vec<&[u8]> = phones.iter().map(<[u8; 16]>::as_slice).collect();
+            let sql = "SELECT phone FROM phones WHERE phone = ANY($1) AND stopped";
+            let rows = session.query(sql, &[&of]).await?;
+            session.keep();
+            let read = |row| {
+                let fields = Fields::new("phones", row);
+                let phone: &[u8] = fields.get("phone")?;
+                PhoneMark::try_from(phone).map_err(|_error| fields.inconsistent("phone"))
+            };
+            rows.iter().map(read).collect()
         })
     }
 

@@ -47,6 +47,29 @@ pub(crate) fn mark(
     mark.map_err(|_bytes| inconsistent("people", "phone", &account))
 }
 
+/// Returns what is kept of a number that says that it wants no SMS, or wants them again; nothing
+/// where there is nothing to keep.
+pub(crate) fn heard(
+    kept: Option<(bool, Vec<PhoneMark>)>,
+    by: Option<PhoneMark>,
+    stopped: bool,
+) -> Option<(bool, Vec<PhoneMark>)> {
+    let (was, mut messages) = match kept {
+        Some(kept) => kept,
+        None if stopped => (false, Vec::new()),
+        None => return None,
+    };
+    if by.is_some_and(|by| messages.contains(&by)) {
+        return Some((was, messages));
+    }
+    messages.extend(by);
+    messages.drain(..messages.len().saturating_sub(REMEMBERED));
+    Some((stopped, messages))
+}
+
+/// How many messages of a number are remembered: a gateway repeats one within minutes.
+pub(crate) const REMEMBERED: usize = 16;
+
 /// Returns the number of the kind that is wanted, 0 for any.
 pub(crate) fn kind_code(filter: &NotificationFilter) -> u8 {
     filter.kind.map_or(0, wellspring_core::Stored::code)

@@ -16,7 +16,7 @@ use wellspring_engine::{
 
 use super::threads::transact;
 use super::{SqliteStore, unavailable};
-use crate::row::{body, body_text, channel_code, goes_on, is_held, kind_code, mark};
+use crate::row::{body, body_text, channel_code, goes_on, heard, is_held, kind_code, mark};
 
 impl Notices for SqliteStore {
     fn people(&self, accounts: Vec<AccountId>) -> BoxFuture<'_, Result<Vec<Person>, StoreError>> {
@@ -46,6 +46,50 @@ impl Notices for SqliteStore {
                        FROM people WHERE phone = ?1";
             let people = rows(connection, sql, [phone], person)?;
             people.into_iter().collect()
+        }))
+    }
+
+    fn hear_phone(
+        &self,
+        phone: PhoneMark,
+        by: Option<PhoneMark>,
+        stopped: bool,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.write(move |connection| {
+            let sql = "SELECT stopped, heard FROM phones WHERE phone = ?1";
+            let kept = rows(connection, sql, [phone], |row| {
+                Ok((row.get::<_, bool>(0)?, row.get::<_, String>(1)?))
+            })?;
+            let kept = kept.into_iter().next();
+            let kept = match kept {
+                Some((stopped, text)) => Some((stopped, body("phones", &"", &text)?)),
+                None => None,
+            };
+            let Some((stopped, messages)) = heard(kept, by, stopped) else {
+                return Ok(());
+            };
+            transact(connection, |transaction| {
+                let sql =
+                    "INSERT OR REPLACE INTO phones (phone, stopped, heard) VALUES (?1, ?2, ?3)";
+                let row = params![phone, stopped, json(&messages)?];
+                transaction.prepare_cached(sql)?.execute(row)?;
+                Ok(())
+            })
+        }))
+    }
+
+    fn stopped_phones(
+        &self,
+        phones: Vec<PhoneMark>,
+    ) -> BoxFuture<'_, Result<Vec<PhoneMark>, StoreError>> {
+        Box::pin(self.read(move |connection| {
+            let sql = "SELECT phone FROM phones WHERE phone = ?1 AND stopped";
+            let mut stopped = Vec::new();
+            for phone in phones {
+                let found = rows(connection, sql, [phone], |row| row.get::<_, PhoneMark>(0));
+                stopped.extend(found?);
+            }
+            Ok(stopped)
         }))
     }
 

@@ -38,9 +38,9 @@ impl Default for SqliteOptions {
     }
 }
 
-pub(super) const NEWEST: u32 = 8;
+pub(super) const NEWEST: u32 = 9;
 
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     include_str!("../../migrations/sqlite/0001_collections.sql"),
     include_str!("../../migrations/sqlite/0002_notifications.sql"),
     include_str!("../../migrations/sqlite/0003_fetch_statistics.sql"),
@@ -49,6 +49,7 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("../../migrations/sqlite/0006_people.sql"),
     include_str!("../../migrations/sqlite/0007_budgets.sql"),
     include_str!("../../migrations/sqlite/0008_allowances.sql"),
+    include_str!("../../migrations/sqlite/0009_phones.sql"),
 ];
 
 /// "Wspr": tells our files from other programs'.

@@ -1,5 +1,7 @@
 //! What the gateway's answer means.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use wellspring_core::Timestamp;
 use wellspring_engine::NoticeResult;
@@ -24,7 +26,10 @@ pub(super) fn judge(options: &SmsOptions, answer: &Response, now: Timestamp) -> 
         Some(code) => format!("the SMS gateway answered {number} with {code}"),
         None => format!("the SMS gateway answered {number}"),
     };
-    if code.is_some_and(|code| options.gone.contains(&code)) {
+    let is_in = |codes: &BTreeSet<String>| code.as_ref().is_some_and(|code| codes.contains(code));
+    if is_in(&options.stopped) {
+        NoticeResult::Stopped { reason }
+    } else if is_in(&options.gone) {
         outcome::refused(reason, true)
     } else if options.refused.contains(&number) {
         outcome::refused(reason, false)

@@ -1,6 +1,6 @@
 //! `/v1/accounts/{a}/preferences`: how a person wants to be told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::extract::Request;
@@ -9,7 +9,9 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
-use wellspring_core::notification::{Channel, Digest, NotificationKind, Preferences, QuietHours};
+use wellspring_core::notification::{
+    Channel, Contact, Digest, NotificationKind, Preferences, QuietHours,
+};
 
 use super::{change, person};
 use crate::Caller;
@@ -17,12 +19,12 @@ use crate::api::accounts::find;
 use crate::body::{self, json, pointer};
 use crate::path::Place;
 use crate::problem::{Fault, Problem};
-use crate::router::App;
+use crate::router::{App, within};
 
 /// How a person wants to be told: all of it, defaults included.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PreferencesBody {
-    /// Whether each channel is on at all.
+    /// Whether each channel is on at all; SMS is off as well while the number is stopped.
     #[schema(value_type = BTreeMap<String, bool>)]
     channels: BTreeMap<Channel, bool>,
     /// Whether messages of each type come over each channel.
@@ -36,6 +38,8 @@ pub(crate) struct PreferencesBody {
     /// `"off"`, `"hourly"` or `{"daily": "18:00"}`.
     #[schema(value_type = Object)]
     digest: Digest,
+    /// Whether the number has answered STOP; only START from it undoes that, and what is set here is ignored.
+    sms_stopped: bool,
 }
 
 /// What is to be set; what is missing has its default.
@@ -67,11 +71,16 @@ pub(crate) async fn show(
     let (mut parts, _body) = request.into_parts();
     let place = Place::of(&mut parts).await;
     let account = find(&app, &caller, &place).await?;
-    let (person, _) = person(&app, &account).await?;
-    json(StatusCode::OK, &PreferencesBody::new(&person.preferences))
+    let (person, contact) = person(&app, &account).await?;
+    let stopped = is_stopped(&app, &contact).await?;
+    let body = PreferencesBody::new(&person.preferences, stopped);
+    json(StatusCode::OK, &body)
 }
 
 /// Sets how a person wants to be told; what is left out has its default again.
+///
+/// What the person switched off by one click stays off unless it is switched on by name, and a
+/// number that has answered STOP gets nothing whatever is set.
 #[utoipa::path(
     put, path = "/v1/accounts/{account}/preferences", tag = "notifications", operation_id = "putPreferences",
     params(("account" = String, Path, description = "The account's id")),
@@ -94,17 +103,29 @@ pub(crate) async fn put(
     let place = Place::of(&mut parts).await;
     let account = find(&app, &caller, &place).await?;
     let body = body::read(body).await?;
-    let wanted = read(&body)?;
-    let (_, preferences) = change(&app, &account, |_, preferences| {
-        preferences.clone_from(&wanted);
+    let (wanted, on) = read(&body)?;
+    let (contact, preferences) = change(&app, &account, |_, preferences| {
+        let mut next = wanted.clone();
+        next.keep_unsubscribed(preferences, &on);
+        *preferences = next;
         Ok(())
     })
     .await?;
-    json(StatusCode::OK, &PreferencesBody::new(&preferences))
+    let stopped = is_stopped(&app, &contact).await?;
+    json(StatusCode::OK, &PreferencesBody::new(&preferences, stopped))
 }
 
-/// Reads the fields one by one, so that each fault is named.
-fn read(body: &[u8]) -> Result<Preferences, Problem> {
+async fn is_stopped(app: &App, contact: &Contact) -> Result<bool, Problem> {
+    let Some(phone) = &contact.phone else {
+        return Ok(false);
+    };
+    let mark = app.notifier.addresses().mark(phone);
+    let stopped = within(app.backend.stopped_phones(vec![mark])).await?;
+    Ok(!stopped.is_empty())
+}
+
+/// Reads the fields one by one, so that each fault is named; returns also what is switched on by name.
+fn read(body: &[u8]) -> Result<(Preferences, BTreeSet<(NotificationKind, Channel)>), Problem> {
     let mut faults = Vec::new();
     let mut fields = body::Fields::read(body, &mut faults)?;
     let mut wish = Wish::default();
@@ -125,7 +146,10 @@ fn read(body: &[u8]) -> Result<Preferences, Problem> {
             Err(error) => faults.push(Fault::at(pointer("", name), error.to_string())),
         }
     }
+    // Who sends back what was shown is not refused for it.
+    fields.take("sms_stopped", &mut faults);
     fields.finish(&mut faults);
+    let mut on = BTreeSet::new();
     let mut wanted = Preferences {
         quiet_hours: wish.quiet_hours,
         digest: wish.digest,
@@ -143,20 +167,27 @@ fn read(body: &[u8]) -> Result<Preferences, Problem> {
         }
     }
     for (kind, channels) in wish.types {
-        for (channel, on) in channels {
-            wanted.set(kind, channel, on);
+        for (channel, is_on) in channels {
+            wanted.set(kind, channel, is_on);
+            if is_on {
+                on.insert((kind, channel));
+            }
         }
     }
     if faults.is_empty() {
-        Ok(wanted)
+        Ok((wanted, on))
     } else {
         Err(Problem::invalid(faults))
     }
 }
 
 impl PreferencesBody {
-    fn new(preferences: &Preferences) -> Self {
-        let on = |channel| (channel, !preferences.channels_off.contains(&channel));
+    fn new(preferences: &Preferences, sms_stopped: bool) -> Self {
+        let on = |channel| {
+            let is_stopped = channel == Channel::Sms && sms_stopped;
+            let is_off = preferences.channels_off.contains(&channel);
+            (channel, !is_off && !is_stopped)
+        };
         let of = |kind| {
             let said = preferences.kinds.get(&kind);
             let by = |channel| {
@@ -174,6 +205,7 @@ impl PreferencesBody {
             quiet_hours: preferences.quiet_hours.clone(),
             time_zone: preferences.time_zone.clone(),
             digest: preferences.digest,
+            sms_stopped,
         }
     }
 }

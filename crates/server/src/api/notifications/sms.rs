@@ -19,7 +19,7 @@ use crate::body::{self, bytes};
 use crate::problem::Problem;
 use crate::router::{App, within};
 
-/// Takes in what a person answers by SMS: STOP switches SMS off for them, START on again.
+/// Takes in what a person answers by SMS: after STOP their number gets none, until it says START.
 ///
 /// The gateway signs its requests with `X-Twilio-Signature`; what it says twice under one
 /// `MessageSid` is done once.
@@ -65,8 +65,8 @@ pub(crate) async fn inbound(app: Arc<App>, request: Request) -> Result<Response,
     let by_gateway = field("OptOutType");
     let addresses = app.notifier.addresses();
     let answer = match Word::of(by_gateway.unwrap_or(text)) {
-        Some(Word::Stop) => switch(&app, from, addresses.mark(sid), false).await?,
-        Some(Word::Start) => switch(&app, from, addresses.mark(sid), true).await?,
+        Some(Word::Stop) => hear(&app, from, addresses.mark(sid), true).await?,
+        Some(Word::Start) => hear(&app, from, addresses.mark(sid), false).await?,
         Some(Word::Help) if by_gateway.is_none() => HELP,
         Some(Word::Help) | None => NOTHING,
     };
@@ -102,21 +102,29 @@ impl Word {
     }
 }
 
-/// Switches SMS off or on for everybody who is reached by this number.
-async fn switch(app: &App, from: &str, sid: PhoneMark, on: bool) -> Result<&'static str, Problem> {
+/// Notes that the number wants no SMS, whoever is reached by it now or later, or wants them again.
+async fn hear(
+    app: &App,
+    from: &str,
+    sid: PhoneMark,
+    stopped: bool,
+) -> Result<&'static str, Problem> {
     let mark = app.notifier.addresses().mark(from);
-    let people = within(app.backend.people_called(mark)).await?;
-    for person in people {
-        switch_one(app, person.account, (mark, sid), on).await?;
+    if !stopped {
+        // Who says START means it, whatever was switched off elsewhere.
+        let people = within(app.backend.people_called(mark)).await?;
+        for person in people {
+            switch_on(app, person.account, (mark, sid)).await?;
+        }
     }
+    within(app.backend.hear_phone(mark, Some(sid), stopped)).await?;
     Ok(NOTHING)
 }
 
-async fn switch_one(
+async fn switch_on(
     app: &App,
     account: AccountId,
     (mark, sid): (PhoneMark, PhoneMark),
-    on: bool,
 ) -> Result<(), Problem> {
     for _ in 0..TRIES {
         let people = within(app.backend.people(vec![account])).await?;
@@ -126,11 +134,7 @@ async fn switch_one(
         let Some(mut person) = person.filter(|person| !person.heard.contains(&sid)) else {
             return Ok(());
         };
-        if on {
-            person.preferences.channels_off.remove(&Channel::Sms);
-        } else {
-            person.preferences.channels_off.insert(Channel::Sms);
-        }
+        person.preferences.channels_off.remove(&Channel::Sms);
         person.heard.push(sid);
         let too_many = person.heard.len().saturating_sub(REMEMBERED);
         person.heard.drain(..too_many);

@@ -86,6 +86,7 @@ pub(crate) async fn stream(
         authority: authority(&parts.headers),
         read_at: Instant::now(),
         beat_at: Instant::now() + HEARTBEAT,
+        check_at: Instant::now() + HEARTBEAT,
         seat,
         app,
     };
@@ -111,6 +112,8 @@ struct Tail {
     contact: Contact,
     read_at: Instant,
     beat_at: Instant,
+    /// When it is looked at again whether the caller may still have it, which events do not put off.
+    check_at: Instant,
     seat: Seat,
 }
 
@@ -135,6 +138,9 @@ impl Tail {
             return Some(self.place());
         }
         loop {
+            if Instant::now() >= self.check_at {
+                self.check().await?;
+            }
             if let Some((number, one)) = self.ready.pop_front() {
                 self.after = number;
                 self.beat_at = Instant::now() + HEARTBEAT;
@@ -199,12 +205,19 @@ impl Tail {
         }
     }
 
-    /// Shows that the stream lives, if the caller may still have it and there is somebody to tell.
-    async fn beat(&mut self) -> Option<Event> {
+    /// Returns nothing where the caller may not have the stream any more, or there is nobody to tell.
+    async fn check(&mut self) -> Option<()> {
         let known = auth::caller(&self.app, &self.authority, Audience::Clients).await;
         known.ok()?;
         let (tenant, account) = self.of;
         present(&self.app, tenant, account).await.ok()??;
+        self.check_at = Instant::now() + HEARTBEAT;
+        Some(())
+    }
+
+    /// Shows that the stream lives, if the caller may still have it and there is somebody to tell.
+    async fn beat(&mut self) -> Option<Event> {
+        self.check().await?;
         self.beat_at = Instant::now() + HEARTBEAT;
         Some(self.place())
     }

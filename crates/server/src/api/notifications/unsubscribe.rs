@@ -51,7 +51,7 @@ pub(crate) async fn confirm(app: Arc<App>, request: Request) -> Result<Response,
     // An account that is being erased, or is gone, gets nothing anyway.
     let account = present(&app, id).await?;
     change(&app, &account, |_, preferences| {
-        preferences.set(kind, channel, false);
+        preferences.unsubscribe(kind, channel);
         Ok(())
     })
     .await?;
