@@ -4,6 +4,7 @@ mod questions;
 use sha2::{Digest, Sha256};
 use wellspring_core::{Action, Error, ErrorClass, Timestamp};
 use wellspring_engine::{Connector, FetchResult, RunResult};
+use wellspring_sandbox::Source;
 
 use crate::home::Home;
 use crate::support::{World, connectors, order};
