@@ -8,10 +8,11 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use wellspring_sandbox::{Budget, BudgetWindow, Settings, Source, Tells, WindowCount};
 
+use common::bank::Bank;
 use common::child::Server;
 use common::database::Database;
 use common::{PATIENCE, World};
@@ -77,6 +78,77 @@ async fn two_nodes_keep_to_one_budget_also_when_one_of_them_is_killed() {
     world.tasks.stop();
     drop(one);
     database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_call_of_a_connector_keeps_to_the_windows_of_its_endpoint_also_after_a_kill() {
+    const CONNECTIONS: usize = 12;
+    let bank = Bank::start();
+    let windows = [(40, None), (5, Some("login"))];
+    let per = Duration::from_secs(5);
+    let strict = windows.map(|(calls, endpoint)| BudgetWindow {
+        calls,
+        per,
+        endpoint: endpoint.map(Into::into),
+    });
+    let budget = Budget {
+        windows: strict.into(),
+        block: Duration::from_secs(3),
+        tells: Tells::RetryAfter,
+    };
+    let settings = Settings {
+        budget: Some(budget),
+        ..Settings::reliable()
+    };
+    bank.world.sandbox.set(Source::SandboxBank, settings);
+    let path = bank.world.folder.path().join("sources/bank.yaml");
+    let mut yaml = std::fs::read_to_string(&path).unwrap();
+    yaml.push_str(
+        "concurrency: 4\nbudget:\n  - { calls: 40, per: 5s }\n  \
+         - { calls: 5, per: 5s, endpoint: login }\n  - { calls: 30, per: 5s, scope: connection }\n",
+    );
+    std::fs::write(&path, yaml).unwrap();
+    let mut server = Server::start(bank.world.serve(None)).await.unwrap();
+    let account = bank.account(&server).await;
+    let mut connections = Vec::new();
+    for _ in 0..CONNECTIONS {
+        connections.push(bank.connect(&server, &account, "notices").await);
+    }
+    let called = bank
+        .world
+        .sandbox
+        .wait_until(Source::SandboxBank, |counts| counts.total >= 30);
+    tokio::time::timeout(PATIENCE, called).await.unwrap();
+    server.kill().await.unwrap();
+    (server, _) = server.restart().await.unwrap();
+
+    let deadline = Instant::now() + PATIENCE;
+    for connection in &connections {
+        loop {
+            let get = http::Method::GET;
+            let shown = bank.call(&server, get, connection, Value::Null).await;
+            if shown["state"] == "waiting" && shown["outcome"]["kind"] == "success" {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{shown}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let windows = bank.world.sandbox.windows(Source::SandboxBank);
+    let broken = windows.iter().any(|window| window.violations > 0);
+    assert!(!broken, "{windows:#?}");
+    // There is always somebody who waits for a login.
+    assert_eq!(windows[1].fullest, 5, "{windows:#?}");
+    let path = "/v1/sources/bank/budgets";
+    let shown = bank
+        .call(&server, http::Method::GET, path, Value::Null)
+        .await;
+    let shown: Vec<_> = shown["windows"].as_array().unwrap().iter().collect();
+    let of = |key: &str| shown.iter().map(|one| one[key].clone()).collect::<Vec<_>>();
+    assert_eq!(of("scope"), ["source", "source", "connection"]);
+    assert_eq!(of("endpoint"), [Value::Null, json!("login"), Value::Null]);
+    assert_eq!(shown[2]["used"], Value::Null);
+    bank.world.tasks.stop();
 }
 
 /// Starts a world whose source `gas` is strict, and has the binary keep to what it allows.
