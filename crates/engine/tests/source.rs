@@ -602,9 +602,11 @@ fn what_collections_show_another_node_is_told_with_what_mends_it() {
     for class in [throttled, throttled, None, None] {
         bench.call(TENANT, class);
     }
-    let told = bench.posted.iter().map(|request| match request {
-        Request::Source { input, .. } => (**input).clone(),
-        other => panic!("{other:?}"),
+    let told = bench.posted.iter().map(|request| {
+        let Request::Source { input, .. } = request else {
+            panic!("{request:?}");
+        };
+        (**input).clone()
     });
     let told: Vec<Input> = told.collect();
     let failed = (ErrorClass::RateLimitExceeded, "test_code".to_owned());
