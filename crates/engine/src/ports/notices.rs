@@ -256,6 +256,16 @@ pub trait Notices: Send + Sync {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(AccountId, TenantId)>, StoreError>>;
 
+    /// Returns the accounts of one shard of which it is kept what they were told about the
+    /// maintenance of a source, in order from `after` on.
+    fn accounts_told(
+        &self,
+        source: SourceName,
+        shard: Shard,
+        after: Option<AccountId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(AccountId, TenantId)>, StoreError>>;
+
     /// Returns up to where the log of these shards was read; 0 where nothing was.
     fn notice_cursors(
         &self,

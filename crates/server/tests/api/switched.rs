@@ -170,6 +170,7 @@ impl Notices for Switched {
         put_person(person: Person, expected: u32) -> bool, StoreError;
         people_called(phone: PhoneMark) -> Vec<Person>, StoreError;
         accounts_at(source: SourceName, shard: Shard, after: Option<AccountId>, limit: usize) -> Vec<(AccountId, TenantId)>, StoreError;
+        accounts_told(source: SourceName, shard: Shard, after: Option<AccountId>, limit: usize) -> Vec<(AccountId, TenantId)>, StoreError;
         maintenance_told(of: Vec<(AccountId, SourceName)>) -> MaintenanceTold, StoreError;
         incidents_told(shards: Vec<Shard>) -> IncidentsTold, StoreError;
         held_notices(accounts: Vec<AccountId>) -> Vec<Notice>, StoreError;

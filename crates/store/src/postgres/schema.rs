@@ -5,9 +5,9 @@ use wellspring_engine::StoreError;
 
 use super::session::{Fault, Session};
 
-pub(super) const NEWEST: u32 = 9;
+pub(super) const NEWEST: u32 = 10;
 
-const MIGRATIONS: [&str; 9] = [
+const MIGRATIONS: [&str; 10] = [
     include_str!("../../migrations/postgres/0001_collections.sql"),
     include_str!("../../migrations/postgres/0002_blobs.sql"),
     include_str!("../../migrations/postgres/0003_connections.sql"),
@@ -17,6 +17,7 @@ const MIGRATIONS: [&str; 9] = [
     include_str!("../../migrations/postgres/0007_unclassified.sql"),
     include_str!("../../migrations/postgres/0008_people.sql"),
     include_str!("../../migrations/postgres/0009_budgets.sql"),
+    include_str!("../../migrations/postgres/0010_told_of_maintenance.sql"),
 ];
 
 /// "Wspr": one program at a time migrates a database.

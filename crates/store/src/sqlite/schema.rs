@@ -38,9 +38,9 @@ impl Default for SqliteOptions {
     }
 }
 
-pub(super) const NEWEST: u32 = 7;
+pub(super) const NEWEST: u32 = 8;
 
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("../../migrations/sqlite/0001_collections.sql"),
     include_str!("../../migrations/sqlite/0002_notifications.sql"),
     include_str!("../../migrations/sqlite/0003_fetch_statistics.sql"),
@@ -48,6 +48,7 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("../../migrations/sqlite/0005_unclassified.sql"),
     include_str!("../../migrations/sqlite/0006_people.sql"),
     include_str!("../../migrations/sqlite/0007_budgets.sql"),
+    include_str!("../../migrations/sqlite/0008_told_of_maintenance.sql"),
 ];
 
 /// "Wspr": tells our files from other programs'.
