@@ -126,7 +126,7 @@ pub enum NoticeStatus {
     Failed,
     /// Whether it was taken is not known, and it is not repeated.
     Unknown,
-    /// It was held back, and what it says was over before it went.
+    /// It was held back or to be tried again, and what it says was over before it went.
     Dropped,
 }
 
