@@ -63,13 +63,19 @@ impl Loop {
             IncidentStage::Begun | IncidentStage::Ended => None,
         };
         let store = &self.parts.store;
-        let accounts = store.accounts_at(telling.source.clone(), shard, after, PAGE);
+        let begins = matches!(telling.stage, IncidentStage::Beginning(_));
+        let source = telling.source.clone();
+        // Who was told of the start is told of the end, also without a connection by then.
+        let accounts = if begins {
+            store.accounts_at(source, shard, after, PAGE)
+        } else {
+            store.accounts_told(source, shard, after, PAGE)
+        };
         let accounts = accounts.await?;
         let keys = accounts
             .iter()
             .map(|(account, _)| (*account, telling.source.clone()));
         let mut known = store.maintenance_told(keys.collect()).await?;
-        let begins = matches!(telling.stage, IncidentStage::Beginning(_));
         let mut batch = NoticeBatch {
             incarnation: holding.incarnation,
             shard,
@@ -91,7 +97,7 @@ impl Loop {
             } else {
                 told.ended(now, id)
             };
-            if told != before {
+            if told != before || told.is_blank(now) {
                 let kept = (!told.is_blank(now)).then_some(told);
                 batch.maintenance.push((key.0, key.1, kept));
             }

@@ -136,7 +136,7 @@ pub enum NoticeStatus {
     Failed,
     /// Whether it was taken is not known, and it is not repeated.
     Unknown,
-    /// What it says was over before it went, or the number wants no SMS.
+    /// What it says was over before it went or was tried again, or the number wants no SMS.
     Dropped,
 }
 
@@ -305,6 +305,16 @@ pub trait Notices: Send + Sync {
     /// Returns the accounts of one shard that have a connection to a source that is not disabled,
     /// in order from `after` on.
     fn accounts_at(
+        &self,
+        source: SourceName,
+        shard: Shard,
+        after: Option<AccountId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(AccountId, TenantId)>, StoreError>>;
+
+    /// Returns the accounts of one shard of which it is kept what they were told about the
+    /// maintenance of a source, in order from `after` on.
+    fn accounts_told(
         &self,
         source: SourceName,
         shard: Shard,

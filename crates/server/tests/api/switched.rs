@@ -173,6 +173,7 @@ impl Notices for Switched {
         stopped_phones(phones: Vec<PhoneMark>) -> Vec<PhoneMark>, StoreError;
         spend(account: AccountId, allowance: Allowance, now: Timestamp) -> Option<Timestamp>, StoreError;
         accounts_at(source: SourceName, shard: Shard, after: Option<AccountId>, limit: usize) -> Vec<(AccountId, TenantId)>, StoreError;
+        accounts_told(source: SourceName, shard: Shard, after: Option<AccountId>, limit: usize) -> Vec<(AccountId, TenantId)>, StoreError;
         maintenance_told(of: Vec<(AccountId, SourceName)>) -> MaintenanceTold, StoreError;
         incidents_told(shards: Vec<Shard>) -> IncidentsTold, StoreError;
         held_notices(accounts: Vec<AccountId>) -> Vec<Notice>, StoreError;

@@ -10,6 +10,7 @@ use serde_json::Map;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
+use wellspring_core::connection::{self, Patch};
 use wellspring_core::notification::{Channel, Contact, NotificationKind, Preferences, QuietHours};
 use wellspring_core::source::{Input, Policy, Source};
 use wellspring_core::{Account, AccountId, Actor, Connection, NotificationId, Shard, Timestamp};
@@ -489,6 +490,26 @@ fn a_page_of_an_incident_is_told_once_although_its_commit_came_late() {
         let both = [told("opened"), told("mended")];
         assert_eq!(rig.told(), both, "{fates:?}");
     }
+}
+
+#[test]
+fn who_was_told_of_an_incident_is_told_of_its_end_without_a_connection_by_then() {
+    let mut rig = Rig::new();
+    let account = rig.person(0, &reached(), Preferences::default());
+    let connection = rig.connect(account);
+    let source = rig.maintenance();
+    rig.run(5 * SECOND);
+    let disabled = Patch {
+        enabled: Some(false),
+        ..Patch::default()
+    };
+    let disabled = connection::Input::Patched(disabled, Actor::Operator);
+    let moving = rig.node.moved(&connection, rig.clock.now(), disabled);
+    rig.runtime.block_on(moving);
+    rig.source(&source, Input::Answered);
+    rig.run(5 * SECOND);
+    let told = |state: &str| (account, Channel::Email, state.to_owned());
+    assert_eq!(rig.told(), [told("opened"), told("mended")]);
 }
 
 /// How much time passes at once.

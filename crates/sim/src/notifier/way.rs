@@ -198,6 +198,16 @@ impl Notices for Way {
         self.ask(move |store| store.accounts_at(source, shard, after, limit))
     }
 
+    fn accounts_told(
+        &self,
+        source: SourceName,
+        shard: Shard,
+        after: Option<AccountId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(AccountId, TenantId)>, StoreError>> {
+        self.ask(move |store| store.accounts_told(source, shard, after, limit))
+    }
+
     fn notice_cursors(
         &self,
         shards: Vec<Shard>,

@@ -472,7 +472,27 @@ pub async fn people_at_a_source_are_told_in_pages(harness: &dyn Harness) {
     assert_eq!(found, Ok(vec![]));
     let store = harness.open().await;
     let found = store.maintenance_told(vec![key.clone()]).await;
-    assert_eq!(found, Ok([(key.clone(), told)].into()));
+    assert_eq!(found, Ok([(key.clone(), told.clone())].into()));
+    let at = async |source: &SourceName, after, limit| {
+        let page = store.accounts_told(source.clone(), shard, after, limit);
+        page.await.expect("reads")
+    };
+    let others = there.iter().filter(|(id, _)| *id != account.id);
+    let others = others.map(|(id, _)| (*id, source.clone(), Some(told.clone())));
+    let others = NoticeBatch {
+        maintenance: others.collect(),
+        ..batch(&node, &account)
+    };
+    assert_eq!(at(source, None, 10).await, [(account.id, TENANT)]);
+    assert_eq!(store.commit_notices(others).await, Ok(()));
+    assert_eq!(at(source, None, 10).await, there);
+    assert_eq!(at(source, None, 2).await, there[..2]);
+    assert_eq!(at(source, Some(there[1].0), 10).await, there[2..]);
+    assert_eq!(at(&absent, None, 10).await, []);
+    if let Some(lease) = node.leases.iter().find(|lease| lease.shard != shard) {
+        let other = store.accounts_told(source.clone(), lease.shard, None, 10);
+        assert_eq!(other.await, Ok(vec![]));
+    }
     let found = store.incidents_told(vec![shard]).await;
     assert_eq!(
         found,

@@ -215,6 +215,27 @@ impl Notices for MemoryStore {
         Box::pin(ready(Ok(there.into_iter().take(limit).collect())))
     }
 
+    fn accounts_told(
+        &self,
+        source: SourceName,
+        shard: Shard,
+        after: Option<AccountId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(AccountId, TenantId)>, StoreError>> {
+        let image = self.image();
+        let told = image.told.maintenance.keys().filter(|(account, of)| {
+            *of == source
+                && account.shard() == shard
+                && after.is_none_or(|after| *account > after)
+                && image.is_present(*account)
+        });
+        let told = told.filter_map(|(account, _)| {
+            let tenant = image.accounts.get(account)?.tenant;
+            Some((*account, tenant))
+        });
+        Box::pin(ready(Ok(told.take(limit).collect())))
+    }
+
     fn notice_cursors(
         &self,
         shards: Vec<Shard>,

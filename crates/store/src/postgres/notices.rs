@@ -131,12 +131,30 @@ impl Notices for PostgresStore {
                 [&text(source.as_str()), &shard, &after, &disabled, &limit];
             let rows = session.query(sql, &params).await?;
             session.keep();
-            let read = |row| {
-                let fields = Fields::new("connections", row);
-                let account = AccountId::from_bytes(fields.uuid("account")?);
-                Ok((account, TenantId::from_bytes(fields.uuid("tenant")?)))
-            };
-            rows.iter().map(read).collect()
+            rows.iter().map(account_of).collect()
+        })
+    }
+
+    fn accounts_told(
+        &self,
+        source: SourceName,
+        shard: Shard,
+        after: Option<AccountId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(AccountId, TenantId)>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let sql = "SELECT m.account, a.tenant FROM maintenance_told m \
+                       JOIN accounts a ON a.id = m.account AND a.erasing_at IS NULL \
+                       WHERE m.source = $1 AND m.account > $3 \
+                       AND (get_byte(uuid_send(m.account), 15) & 63)::int2 = $2 \
+                       ORDER BY m.account LIMIT $4";
+            let after = after.map_or_else(Uuid::nil, |after| after.uuid());
+            let (shard, limit) = (i16::from(shard.0), count(limit));
+            let params: [Param<'_>; 4] = [&text(source.as_str()), &shard, &after, &limit];
+            let rows = session.query(sql, &params).await?;
+            session.keep();
+            rows.iter().map(account_of).collect()
         })
     }
 
@@ -440,6 +458,12 @@ impl Notices for PostgresStore {
             Ok(usize::try_from(removed).unwrap_or(0))
         })
     }
+}
+
+fn account_of(row: &Row) -> Result<(AccountId, TenantId), StoreError> {
+    let fields = Fields::new("accounts", row);
+    let account = AccountId::from_bytes(fields.uuid("account")?);
+    Ok((account, TenantId::from_bytes(fields.uuid("tenant")?)))
 }
 
 fn person(row: &Row) -> Result<Person, StoreError> {

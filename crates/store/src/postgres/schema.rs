@@ -5,9 +5,9 @@ use wellspring_engine::StoreError;
 
 use super::session::{Fault, Session};
 
-pub(super) const NEWEST: u32 = 11;
+pub(super) const NEWEST: u32 = 12;
 
-const MIGRATIONS: [&str; 11] = [
+const MIGRATIONS: [&str; 12] = [
     include_str!("../../migrations/postgres/0001_collections.sql"),
     include_str!("../../migrations/postgres/0002_blobs.sql"),
     include_str!("../../migrations/postgres/0003_connections.sql"),
@@ -19,6 +19,7 @@ const MIGRATIONS: [&str; 11] = [
     include_str!("../../migrations/postgres/0009_budgets.sql"),
     include_str!("../../migrations/postgres/0010_allowances.sql"),
     include_str!("../../migrations/postgres/0011_phones.sql"),
+    include_str!("../../migrations/postgres/0012_told_of_maintenance.sql"),
 ];
 
 /// "Wspr": one program at a time migrates a database.

@@ -119,10 +119,24 @@ impl Notices for SqliteStore {
             let after = after.map_or([0; 16], |after| *after.as_bytes());
             let disabled = ConnectionState::Disabled.code();
             let params = params![source.as_str(), after, disabled, limit];
-            rows(connection, sql, params, |row| {
-                let account = AccountId::from_bytes(row.get(0)?);
-                Ok((account, TenantId::from_bytes(row.get(1)?)))
-            })
+            rows(connection, sql, params, account_of)
+        }))
+    }
+
+    fn accounts_told(
+        &self,
+        source: SourceName,
+        _shard: Shard,
+        after: Option<AccountId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(AccountId, TenantId)>, StoreError>> {
+        Box::pin(self.read(move |connection| {
+            let sql = "SELECT account, tenant FROM maintenance_told \
+                       JOIN accounts ON accounts.id = account AND erasing_at IS NULL \
+                       WHERE source = ?1 AND account > ?2 ORDER BY account LIMIT ?3";
+            let after = after.map_or([0; 16], |after| *after.as_bytes());
+            let params = params![source.as_str(), after, limit];
+            rows(connection, sql, params, account_of)
         }))
     }
 
@@ -406,6 +420,11 @@ fn rows<T>(
         rows.collect()
     });
     rows.map_err(|error| unavailable(&error))
+}
+
+fn account_of(row: &Row<'_>) -> rusqlite::Result<(AccountId, TenantId)> {
+    let account = AccountId::from_bytes(row.get(0)?);
+    Ok((account, TenantId::from_bytes(row.get(1)?)))
 }
 
 fn notices(

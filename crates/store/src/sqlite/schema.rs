@@ -38,9 +38,9 @@ impl Default for SqliteOptions {
     }
 }
 
-pub(super) const NEWEST: u32 = 9;
+pub(super) const NEWEST: u32 = 10;
 
-const MIGRATIONS: [&str; 9] = [
+const MIGRATIONS: [&str; 10] = [
     include_str!("../../migrations/sqlite/0001_collections.sql"),
     include_str!("../../migrations/sqlite/0002_notifications.sql"),
     include_str!("../../migrations/sqlite/0003_fetch_statistics.sql"),
@@ -50,6 +50,7 @@ const MIGRATIONS: [&str; 9] = [
     include_str!("../../migrations/sqlite/0007_budgets.sql"),
     include_str!("../../migrations/sqlite/0008_allowances.sql"),
     include_str!("../../migrations/sqlite/0009_phones.sql"),
+    include_str!("../../migrations/sqlite/0010_told_of_maintenance.sql"),
 ];
 
 /// "Wspr": tells our files from other programs'.
