@@ -12,6 +12,7 @@ pub(crate) mod health;
 pub(crate) mod incidents;
 pub(crate) mod notifications;
 pub(crate) mod reliability;
+pub(crate) mod seats;
 pub(crate) mod settings;
 pub(crate) mod sources;
 pub(crate) mod statistics;

@@ -2,7 +2,6 @@
 
 use std::future::{Ready, ready};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use axum::Router;
@@ -20,6 +19,7 @@ use wellspring_engine::{Backend, Blobs, Clock, EngineHandle, NotifierHandle, Sto
 use crate::api::accounts::Naming;
 use crate::api::collect::Links;
 use crate::api::documents::upload::Uploads;
+use crate::api::seats::Streams;
 use crate::api::{
     accounts, alerts, callback_secret, changes, collect, connections, deliveries, documents,
     incidents, notifications, reliability, settings, sources, statistics, stream, subscriptions,
@@ -126,7 +126,7 @@ pub(crate) struct App {
     /// The base of links, as clients reach it, without a slash at its end.
     pub(crate) public_url: String,
     /// Open streams of changes.
-    pub(crate) streams: Arc<AtomicUsize>,
+    pub(crate) streams: Streams,
     pub(crate) sms_secret: Option<SecretString>,
     pub(crate) exposition: Option<Exposition>,
     pub(crate) openapi: Bytes,
@@ -163,7 +163,7 @@ impl App {
             telling: tokio::sync::Mutex::default(),
             links: Links::new(public_url),
             public_url: public_url.to_owned(),
-            streams: Arc::default(),
+            streams: Streams::default(),
             sms_secret: parts.sms_secret,
             exposition,
             openapi: document.to_string().into(),

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::extract::Request;
@@ -17,6 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use wellspring_engine::{ChangeView, Cursor, CursorError};
 
 use super::changes::{ChangesError, Filter};
+use super::seats::Seat;
 use crate::Caller;
 use crate::auth::{self, Audience};
 use crate::problem::Problem;
@@ -38,6 +38,8 @@ use crate::router::{App, within};
     responses(
         (status = 200, description = "Events named `change`, each with an entry of the log as its data", body = String, content_type = "text/event-stream"),
         (status = 400, description = "A parameter is wrong"),
+        (status = 429, description = "`too_many_streams`: the token's account, or the tenant's clients, have as many streams as they may"),
+        (status = 503, description = "`too_many_streams`: the node streams to as many clients as it can"),
         (status = 410, description = "`cursor_expired`: the log no longer reaches back that far; `cursor_unknown`: the log was restored from a backup"),
     ),
     security(("key" = []), ("basic" = [])),
@@ -60,12 +62,7 @@ pub(crate) async fn stream(
         parameters.fault("after", "is not a cursor of this log");
     }
     parameters.finish().map_err(Problem::from)?;
-    let seat = Seat::take(&app).ok_or_else(|| {
-        Problem::busy(
-            "too_many_streams",
-            "This node streams to as many clients as it can",
-        )
-    })?;
+    let seat = app.streams.seat(&caller)?;
     let mut tail = Tail {
         grew: app.engine.log_grew(),
         cursor: Cursor::start(0),
@@ -93,32 +90,6 @@ pub(crate) async fn stream(
     let no = HeaderValue::from_static("no");
     response.headers_mut().insert(ACCEL_BUFFERING, no);
     Ok(response)
-}
-
-/// The place of one stream among those that a node has room for.
-pub(crate) struct Seat(Arc<AtomicUsize>);
-
-impl Seat {
-    pub(crate) fn take(app: &App) -> Option<Self> {
-        let streams = Arc::clone(&app.streams);
-        if streams.fetch_add(1, Ordering::Relaxed) >= MOST_STREAMS {
-            streams.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        Some(Self(streams))
-    }
-
-    /// Returns how long a stream waits between reads, so that all together ask little of the database.
-    pub(crate) fn pace(&self) -> Duration {
-        let streams = u32::try_from(self.0.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
-        SHARE.saturating_mul(streams).max(PACE)
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// The end of the log as one client follows it.
@@ -262,15 +233,9 @@ pub(crate) fn authority(headers: &HeaderMap) -> HeaderMap {
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Whether proxies gather an answer.
 pub(crate) const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-/// Streams of one node.
-const MOST_STREAMS: usize = 1_000;
 /// Entries that one read looks at.
 const PAGE: usize = 200;
 /// How often a stream shows that it lives.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How often a stream looks without having been told.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
-/// The least time between two reads of a stream that has caught up.
-const PACE: Duration = Duration::from_millis(50);
-/// What each open stream adds to that: all together read 500 times a second at most.
-const SHARE: Duration = Duration::from_millis(2);

@@ -196,6 +196,28 @@ async fn a_stream_ends_with_its_token_however_much_there_is_to_tell() {
     while changes.until("event: change").await {}
 }
 
+#[tokio::test]
+async fn the_clients_of_one_account_have_so_many_streams() {
+    let lab = Lab::new().await;
+    let (account, other) = (lab.account().await, lab.account().await);
+    let client = async |account: &str| lab.token(account, TokenKind::Client, Page::default()).await;
+    let (token, second) = (client(&account).await, client(&account).await);
+    let path = format!("{account}/notifications/stream");
+    let mut open = Vec::new();
+    for _ in 0..5 {
+        open.push(Body::open(&lab, &token, &path).await);
+        open.push(Body::open(&lab, &second, "/v1/changes/stream").await);
+    }
+    for (bearer, path) in [(&token, "/v1/changes/stream"), (&second, path.as_str())] {
+        let refused = lab.send(request(bearer, Method::GET, path, "")).await;
+        refused.problem(429, "too_many_streams");
+    }
+    Body::open(&lab, &lab.key, &path).await;
+    Body::open(&lab, &client(&other).await, "/v1/changes/stream").await;
+    open.pop();
+    Body::open(&lab, &token, &path).await;
+}
+
 async fn pass(time: Duration) {
     tokio::time::pause();
     tokio::time::advance(time).await;

@@ -289,8 +289,26 @@ async fn a_message_says_in_words_what_it_is_and_leads_to_where_it_is_mended() {
     let page = page.strip_prefix("http://wellspring.test").unwrap();
     assert!(page.starts_with("/connect/"), "{page}");
     assert_eq!(open(page).await.status, 200);
+    // Whoever opens the link again and again makes no more of it, until the page is used.
+    let again = open(path).await.header("location").unwrap().to_owned();
+    assert!(again.ends_with(page), "{again}");
+    let session = Request::builder().method(Method::POST);
+    let session = session.uri(format!("{page}/session")).body("".into());
+    let session = lab.send(session.unwrap()).await;
+    assert_eq!(session.status, 200, "{session:?}");
+    let next = open(path).await.header("location").unwrap().to_owned();
+    assert!(!next.ends_with(page), "{next}");
     let forged = format!("{}x", &path[..path.len() - 1]);
     open(&forged).await.problem(404, "not_found");
+    let body = r#"{"credentials": {"user": "ann", "password": "pw-2"}}"#;
+    let mended = format!("{connection}/credentials");
+    let mended = lab.call(Method::PUT, &mended, body).await;
+    assert!(mended.status.is_success(), "{mended:?}");
+    // That it is mended is told as well.
+    eventually(async || lab.recorder.taken().len() == 2).await;
+    let over = open(path).await;
+    assert_eq!(over.status, 410);
+    assert!(String::from_utf8_lossy(&over.body).contains("Nothing to mend"));
     lab.clock.forward(Duration::from_secs(15 * 86_400));
     open(path).await.problem(404, "not_found");
 
@@ -318,7 +336,7 @@ async fn a_message_says_in_words_what_it_is_and_leads_to_where_it_is_mended() {
         .problem(422, "idempotency_key_reused");
     let other = post("k2", "Hello").await;
     assert_ne!(other.json()["id"], sent["id"]);
-    eventually(async || lab.recorder.taken().len() == 3).await;
+    eventually(async || lab.recorder.taken().len() == 4).await;
     let test = async || {
         let body = r#"{"type": "account_update", "channels": ["email"]}"#;
         let id = account.rsplit('/').next().unwrap();
@@ -329,7 +347,7 @@ async fn a_message_says_in_words_what_it_is_and_leads_to_where_it_is_mended() {
     let again = test().await;
     assert_eq!(again.header("idempotent-replayed"), Some("true"));
     assert_eq!(again.json()["success"], true);
-    assert_eq!(lab.recorder.taken().len(), 4);
+    assert_eq!(lab.recorder.taken().len(), 5);
 }
 
 #[tokio::test]

@@ -5,24 +5,27 @@ use std::time::Duration;
 
 use axum::extract::Request;
 use axum::response::{IntoResponse, Redirect, Response};
-use http::HeaderValue;
 use http::header::{CACHE_CONTROL, REFERRER_POLICY};
-use wellspring_core::ConnectionState;
+use http::{HeaderValue, StatusCode};
+use wellspring_core::{Access, Connection, ConnectionState, Timestamp};
 use wellspring_engine::{Loaded, TokenKind, TokenRecord};
 
+use super::unsubscribe::page;
 use crate::address_book::mending;
-use crate::api::tokens::{Given, give};
+use crate::api::accounts::present;
+use crate::api::tokens::{Given, TokenError, give};
 use crate::path::Place;
 use crate::problem::Problem;
 use crate::router::{App, within};
 
-/// Leads to the connect page of a connection, with a token of the hour.
+/// Leads to the connect page of a connection that needs its person, with a token of the hour.
 #[utoipa::path(
     get, path = "/mend/{token}", tag = "notifications", operation_id = "mend",
     params(("token" = String, Path, description = "The token of the link")),
     responses(
         (status = 303, description = "To the connect page"),
-        (status = 404, description = "There is no such link, it is older than two weeks, or the connection is gone or disabled"),
+        (status = 404, description = "There is no such link, it is older than two weeks, or the connection or its account is gone, disabled or being erased"),
+        (status = 410, description = "A page that says that nothing is to be mended any more", body = String, content_type = "text/html"),
     ),
 )]
 pub(crate) async fn show(app: Arc<App>, request: Request) -> Result<Response, Problem> {
@@ -40,20 +43,17 @@ pub(crate) async fn show(app: Arc<App>, request: Request) -> Result<Response, Pr
     });
     let connection = connection.filter(|_| now < until);
     let connection = connection.ok_or_else(Problem::nothing)?;
-    let record = TokenRecord {
-        // `give` knows the token.
-        hash: [0; 32],
-        tenant: connection.tenant,
-        account,
-        kind: TokenKind::Connect,
-        connection: Some(id),
-        source: None,
-        return_url: None,
-        created_at: now,
-        expires_at: now.after(LINK),
-        spent_at: None,
-    };
-    let Given { token, .. } = give(&app, record, None).await?;
+    let there = present(&app, connection.tenant, account).await?;
+    there.ok_or_else(Problem::nothing)?;
+    let needs =
+        connection.access == Access::ReauthRequired || connection.open_interaction().is_some();
+    if !needs {
+        let words = "<p>This connection works, or is being tried: nothing is left to do here.</p>";
+        let mut response = page("Nothing to mend", words);
+        *response.status_mut() = StatusCode::GONE;
+        return Ok(response);
+    }
+    let token = token(&app, &connection, &text, now).await?;
     let to = format!("{}/connect/{token}", app.public_url);
     let mut response = Redirect::to(&to).into_response();
     let headers = response.headers_mut();
@@ -62,4 +62,42 @@ pub(crate) async fn show(app: Arc<App>, request: Request) -> Result<Response, Pr
     Ok(response)
 }
 
-const LINK: Duration = Duration::from_secs(3_600);
+/// Gives the same token for a link within an hour until it is spent, so that anybody who opens the
+/// link again and again makes one row of it.
+async fn token(
+    app: &App,
+    connection: &Connection,
+    link: &str,
+    now: Timestamp,
+) -> Result<String, TokenError> {
+    let hour = i64::try_from(HOUR.as_millis()).unwrap_or(i64::MAX);
+    let begun = Timestamp::from_millis(now.as_millis().div_euclid(hour).saturating_mul(hour));
+    let mut turn = 0_u8;
+    loop {
+        let said = [link.as_bytes(), &begun.as_millis().to_be_bytes(), &[turn]].concat();
+        let key = app.access.vault().keyed_hash(b"mend link", &said);
+        let record = TokenRecord {
+            // `give` knows the token.
+            hash: [0; 32],
+            tenant: connection.tenant,
+            account: connection.account,
+            kind: TokenKind::Connect,
+            connection: Some(connection.id),
+            source: None,
+            return_url: None,
+            created_at: begun,
+            // It is good for an hour at least, however late in this one it is.
+            expires_at: begun.after(HOUR * 2),
+            spent_at: None,
+        };
+        let Given { token, record, .. } = give(app, record, Some(key)).await?;
+        turn = turn.saturating_add(1);
+        if record.spent_at.is_none() || turn >= MOST {
+            return Ok(token);
+        }
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3_600);
+/// How often within an hour a link leads to a page that was not opened yet.
+const MOST: u8 = 8;

@@ -18,7 +18,8 @@ use wellspring_engine::{Notification, StoreError};
 use super::NotificationBody;
 use crate::Caller;
 use crate::api::accounts::{find, present};
-use crate::api::stream::{ACCEL_BUFFERING, HEARTBEAT, LAST_EVENT_ID, LOOK, Seat, authority};
+use crate::api::seats::Seat;
+use crate::api::stream::{ACCEL_BUFFERING, HEARTBEAT, LAST_EVENT_ID, LOOK, authority};
 use crate::auth::{self, Audience};
 use crate::path::Place;
 use crate::problem::Problem;
@@ -41,6 +42,7 @@ use crate::router::{App, within};
         (status = 200, description = "Events named `notification`, each with a message as its data", body = String, content_type = "text/event-stream"),
         (status = 400, description = "A parameter is wrong"),
         (status = 404, description = "There is no such account"),
+        (status = 429, description = "`too_many_streams`: the token's account, or the tenant's clients, have as many streams as they may"),
         (status = 503, description = "`too_many_streams`: the node streams to as many clients as it can"),
     ),
     security(("key" = []), ("basic" = []), ("token" = [])),
@@ -65,12 +67,7 @@ pub(crate) async fn stream(
         None
     });
     parameters.finish()?;
-    let seat = Seat::take(&app).ok_or_else(|| {
-        Problem::busy(
-            "too_many_streams",
-            "This node streams to as many clients as it can",
-        )
-    })?;
+    let seat = app.streams.seat(&caller)?;
     // Interest is noted before anything is read.
     let wrote = app.notifier.wrote();
     let head = within(app.backend.notification_head(id)).await?;

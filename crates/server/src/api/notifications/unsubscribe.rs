@@ -82,7 +82,8 @@ async fn present(app: &App, id: wellspring_core::AccountId) -> Result<Account, P
     account.ok_or_else(Problem::nothing)
 }
 
-fn page(title: &str, text: &str) -> Response {
+/// Makes a page of a few words.
+pub(super) fn page(title: &str, text: &str) -> Response {
     let html = format!(
         "<!doctype html><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <title>{title}</title><h1>{title}</h1>{text}"
