@@ -78,7 +78,19 @@ impl Told {
             Subject::Connection(account, id) if change.verb == Verb::Deleted => {
                 (*account, self.by_connection.entry(*id).or_default())
             }
-            _ => return,
+            Subject::Collection(_)
+            | Subject::CollectionStatus(..)
+            | Subject::Account(_)
+            | Subject::Connection(..)
+            | Subject::ConnectionAccess(..)
+            | Subject::Interaction(..)
+            | Subject::Document(..)
+            | Subject::Alert(_)
+            | Subject::AlertState(..)
+            | Subject::Source(_)
+            | Subject::SourceState(..)
+            | Subject::Incident(..)
+            | Subject::IncidentState(..) => return,
         };
         if let Some(source) = &heard.source {
             let about = (account, source.as_str().to_owned());

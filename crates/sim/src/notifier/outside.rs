@@ -185,7 +185,7 @@ impl Outside {
             reason: "the connection broke".to_owned(),
         };
         if inner.scripted {
-            let (millis, said) = inner.answers.pop_front().unwrap_or((50, sent()));
+            let (millis, said) = inner.answers.pop_front().unwrap_or_else(|| (50, sent()));
             return (matches!(said, NoticeResult::Sent { .. }), millis, said);
         }
         if inner.calm {
