@@ -8,7 +8,7 @@ use std::time::Duration;
 use wellspring_core::budget::Window;
 use wellspring_core::connection::State;
 use wellspring_core::document::{Document, Origin};
-use wellspring_core::{ConnectionId, DocumentId, Error, ErrorClass, Lane};
+use wellspring_core::{ConnectionId, DocumentId, Error, ErrorClass, Lane, TenantId};
 use wellspring_engine::{
     Aggregate, Answer, EffectId, Event, Queries, Report, RunInputs, RunOrder, RunResult, Store,
 };
@@ -37,7 +37,7 @@ pub(crate) struct Attempt {
 }
 
 /// When calls of one lane began that are limited by the minute.
-pub(crate) type Starts = std::collections::BTreeMap<Lane, VecDeque<i64>>;
+pub(crate) type Starts<K = Lane> = std::collections::BTreeMap<K, VecDeque<i64>>;
 
 impl World {
     pub(crate) fn run_attempt(&mut self, node: usize, effect: EffectId, order: RunOrder) {
@@ -75,7 +75,7 @@ impl World {
         let budget = Arc::clone(&provider.source.budget);
         let down = provider.down;
         self.check_load(node, effect, concurrency, down);
-        self.check_budget(&effect, &budget);
+        self.check_budget((effect.lane, None), &budget);
         self.check_window(node, &effect);
         let boot = self.nodes[node].boot;
         self.tasks += 1;
@@ -130,14 +130,14 @@ impl World {
         Ok(())
     }
 
-    /// Checks that no window holds more starts than the source allows.
-    pub(crate) fn check_budget(&mut self, effect: &EffectId, budget: &[Window]) {
+    /// Checks that no window holds more starts than the source allows all, or one tenant.
+    pub(crate) fn check_budget(&mut self, whose: (Lane, Option<TenantId>), budget: &[Window]) {
         let Some(longest) = budget.iter().map(|window| window.per).max() else {
             return;
         };
         let now = self.now;
         let began = |per: Duration| now - i64::try_from(per.as_millis()).unwrap_or(i64::MAX);
-        let starts = self.starts.entry(effect.lane).or_default();
+        let starts = self.starts.entry(whose).or_default();
         starts.push_back(now);
         while starts
             .front()
@@ -149,7 +149,7 @@ impl World {
             let since = began(window.per);
             let many = starts.iter().rev().take_while(|at| **at > since).count();
             if many > usize::try_from(window.calls).unwrap_or(usize::MAX) {
-                let seen = format!("{many} in {window:?} of {:?}", effect.lane);
+                let seen = format!("{many} in {window:?} of {whose:?}");
                 self.broken("no window holds more calls than its budget", seen);
                 return;
             }

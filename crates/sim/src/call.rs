@@ -54,6 +54,7 @@ impl World {
         let policy = provider.source.policy;
         let concurrency = provider.source.concurrency;
         let budget = Arc::clone(&provider.source.budget);
+        let limits = Arc::clone(&provider.source.limits);
         let (error, payload) = match &result {
             FetchResult::Fetched(payload) => (None, Some(payload.clone())),
             FetchResult::Failed { error, .. } => (Some(error.clone()), None),
@@ -75,7 +76,10 @@ impl World {
         });
         self.begin(node, effect, &policy, None);
         self.check_load(node, effect, concurrency, down);
-        self.check_budget(&effect, &budget);
+        self.check_budget((effect.lane, None), &budget);
+        for limit in limits.iter() {
+            self.check_budget((effect.lane, Some(order.tenant)), &limit.windows);
+        }
         self.check_window(node, &effect);
         let class = past.error.as_ref().map(|error| error.class);
         self.model

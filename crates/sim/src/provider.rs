@@ -79,7 +79,11 @@ impl Provider {
                         budget: windows(dice),
                         connections: connected.then(defaults),
                         maintenance,
-                        limits: Arc::default(),
+                        limits: if connected {
+                            Arc::default()
+                        } else {
+                            limits(dice)
+                        },
                         backlog_alert: Source::DEFAULT_BACKLOG_ALERT,
                     },
                     down: Window::default(),
@@ -229,6 +233,22 @@ fn maintenance(name: &str) -> Arc<[Announced]> {
         reason: None,
     });
     windows.collect()
+}
+
+/// What each tenant may have of a source of collections.
+fn limits(dice: &mut Dice) -> Arc<[budget::Limit]> {
+    let limited = dice.permille(300);
+    let calls = u32::try_from(dice.between(1, 10)).unwrap_or(1);
+    let limit = budget::Limit {
+        scope: budget::Scope::Tenant,
+        endpoint: None,
+        windows: [budget::Window {
+            calls,
+            per: Duration::from_secs(60),
+        }]
+        .into(),
+    };
+    limited.then_some(limit).into_iter().collect()
 }
 
 fn windows(dice: &mut Dice) -> Arc<[budget::Window]> {

@@ -302,6 +302,7 @@ impl Stage {
         for provider in &mut world.providers {
             provider.mend();
             provider.source.budget = Arc::default();
+            provider.source.limits = Arc::default();
             provider.source.concurrency = 4;
         }
         let sources = world

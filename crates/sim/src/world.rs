@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use wellspring_core::{Ask, ConnectionId, Shard, SourceId, SubscriptionId, TenantId};
+use wellspring_core::{Ask, ConnectionId, Lane, Shard, SourceId, SubscriptionId, TenantId};
 use wellspring_engine::{
     Cursor, Directory, Limits, Request, SendId, Settings, SourceTable, Store, TenantRules,
     TenantTable,
@@ -68,7 +68,8 @@ pub(crate) struct World {
     pub(crate) tasks: u64,
     /// Reports that wait for their answer, and the task that made them.
     pub(crate) reports: BTreeMap<u64, u64>,
-    pub(crate) starts: Starts,
+    /// When calls went out, of all and of each tenant.
+    pub(crate) starts: Starts<(Lane, Option<TenantId>)>,
     /// When calls were spent, whether or not they went out.
     pub(crate) spent: Starts,
     /// When an attempt on a connection was last ended by its node.
