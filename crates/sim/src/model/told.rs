@@ -258,7 +258,7 @@ impl Told {
         }
         for (key, notice) in &self.notices {
             let left = self.left.get(key);
-            if notice.status == NoticeStatus::Dropped && !self.may_drop(key, left.is_some()) {
+            if notice.status == NoticeStatus::Dropped && !self.may_drop(key) {
                 return Some(format!("{notice:?} was dropped, left {left:?}"));
             }
             let sent = notice.status == NoticeStatus::Sent && notice.channel != Channel::InApp;
@@ -308,24 +308,25 @@ impl Spells {
 }
 
 impl Told {
-    /// Whether somebody was not told of the end of something because its beginning never left.
+    /// Whether somebody was not told of the end of something because its beginning was never tried.
     fn was_dropped(&self, over: &Text, channel: Channel) -> bool {
         let mut texts = self.texts.iter();
         !over.opened
             && texts.any(|(id, text)| {
                 let notice = self.notices.get(&(*id, channel, 0));
                 is_about(text, over)
-                    && notice.is_some_and(|one| one.status == NoticeStatus::Dropped)
+                    && notice
+                        .is_some_and(|one| one.status == NoticeStatus::Dropped && one.attempts == 0)
             })
     }
 
-    /// Whether a message may come to nothing: it has not left, and what it told of is over.
-    fn may_drop(&self, key: &Key, left: bool) -> bool {
+    /// Whether a message may come to nothing: what it told of is over.
+    fn may_drop(&self, key: &Key) -> bool {
         let Some(text) = self.texts.get(&key.0) else {
             return true;
         };
         let mut texts = self.texts.values();
-        !left && texts.any(|over| !over.opened && is_about(text, over))
+        texts.any(|over| !over.opened && is_about(text, over))
     }
 
     /// Checks that a message leaves at a moment at which its person may be disturbed.
