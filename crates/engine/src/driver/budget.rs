@@ -312,7 +312,8 @@ impl<T> Driver<T> {
         let Wanted {
             lane, id, probe, ..
         } = *wanted;
-        let draining = self.is_draining(id);
+        // A clock that jumps, or a slow database, may have taken all the time there was.
+        let stays = self.is_draining(id) || self.is_spent(now, id);
         match self.residents.get_mut(&id) {
             Some(Resident {
                 held: Held::Connection { slot, .. },
@@ -325,7 +326,7 @@ impl<T> Driver<T> {
             Some(Resident {
                 held: Held::Collection { .. },
                 phase: phase @ Phase::Committing,
-            }) if granted && !draining => {
+            }) if granted && !stays => {
                 *phase = Phase::Flying;
                 self.call(now, lane, id, probe);
             }

@@ -307,7 +307,7 @@ impl<T> Driver<T> {
     }
 
     /// Returns whether an aggregate in memory is past the give-up time of its own source.
-    fn is_spent(&self, now: Timestamp, id: Aggregate) -> bool {
+    pub(super) fn is_spent(&self, now: Timestamp, id: Aggregate) -> bool {
         let collection = self
             .residents
             .get(&id)

@@ -71,9 +71,9 @@ impl<T> Dispatcher<T> {
             outlet.tracks.insert(shard, track);
         }
         let mut touched = placed.clone();
-        for row in &state.open {
+        for (row, leads) in in_lines(&state.open) {
             if !alone.contains(&row.subscription) {
-                self.take_up_row(row);
+                self.take_up_row(row, leads);
                 touched.insert(row.subscription);
             }
         }
@@ -118,7 +118,8 @@ impl<T> Dispatcher<T> {
         }
     }
 
-    fn take_up_row(&mut self, row: &DeliveryRow) {
+    /// Takes up a delivery, which leads its line or waits for another of it.
+    fn take_up_row(&mut self, row: &DeliveryRow, leads: bool) {
         let Some(outlet) = self.outlets.get_mut(&row.subscription) else {
             return;
         };
@@ -126,7 +127,8 @@ impl<T> Dispatcher<T> {
             State::Off => {}
             State::Stopped(stopped) => {
                 let oldest = stopped.probe.as_ref();
-                if oldest.is_none_or(|oldest| row.created_at < oldest.row.created_at)
+                if leads
+                    && oldest.is_none_or(|oldest| row.created_at < oldest.row.created_at)
                     && stopped.flight.is_none()
                     && !stopped.reading
                 {
@@ -259,11 +261,22 @@ impl<T> Dispatcher<T> {
         } else {
             Phase::Behind(Reader::new(seen))
         };
-        for row in &state.open {
-            self.take_up_row(row);
+        for (row, leads) in in_lines(&state.open) {
+            self.take_up_row(row, leads);
         }
         self.writes.moved.insert((id, shard));
         self.writes.mark(now);
         self.begin(now, id, shard);
     }
+}
+
+/// Goes through deliveries in order, and says which of them lead their lines: by the clock a later
+/// one may look older, where the clock went back.
+fn in_lines(rows: &[DeliveryRow]) -> impl Iterator<Item = (&DeliveryRow, bool)> {
+    let mut ordered: Vec<&DeliveryRow> = rows.iter().collect();
+    ordered.sort_by_key(|row| (row.subscription, row.shard, row.seq));
+    let mut lines = BTreeSet::new();
+    ordered
+        .into_iter()
+        .map(move |row| (row, lines.insert((row.subscription, row.shard, row.line))))
 }
