@@ -92,12 +92,7 @@ impl Ledger {
     ///
     /// A window longer than all before it knows only what the longest of them did.
     pub fn adopt(&mut self, windows: &[Window]) {
-        if self
-            .windows
-            .iter()
-            .map(|spent| spent.window)
-            .eq(windows.iter().copied())
-        {
+        if self.has(windows) {
             return;
         }
         let longest = self.windows.iter().max_by_key(|spent| spent.window.per);
@@ -183,6 +178,21 @@ impl Ledger {
             .iter()
             .map(|spent| spent.standing(now))
             .collect()
+    }
+
+    /// Returns how these windows stand, which are its own as a rule.
+    pub fn standings_in(&self, now: Timestamp, windows: &[Window]) -> Vec<Standing> {
+        if self.has(windows) {
+            return self.standings(now);
+        }
+        let mut ledger = self.clone();
+        ledger.adopt(windows);
+        ledger.standings(now)
+    }
+
+    fn has(&self, windows: &[Window]) -> bool {
+        let own = self.windows.iter().map(|spent| spent.window);
+        own.eq(windows.iter().copied())
     }
 
     /// Returns whether nothing that is noted can still matter.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wellspring_core::budget::{
-    Ask, BudgetName, Decision, Ledger, Spends, Spent, Standing, Window, good_for,
+    Ask, BudgetName, Decision, Spends, Spent, Standing, Window, good_for,
 };
 use wellspring_core::{Collection, Lane, State, TenantId, Timestamp};
 
@@ -265,6 +265,8 @@ impl<T> Driver<T> {
             self.let_go(lane, probe, granted);
             return;
         }
+        // A clock that jumps, or a slow database, may have taken all the time there was.
+        let stays = self.is_draining(id) || self.is_spent(now, id);
         let Some(Resident { held, .. }) = self.residents.remove(&id) else {
             return;
         };
@@ -273,9 +275,7 @@ impl<T> Driver<T> {
                 collection,
                 payload,
             } => {
-                let policy = self.sources.policy(&collection.source);
-                let is_late = collection.gives_up_at(&policy).is_some_and(|at| at <= now);
-                if !granted || is_late || self.is_draining(id) {
+                if !granted || stays {
                     self.let_go(lane, probe, granted);
                     self.schedule(now, collection, payload);
                     return;
@@ -312,7 +312,6 @@ impl<T> Driver<T> {
         let Wanted {
             lane, id, probe, ..
         } = *wanted;
-        // A clock that jumps, or a slow database, may have taken all the time there was.
         let stays = self.is_draining(id) || self.is_spent(now, id);
         match self.residents.get_mut(&id) {
             Some(Resident {
@@ -369,9 +368,7 @@ impl super::gate::Gate {
     }
 
     pub(super) fn standings(&self, now: Timestamp, budget: &[Window]) -> Vec<Standing> {
-        let mut ledger: Ledger = self.ledger.clone();
-        ledger.adopt(budget);
-        ledger.standings(now)
+        self.ledger.standings_in(now, budget)
     }
 }
 

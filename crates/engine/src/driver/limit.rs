@@ -74,9 +74,11 @@ impl Known {
     }
 
     fn standings(&self, now: Timestamp, name: &BudgetName, windows: &[Window]) -> Vec<Standing> {
-        let mut ledger = self.shared.get(name).cloned().unwrap_or_default();
-        ledger.adopt(windows);
-        ledger.standings(now)
+        let known = self.shared.get(name);
+        known.map_or_else(
+            || Ledger::new(windows).standings(now),
+            |ledger| ledger.standings_in(now, windows),
+        )
     }
 }
 

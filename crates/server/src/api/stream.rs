@@ -118,10 +118,36 @@ enum Read {
 }
 
 /// What ended a wait.
-enum Woken {
+pub(crate) enum Woken {
     Grown,
     Beat,
     Stop,
+}
+
+/// Waits for what a stream shows to grow, as `grew` tells of this node; other nodes' growth is
+/// noticed by looking. Nothing is read sooner than the seat's pace after `read_at`.
+pub(crate) async fn wait(
+    app: &App,
+    grew: &mut watch::Receiver<u64>,
+    pace: Duration,
+    (read_at, beat_at): (Instant, Instant),
+) -> Woken {
+    let grown = async {
+        tokio::select! {
+            changed = grew.changed() => if changed.is_err() {
+                // Who tells has ended.
+                sleep(LOOK).await;
+            },
+            () = sleep(pace.max(LOOK)) => {}
+        }
+        sleep_until(read_at + pace).await;
+    };
+    tokio::select! {
+        biased;
+        () = app.engine.stopping() => Woken::Stop,
+        () = sleep_until(beat_at) => Woken::Beat,
+        () = grown => Woken::Grown,
+    }
 }
 
 impl Tail {
@@ -184,27 +210,9 @@ impl Tail {
         Ok(())
     }
 
-    /// Waits for the log to grow; other nodes' growth is noticed by looking.
     async fn wait(&mut self) -> Woken {
-        let pace = self.seat.pace();
-        let engine = self.app.engine.clone();
-        let beat_at = self.beat_at;
-        let grown = async {
-            tokio::select! {
-                changed = self.grew.changed() => if changed.is_err() {
-                    // The engine has ended.
-                    sleep(LOOK).await;
-                },
-                () = sleep(pace.max(LOOK)) => {}
-            }
-            sleep_until(self.read_at + pace).await;
-        };
-        tokio::select! {
-            biased;
-            () = engine.stopping() => Woken::Stop,
-            () = sleep_until(beat_at) => Woken::Beat,
-            () = grown => Woken::Grown,
-        }
+        let times = (self.read_at, self.beat_at);
+        wait(&self.app, &mut self.grew, self.seat.pace(), times).await
     }
 
     /// Returns nothing where the caller may not have the stream any more.
@@ -238,4 +246,4 @@ const PAGE: usize = 200;
 /// How often a stream shows that it lives.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How often a stream looks without having been told.
-pub(crate) const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(1);

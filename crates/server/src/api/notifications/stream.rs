@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, stream};
 use http::{HeaderMap, HeaderValue};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::Instant;
 use wellspring_core::notification::Contact;
 use wellspring_core::{Account, AccountId, TenantId};
 use wellspring_engine::{Notification, StoreError};
@@ -19,7 +19,7 @@ use super::NotificationBody;
 use crate::Caller;
 use crate::api::accounts::{find, present};
 use crate::api::seats::Seat;
-use crate::api::stream::{ACCEL_BUFFERING, HEARTBEAT, LAST_EVENT_ID, LOOK, authority};
+use crate::api::stream::{ACCEL_BUFFERING, HEARTBEAT, LAST_EVENT_ID, Woken, authority, wait};
 use crate::auth::{self, Audience};
 use crate::path::Place;
 use crate::problem::Problem;
@@ -114,13 +114,6 @@ struct Tail {
     seat: Seat,
 }
 
-/// What ended a wait.
-enum Woken {
-    Written,
-    Beat,
-    Stop,
-}
-
 impl Tail {
     fn events(self) -> impl Stream<Item = Result<Event, Infallible>> {
         stream::unfold(self, |mut tail| async move {
@@ -148,7 +141,7 @@ impl Tail {
             }
             if !self.has_more {
                 match self.wait().await {
-                    Woken::Written => {}
+                    Woken::Grown => {}
                     Woken::Beat => return self.beat().await,
                     Woken::Stop => return None,
                 }
@@ -180,26 +173,9 @@ impl Tail {
         Ok(())
     }
 
-    /// Waits for this node to write; what other nodes write is noticed by looking.
     async fn wait(&mut self) -> Woken {
-        let pace = self.seat.pace();
-        let engine = self.app.engine.clone();
-        let beat_at = self.beat_at;
-        let written = async {
-            tokio::select! {
-                changed = self.wrote.changed() => if changed.is_err() {
-                    sleep(LOOK).await;
-                },
-                () = sleep(pace.max(LOOK)) => {}
-            }
-            sleep_until(self.read_at + pace).await;
-        };
-        tokio::select! {
-            biased;
-            () = engine.stopping() => Woken::Stop,
-            () = sleep_until(beat_at) => Woken::Beat,
-            () = written => Woken::Written,
-        }
+        let times = (self.read_at, self.beat_at);
+        wait(&self.app, &mut self.wrote, self.seat.pace(), times).await
     }
 
     /// Returns nothing where the caller may not have the stream any more, or there is nobody to tell.
