@@ -28,7 +28,7 @@ const WORK: usize = 600;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_call_is_one_too_many_and_what_is_allowed_is_used() {
-    let world = strict_world();
+    let world = strict_world(&WINDOWS, Tells::RetryAfter);
     let server = Server::start(world.serve(None)).await.unwrap();
 
     feed(&world, &[&server]).await;
@@ -41,7 +41,7 @@ async fn no_call_is_one_too_many_and_what_is_allowed_is_used() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_killed_knows_afterwards_what_it_has_called() {
-    let world = strict_world();
+    let world = strict_world(&WINDOWS, Tells::RetryAfter);
     let mut server = Server::start(world.serve(None)).await.unwrap();
 
     feed(&world, &[&server]).await;
@@ -60,7 +60,7 @@ async fn a_server_that_is_killed_knows_afterwards_what_it_has_called() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_keep_to_one_budget_also_when_one_of_them_is_killed() {
     let database = Database::create().await;
-    let world = strict_world();
+    let world = strict_world(&WINDOWS, Tells::RetryAfter);
     let one = Server::start(world.serve(Some(&database.url)))
         .await
         .unwrap();
@@ -78,6 +78,29 @@ async fn two_nodes_keep_to_one_budget_also_when_one_of_them_is_killed() {
     world.tasks.stop();
     drop(one);
     database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_spend_of_a_source_is_learnt_from_its_good_answers() {
+    const CALLS: u32 = 100;
+    for tells in [Tells::RateLimit, Tells::XRateLimit] {
+        let world = strict_world(&[(CALLS, Duration::from_secs(5))], tells);
+        let server = Server::start(world.serve(None)).await.unwrap();
+        let url = format!("{}/providers/gas", world.sandbox_url);
+        for _ in 0..CALLS * 7 / 10 {
+            let get = http::Method::GET;
+            let answer = common::child::send(&world.client, get, &url, None, Default::default());
+            assert_eq!(answer.await.unwrap().status, 200);
+        }
+
+        feed(&world, &[&server]).await;
+        // More than is left of two stretches.
+        calls(&world, u64::from(CALLS) * 5 / 2).await;
+
+        let windows = windows(&world);
+        assert_eq!(windows[0].violations, 0, "{windows:#?}");
+        world.tasks.stop();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -152,17 +175,17 @@ async fn each_call_of_a_connector_keeps_to_the_windows_of_its_endpoint_also_afte
 }
 
 /// Starts a world whose source `gas` is strict, and has the binary keep to what it allows.
-fn strict_world() -> Arc<World> {
+fn strict_world(windows: &[(u32, Duration)], tells: Tells) -> Arc<World> {
     let world = World::start("{ interval: 50ms, rate: 1.5, max_delay: 500ms, max_retries: 100 }");
-    let window = |(calls, per): (u32, Duration)| BudgetWindow {
-        calls,
-        per,
+    let strict = windows.iter().map(|(calls, per)| BudgetWindow {
+        calls: *calls,
+        per: *per,
         endpoint: None,
-    };
+    });
     let budget = Budget {
-        windows: WINDOWS.map(window).into(),
+        windows: strict.collect(),
         block: Duration::from_secs(3),
-        tells: Tells::RetryAfter,
+        tells,
     };
     world.sandbox.set(
         Source::Gas,
@@ -174,7 +197,7 @@ fn strict_world() -> Arc<World> {
     let path = world.folder.path().join("sources/gas.yaml");
     let mut yaml = std::fs::read_to_string(&path).unwrap();
     yaml.push_str("concurrency: 4\nbudget:\n");
-    for (calls, per) in WINDOWS {
+    for (calls, per) in windows {
         let seconds = per.as_secs();
         yaml.push_str(&format!("  - {{ calls: {calls}, per: {seconds}s }}\n"));
     }

@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use wellspring_core::{Action, Error, ErrorClass, SourceName};
 use wellspring_engine::{
-    Clock, Connector, FetchOrder, FetchResult, RunInputs, RunOrder, RunResult,
+    Clock, Connector, FetchOrder, FetchResult, Listener, Nobody, RunInputs, RunOrder, RunResult,
 };
 use wellspring_outbound::{AddressPolicy, Client, ClientError, ClientOptions};
 use wellspring_vault::Vault;
@@ -63,7 +63,7 @@ impl Connectors {
     /// A source of connections is asked whether it answers at all; nobody is logged in.
     /// It takes no part in budgets, breakers or concurrency.
     pub async fn check(&self, name: &SourceName) -> Option<CheckReport> {
-        let http = self.http(self.source(name)?);
+        let http = self.http(self.source(name)?, Arc::new(Nobody));
         let started = Instant::now();
         let asked = match http.kind().native() {
             None => http_json::ask(&http).await,
@@ -77,14 +77,19 @@ impl Connectors {
         sources.get(name).map(Arc::clone)
     }
 
-    fn http(&self, source: Arc<SourceConfig>) -> Http {
-        Http::new(self.client.clone(), source, Arc::clone(&self.clock))
+    fn http(&self, source: Arc<SourceConfig>, listener: Arc<dyn Listener>) -> Http {
+        let clock = Arc::clone(&self.clock);
+        Http::new(self.client.clone(), source, clock, listener)
     }
 
-    async fn collected(&self, name: &SourceName) -> Result<Bytes, Failed> {
+    async fn collected(
+        &self,
+        name: &SourceName,
+        listener: Arc<dyn Listener>,
+    ) -> Result<Bytes, Failed> {
         let source = self.source(name).ok_or_else(not_configured)?;
         match source.connector {
-            ConnectorKind::HttpJson => http_json::ask(&self.http(source)).await.outcome,
+            ConnectorKind::HttpJson => http_json::ask(&self.http(source, listener)).await.outcome,
             ConnectorKind::SandboxBank => Err(Failed::new(
                 ErrorClass::InvalidRequest,
                 "source_has_no_collections",
@@ -105,7 +110,7 @@ impl Connectors {
             let code = "source_has_no_connections";
             return Err(Failed::new(ErrorClass::InvalidRequest, code, message).into());
         };
-        let http = self.http(source);
+        let http = self.http(source, session.listener());
         let mut session = Session::new(session, order, inputs, self.vault.clone(), http);
         loop {
             match native.run(&session).await {
@@ -119,9 +124,9 @@ impl Connectors {
 }
 
 impl Connector for Connectors {
-    fn fetch(&self, order: FetchOrder) -> BoxFuture<'_, FetchResult> {
+    fn fetch(&self, order: FetchOrder, listener: Arc<dyn Listener>) -> BoxFuture<'_, FetchResult> {
         Box::pin(async move {
-            match self.collected(&order.source).await {
+            match self.collected(&order.source, listener).await {
                 Ok(data) => FetchResult::Fetched(data),
                 Err(failed) => {
                     told(&order.source, &failed);

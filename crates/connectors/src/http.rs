@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
-use wellspring_core::{ErrorClass, SourceName};
-use wellspring_engine::Clock;
+use wellspring_core::budget::remaining;
+use wellspring_core::{ErrorClass, SourceName, Timestamp};
 use wellspring_engine::traces::Exchange;
+use wellspring_engine::{Clock, Heard, Listener};
 use wellspring_outbound::{AddressPolicy, Client, Request, Response, Target};
 
 use crate::failure::{Failed, Said};
@@ -20,6 +21,7 @@ pub struct Http {
     client: Client,
     source: Arc<SourceConfig>,
     clock: Arc<dyn Clock>,
+    listener: Arc<dyn Listener>,
 }
 
 /// One call.
@@ -46,11 +48,17 @@ pub(crate) struct Asked {
 }
 
 impl Http {
-    pub(crate) fn new(client: Client, source: Arc<SourceConfig>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        source: Arc<SourceConfig>,
+        clock: Arc<dyn Clock>,
+        listener: Arc<dyn Listener>,
+    ) -> Self {
         Self {
             client,
             source,
             clock,
+            listener,
         }
     }
 
@@ -108,12 +116,37 @@ impl Http {
         let (method, target) = (request.method.as_str(), &request.target);
         let mut exchange = Exchange::begin(method, target.host(), target.port());
         exchange.operation(call.operation);
+        let asked_at = self.clock.now();
         let answer = self.client.send(request).await;
         exchange.end(match &answer {
             Ok(answer) => Ok(answer.status.as_u16()),
             Err(error) => Err(error.code()),
         });
+        if let Ok(answer) = &answer {
+            self.hear(call.operation, asked_at, &answer.headers);
+        }
         answer.map_err(|error| Failed::no_answer(&self.source, call.operation, &error))
+    }
+
+    /// Tells what an answer says of the calls that are left, whatever its status.
+    fn hear(&self, endpoint: &'static str, asked_at: Timestamp, headers: &HeaderMap) {
+        let spoken = headers.iter().filter_map(|(name, value)| {
+            let name = name.as_str();
+            let is_about = name.starts_with("ratelimit") || name.starts_with("x-rate");
+            Some((name, value.to_str().ok()?)).filter(|_| is_about)
+        });
+        let spoken: Vec<(&str, &str)> = spoken.collect();
+        if spoken.is_empty() {
+            return;
+        }
+        let remaining = remaining(&spoken, self.clock.now());
+        if !remaining.is_empty() {
+            self.listener.hear(Heard {
+                endpoint,
+                asked_at,
+                remaining,
+            });
+        }
     }
 
     /// Classifies an answer that refuses.

@@ -11,11 +11,14 @@ use serde::{Deserialize, Serialize};
 use crate::{Timestamp, serde_duration};
 
 mod bytes;
+mod correction;
 mod headers;
 mod scope;
 mod spend;
 
-pub use headers::free_at;
+use correction::Allowance;
+pub use correction::Correction;
+pub use headers::{Remaining, free_at, remaining};
 pub use scope::{Limit, Scope};
 pub use spend::{Ask, BudgetName, Spends, Spent, good_for, settle};
 
@@ -46,7 +49,7 @@ pub struct Standing {
     pub window: Window,
     /// Calls that count in it now.
     pub used: u32,
-    /// Calls that it has left.
+    /// Calls that it has left, by what is counted and by the source's own word.
     pub left: u32,
     /// When a call counts no longer; `None` when none counts.
     pub next_release: Option<Timestamp>,
@@ -61,6 +64,8 @@ pub struct Ledger {
     windows: Vec<Counted>,
     /// Until when nothing may be spent, by the source's word.
     blocked_until: Option<Timestamp>,
+    /// How much may be spent until when, by the source's word, where that is less than is left.
+    allowance: Option<Allowance>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +90,7 @@ impl Ledger {
         Self {
             windows: windows.iter().copied().map(Counted::new).collect(),
             blocked_until: None,
+            allowance: None,
         }
     }
 
@@ -113,6 +119,8 @@ impl Ledger {
             spent.release(now);
             at = at.max(spent.not_before(calls));
         }
+        let allowance = self.allowance(now).filter(|one| one.left < calls);
+        at = at.max(allowance.map(|one| one.until));
         at.map_or(Decision::Allowed, Decision::NotBefore)
     }
 
@@ -131,6 +139,12 @@ impl Ledger {
         if self.blocked_until.is_some_and(|until| until > now) {
             return 0;
         }
+        let own = self.own_room(now);
+        self.allowance(now).map_or(own, |one| own.min(one.left))
+    }
+
+    /// Returns how many calls the windows have left.
+    fn own_room(&mut self, now: Timestamp) -> u32 {
         let rooms = self.windows.iter_mut().map(|spent| {
             spent.release(now);
             spent.window.calls.saturating_sub(spent.sum)
@@ -144,19 +158,19 @@ impl Ledger {
             for spent in &mut self.windows {
                 spent.push(at, calls);
             }
+            if let Some(allowance) = &mut self.allowance {
+                allowance.left = allowance.left.saturating_sub(calls);
+            }
         }
     }
 
     /// Moves all that is noted from one clock to another: what was `from` there is `to` here.
     pub fn translate(&mut self, from: Timestamp, to: Timestamp) {
-        let there = |at: Timestamp| {
-            if at >= from {
-                to.after(at.since(from))
-            } else {
-                to.before(from.since(at))
-            }
-        };
+        let there = |at| moved(at, from, to);
         self.blocked_until = self.blocked_until.map(there);
+        if let Some(allowance) = &mut self.allowance {
+            allowance.until = there(allowance.until);
+        }
         for block in self.windows.iter_mut().flat_map(|spent| &mut spent.blocks) {
             block.first = there(block.first);
             block.last = there(block.last);
@@ -169,15 +183,25 @@ impl Ledger {
             let last = spent.blocks.back()?.last;
             Some(last.after(spent.counts_for()))
         });
-        ends.max().max(self.blocked_until)
+        let allowance = self.allowance.map(|one| one.until);
+        ends.max().max(self.blocked_until).max(allowance)
     }
 
-    /// Returns how each window stands.
+    /// Returns how each window stands; it has no more left than the source says.
     pub fn standings(&self, now: Timestamp) -> Vec<Standing> {
-        self.windows
-            .iter()
-            .map(|spent| spent.standing(now))
-            .collect()
+        let allowance = self.allowance(now);
+        let standing = |spent: &Counted| {
+            let own = spent.standing(now);
+            match allowance {
+                Some(one) if one.left < own.left => Standing {
+                    left: one.left,
+                    next_release: Some(one.until),
+                    ..own
+                },
+                Some(_) | None => own,
+            }
+        };
+        self.windows.iter().map(standing).collect()
     }
 
     /// Returns how these windows stand, which are its own as a rule.
@@ -201,7 +225,9 @@ impl Ledger {
             spent.release(now);
         }
         let is_free = self.blocked_until.is_none_or(|until| until <= now);
-        is_free && self.windows.iter().all(|spent| spent.blocks.is_empty())
+        is_free
+            && self.allowance(now).is_none()
+            && self.windows.iter().all(|spent| spent.blocks.is_empty())
     }
 }
 
@@ -302,6 +328,15 @@ impl Counted {
             left: self.window.calls.saturating_sub(used),
             next_release,
         }
+    }
+}
+
+/// Returns a moment by another clock: what is `from` there is `to` here.
+fn moved(at: Timestamp, from: Timestamp, to: Timestamp) -> Timestamp {
+    if at >= from {
+        to.after(at.since(from))
+    } else {
+        to.before(from.since(at))
     }
 }
 

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use wellspring_core::Timestamp;
-use wellspring_core::budget::{Ask, BudgetName, Decision, Ledger, Spends, Window, settle};
+use wellspring_core::budget::{
+    Ask, BudgetName, Correction, Decision, Ledger, Remaining, Spends, Window, settle,
+};
 
 fn window(calls: u32, seconds: u64) -> Window {
     Window {
@@ -125,6 +127,7 @@ fn what_is_wanted_is_granted_in_order_from_all_budgets_at_once() {
         ],
         asks: vec![ask(&[0, 1], 2), ask(&[0, 1], 2), ask(&[0], 4), ask(&[1], 1)],
         blocks: Vec::new(),
+        corrections: Vec::new(),
     };
     let mut ledgers = [Ledger::default(), Ledger::default()];
     assert_eq!(settle(&mut ledgers, &spends, at(0)), [2, 1, 2, 0]);
@@ -141,6 +144,106 @@ fn what_is_wanted_is_granted_in_order_from_all_budgets_at_once() {
     assert_eq!(ledgers[0].blocked_until(), Some(until));
     assert_eq!(ledgers[0].decide(at(70_000), 1), Decision::NotBefore(until));
     assert_eq!(ledgers[0].decide(until, 5), Decision::Allowed);
+}
+
+/// So many calls left for a minute, said to a call that was made `asked` milliseconds after.
+fn said(left: u32, asked: i64) -> Correction {
+    Correction {
+        left,
+        until: at(60_000),
+        counted_until: at(asked),
+        on_way: 0,
+    }
+}
+
+#[test]
+fn a_source_that_others_spend_from_as_well_is_believed() {
+    let mut ledger = Ledger::new(&[window(10, 60)]);
+    (0..4).for_each(|n| ledger.spend(at(n * 100), 1));
+
+    // The last call, which is on its way still, explains what it has left.
+    assert!(!ledger.hear(said(7, 250), at(400)));
+    assert!(!ledger.hear(said(6, 250), at(400)));
+    assert_eq!(ledger.room(at(400)), 6);
+    // This it does not: somebody else has spent two.
+    assert!(ledger.hear(said(5, 250), at(400)));
+    assert_eq!(ledger.room(at(400)), 4);
+    assert_eq!(ledger.standings(at(400))[0].left, 4);
+    // Answers overtake each other, and what they say is in whole seconds.
+    let late = Correction {
+        until: at(61_000),
+        ..said(8, 350)
+    };
+    assert!(!ledger.hear(late, at(500)));
+    let sure = Correction {
+        on_way: 1,
+        ..said(4, 350)
+    };
+    assert!(ledger.hear(sure, at(500)));
+
+    ledger.spend(at(600), 3);
+    assert_eq!(ledger.decide(at(600), 1), Decision::NotBefore(at(60_000)));
+    assert_eq!(ledger.quiet_from(), Some(at(61_600)));
+    assert_eq!(ledger.room(at(60_000)), 3);
+    assert!(!ledger.hear(said(0, 600), at(60_000)), "it is over");
+}
+
+#[test]
+fn what_a_source_says_of_a_later_time_is_news() {
+    let mut ledger = Ledger::new(&[window(10, 60)]);
+    assert!(ledger.hear(said(0, 0), at(1)));
+    assert_eq!(ledger.decide(at(1), 1), Decision::NotBefore(at(60_000)));
+    let later = Correction {
+        left: 8,
+        until: at(63_000),
+        counted_until: at(2_000),
+        on_way: 0,
+    };
+    assert!(ledger.hear(later, at(3_000)));
+    assert_eq!(ledger.room(at(3_000)), 8);
+    assert!(!ledger.hear(said(0, 0), at(3_000)), "it was said before");
+    ledger.translate(at(0), at(1_000));
+    assert_eq!(ledger.room(at(63_999)), 8);
+    assert_eq!(ledger.room(at(64_000)), 10);
+}
+
+#[test]
+fn a_figure_is_taken_over_before_calls_are_granted() {
+    let ask = Ask {
+        of: vec![0],
+        calls: 1,
+        good_for: Duration::ZERO,
+    };
+    let spends = Spends {
+        at: at(0),
+        budgets: vec![(BudgetName::new("bank"), [window(5, 60)].into())],
+        asks: vec![ask.clone(), ask],
+        blocks: Vec::new(),
+        corrections: vec![(0, said(1, 0))],
+    };
+    let mut ledgers = [Ledger::default()];
+    // The database's clock is an hour ahead.
+    assert_eq!(settle(&mut ledgers, &spends, at(3_600_000)), [1, 0]);
+    let until = at(3_660_000);
+    assert_eq!(
+        ledgers[0].decide(at(3_600_001), 1),
+        Decision::NotBefore(until)
+    );
+}
+
+#[test]
+fn a_figure_is_about_the_window_of_its_size() {
+    let remaining = |quota, per: Option<u64>| Remaining {
+        quota,
+        per: per.map(Duration::from_secs),
+        left: 1,
+        until: at(0),
+    };
+    let windows = [window(5, 60), window(100, 3_600)];
+    assert!(remaining(Some(100), None).is_about(&windows));
+    assert!(remaining(Some(5), Some(60)).is_about(&windows));
+    assert!(!remaining(Some(5), Some(3_600)).is_about(&windows));
+    assert!(!remaining(None, Some(60)).is_about(&windows));
 }
 
 #[test]
@@ -161,7 +264,7 @@ proptest! {
     #[test]
     fn a_ledger_reads_back(
         spends in prop::collection::vec((0..400_000_i64, 1..4_u32), 0..200), block in 0..9_000_i64,
-        cut in 0..200_usize,
+        left in 0..3_u32, cut in 0..200_usize,
     ) {
         let mut ledger = Ledger::new(&[window(7, 10), window(4_000, 3_600)]);
         let mut now = 0;
@@ -171,6 +274,7 @@ proptest! {
         }
         if block > 1_000 {
             ledger.block(at(block));
+            ledger.hear(said(left, 0), at(0));
         }
         let bytes = ledger.to_bytes();
         prop_assert_eq!(Ledger::from_bytes(&bytes), Some(ledger));

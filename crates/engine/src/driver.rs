@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
+use wellspring_core::budget::Correction;
 use wellspring_core::{
     Account, AccountId, Collection, Connection, IncarnationId, Lane, Shard, TenantId, Timestamp,
 };
@@ -21,6 +22,7 @@ mod connection;
 mod dispatch;
 mod dispatching;
 mod gate;
+mod heard;
 mod lease;
 mod limit;
 mod load;
@@ -187,6 +189,8 @@ pub struct Driver<T> {
     patience: u32,
     /// Until when sources want no calls, as far as that is not written yet.
     blocks: BTreeMap<Lane, Timestamp>,
+    /// What sources have said of their own count, to be written with the next batch.
+    corrections: Vec<(budget::Budget, Correction)>,
     /// What is known of limits.
     limited: limit::Known,
     actions: Vec<Action<T>>,
@@ -243,6 +247,7 @@ impl<T> Driver<T> {
             watched_at: Timestamp::MIN,
             patience: 1,
             blocks: BTreeMap::new(),
+            corrections: Vec::new(),
             limited: limit::Known::default(),
             actions: Vec::new(),
             counters: Counters::default(),
@@ -283,6 +288,7 @@ impl<T> Driver<T> {
             Event::Calling(effect, endpoint, caller) => {
                 self.calling(now, effect, &endpoint, caller)
             }
+            Event::Heard(effect, heard) => self.heard(now, effect, &heard),
             Event::Children(account, connections) => self.children(now, account, connections),
             Event::Sent(id, result) => self.dispatcher.sent(now, id, result),
             Event::Read(number, answer) => self.dispatcher.read(now, number, answer),

@@ -44,6 +44,7 @@ pub use ports::blobs::{BlobError, Blobs};
 pub use ports::channel::{Channel, DeliverResult};
 pub use ports::connector::{Connector, FetchResult};
 pub use ports::directory::{Directory, KeyRecord, Settings, Tenant, TokenKind, TokenRecord};
+pub use ports::listener::{Heard, Listener, Nobody};
 pub use ports::notices::{
     AddressBook, Allowance, IncidentStage, IncidentTelling, IncidentWrite, IncidentsTold,
     MaintenanceTold, Notice, NoticeBackend, NoticeBatch, NoticeStatus, Notices, Notification,

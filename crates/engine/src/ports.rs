@@ -4,6 +4,7 @@ pub(crate) mod blobs;
 pub(crate) mod channel;
 pub(crate) mod connector;
 pub(crate) mod directory;
+pub(crate) mod listener;
 pub(crate) mod notices;
 pub(crate) mod queries;
 pub(crate) mod spans;

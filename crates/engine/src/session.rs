@@ -17,7 +17,7 @@ use wellspring_core::{
     TenantId, Timestamp, Unclassified,
 };
 
-use crate::{BlobError, Blobs, Clock, StoreError, random_seed};
+use crate::{BlobError, Blobs, Clock, Listener, StoreError, random_seed};
 
 /// What a connector has to tell in the middle of an attempt.
 #[derive(Debug, Clone, PartialEq)]
@@ -131,7 +131,7 @@ pub enum RunResult {
 }
 
 /// Takes in what a connector reports; it returns when that is durable.
-pub trait Reporter: Send + Sync {
+pub trait Reporter: Listener {
     /// Makes a report durable.
     ///
     /// # Errors
@@ -249,6 +249,11 @@ impl Session {
             blobs,
             clock,
         }
+    }
+
+    /// Returns who hears what the source says of its own count.
+    pub fn listener(&self) -> Arc<dyn Listener> {
+        Arc::clone(&self.reporter) as Arc<dyn Listener>
     }
 
     /// Waits until a call of this endpoint may go out, which it then has to at once; an attempt

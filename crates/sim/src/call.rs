@@ -342,6 +342,7 @@ impl World {
                 Event::Sent(id, result)
             }
             event @ (Event::Calling(..)
+            | Event::Heard(..)
             | Event::Leased(_)
             | Event::Scanned { .. }
             | Event::Drain(_)

@@ -17,7 +17,7 @@ use wellspring_connectors::{Connectors, SourceFolder};
 use wellspring_core::{CollectionId, Kind, Shard, SourceName, TenantId};
 use wellspring_delivery::{CallbackOptions, Callbacks, Secrets, SigningSecret};
 use wellspring_engine::{
-    Clock, Connector, DeliverOrder, FetchOrder, FetchResult, SystemClock, Tasks,
+    Clock, Connector, DeliverOrder, FetchOrder, FetchResult, Nobody, SystemClock, Tasks,
 };
 use wellspring_outbound::AddressPolicy;
 
@@ -103,7 +103,8 @@ async fn collect(State(limit): State<Arc<Limit>>, body: Bytes) -> (StatusCode, S
             id,
             tenant,
         };
-        let FetchResult::Fetched(payload) = limit.connectors.fetch(order).await else {
+        let FetchResult::Fetched(payload) = limit.connectors.fetch(order, Arc::new(Nobody)).await
+        else {
             return;
         };
         let order = DeliverOrder {

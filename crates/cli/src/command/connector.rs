@@ -11,7 +11,7 @@ use rand_core::SeedableRng;
 use wellspring_connectors::Sources;
 use wellspring_core::{CollectionId, ErrorModel, Shard, SourceName, TenantId};
 use wellspring_engine::Connector as _;
-use wellspring_engine::{Clock, FetchOrder, FetchResult, SystemClock, random_seed};
+use wellspring_engine::{Clock, FetchOrder, FetchResult, Nobody, SystemClock, random_seed};
 
 use crate::config::Config;
 use crate::output::Output;
@@ -125,7 +125,7 @@ async fn read(config: &Config, sources: Sources, source: &str, output: Output) -
     };
     let vault = wiring::passing_vault(&clock);
     match wiring::connectors(sources, &clock, &vault)?
-        .fetch(order)
+        .fetch(order, Arc::new(Nobody))
         .await
     {
         FetchResult::Fetched(data) => {

@@ -162,7 +162,7 @@ impl<'h> Api<'h> {
     }
 
     pub(super) async fn log_out(&self) -> Result<(), Failed> {
-        self.call("logout", Method::DELETE, "/session").await?;
+        self.call("session", Method::DELETE, "/session").await?;
         Ok(())
     }
 

@@ -1,13 +1,17 @@
 mod faults;
 mod questions;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use sha2::{Digest, Sha256};
+use wellspring_core::budget::Remaining;
 use wellspring_core::{Action, Error, ErrorClass, Timestamp};
-use wellspring_engine::{Connector, FetchResult, RunResult};
-use wellspring_sandbox::Source;
+use wellspring_engine::{Connector, FetchResult, Heard, Nobody, RunResult};
+use wellspring_sandbox::{Budget, BudgetWindow, Settings, Source, Tells};
 
 use crate::home::Home;
-use crate::support::{World, connectors, order};
+use crate::support::{NOW, World, connectors, order};
 
 #[tokio::test]
 async fn each_password_that_logs_in_brings_its_documents_and_all_transactions() {
@@ -60,6 +64,42 @@ async fn leave_is_asked_for_before_each_call() {
     assert_eq!(home.rows().calls, called);
     let counts = world.control.counts(Source::SandboxBank);
     assert_eq!(counts.total, called.len() as u64);
+}
+
+#[tokio::test]
+async fn what_the_bank_says_of_its_own_count_is_heard_with_each_answer() {
+    let world = World::start();
+    let window = BudgetWindow {
+        calls: 50,
+        per: Duration::from_secs(60),
+        endpoint: Some("transactions".to_owned()),
+    };
+    let budget = Budget {
+        windows: vec![window],
+        tells: Tells::RateLimit,
+        ..Budget::default()
+    };
+    let settings = Settings {
+        budget: Some(budget),
+        ..Settings::reliable()
+    };
+    world.control.set(Source::SandboxBank, settings);
+    let home = Home::of(world.bank(""), "notices");
+
+    home.attempt().await;
+
+    let remaining = |left| Remaining {
+        quota: Some(50),
+        per: Some(Duration::from_secs(60)),
+        left,
+        until: NOW.after(Duration::from_secs(60)),
+    };
+    let heard = |left| Heard {
+        endpoint: "transactions",
+        asked_at: NOW,
+        remaining: vec![remaining(left)],
+    };
+    assert_eq!(home.rows().heard, [49, 48, 47].map(heard));
 }
 
 #[tokio::test]
@@ -163,7 +203,8 @@ async fn the_bank_is_checked_without_a_login_and_not_collected_from() {
     let away = connectors.check(&name).await.unwrap();
     assert_eq!(away.error.unwrap().class, ErrorClass::ConnectionFailure);
 
-    let FetchResult::Failed { error, .. } = connectors.fetch(order("bank")).await else {
+    let FetchResult::Failed { error, .. } = connectors.fetch(order("bank"), Arc::new(Nobody)).await
+    else {
         panic!("collected from a bank");
     };
     assert_eq!(error.code, "source_has_no_collections");

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use wellspring_connectors::Sources;
 use wellspring_core::{Error, ErrorClass, Timestamp};
-use wellspring_engine::{Connector, FetchResult};
+use wellspring_engine::{Connector, FetchResult, Nobody};
 use wellspring_sandbox::{Outage, RateLimit, Settings, Source};
 
 use crate::support::{Fixed, NOW, World, config, connectors, fetch, order};
@@ -148,13 +148,13 @@ async fn replaced_sources_count_from_the_next_call_on() {
     let world = World::start();
     let connectors = connectors(world.gas(""));
     assert!(matches!(
-        connectors.fetch(order("gas")).await,
+        connectors.fetch(order("gas"), Arc::new(Nobody)).await,
         FetchResult::Fetched(_)
     ));
 
     connectors.replace(Arc::new(Sources::default()));
 
-    let (error, retry_at) = failure(connectors.fetch(order("gas")).await);
+    let (error, retry_at) = failure(connectors.fetch(order("gas"), Arc::new(Nobody)).await);
     assert_eq!(
         (error.class, error.code.as_str(), retry_at),
         (ErrorClass::ConnectionFailure, "source_not_configured", None)

@@ -11,8 +11,8 @@ use wellspring_connectors::{Connectors, SourceConfig, Sources};
 use wellspring_core::interaction::{Part, PartValue, Question, Response};
 use wellspring_core::{AccountId, ConnectionId, Document, DocumentId, FetchId, Sealed, TenantId};
 use wellspring_engine::{
-    BlobError, Blobs, Connector, Ended, KnownDocuments, Leave, Record, Report, Reporter, RunInputs,
-    RunOrder, RunResult, Session, StoreError,
+    BlobError, Blobs, Connector, Ended, Heard, KnownDocuments, Leave, Listener, Record, Report,
+    Reporter, RunInputs, RunOrder, RunResult, Session, StoreError,
 };
 use wellspring_vault::{Vault, context};
 
@@ -39,6 +39,8 @@ pub(crate) struct Rows {
     pub(crate) records: BTreeMap<(String, String), Record>,
     /// The endpoints that leave was asked for.
     pub(crate) calls: Vec<&'static str>,
+    /// What the source said of its own count.
+    pub(crate) heard: Vec<Heard>,
     pub(crate) fenced: bool,
 }
 
@@ -158,6 +160,12 @@ impl Home {
 
     fn sealed(&self, context: &[u8], value: &Value) -> Sealed {
         Sealed::new(self.vault.seal(context, value.to_string().as_bytes()))
+    }
+}
+
+impl Listener for Kept {
+    fn hear(&self, heard: Heard) {
+        self.0.lock().unwrap().heard.push(heard);
     }
 }
 

@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use wellspring_connectors::{Connectors, SourceConfig, Sources};
 use wellspring_core::{CollectionId, TenantId, Timestamp};
-use wellspring_engine::{Clock, Connector, FetchOrder, FetchResult};
+use wellspring_engine::{Clock, Connector, FetchOrder, FetchResult, Nobody};
 use wellspring_outbound::ClientOptions;
 use wellspring_sandbox::{Control, Sandbox, Settings, Source};
 use wellspring_vault::{MasterKey, Vault};
@@ -118,7 +118,9 @@ pub(crate) fn vault() -> Vault {
 }
 
 pub(crate) async fn fetch(source: SourceConfig) -> FetchResult {
-    connectors(source).fetch(order("gas")).await
+    connectors(source)
+        .fetch(order("gas"), Arc::new(Nobody))
+        .await
 }
 
 pub(crate) fn order(source: &str) -> FetchOrder {

@@ -1,9 +1,10 @@
-//! A ledger as bytes, for its row: a version, then each window with its blocks, as gaps.
+//! A ledger as bytes, for its row: a version, what the source said, then each window with its
+//! blocks, as gaps.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Block, Counted, Ledger, Window};
+use super::{Allowance, Block, Counted, Ledger, Window};
 use crate::Timestamp;
 
 impl Ledger {
@@ -16,6 +17,11 @@ impl Ledger {
             self.blocked_until
                 .map_or(0, |until| millis(until.since(start))),
         );
+        let (left, until) = self
+            .allowance
+            .map_or((0, start), |one| (one.left, one.until));
+        put(&mut bytes, millis(until.since(start)));
+        put(&mut bytes, left.into());
         for spent in &self.windows {
             put(&mut bytes, spent.window.calls.into());
             put(&mut bytes, millis(spent.window.per));
@@ -37,12 +43,23 @@ impl Ledger {
     /// Returns the ledger that became these bytes; `None` when none did.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (version, mut rest) = bytes.split_first()?;
-        if *version != VERSION {
+        if !(WITHOUT_ALLOWANCE..=VERSION).contains(version) {
             return None;
         }
         let start = Timestamp::from_millis(0);
         let blocked = take(&mut rest)?;
         let blocked_until = (blocked > 0).then(|| start.after(Duration::from_millis(blocked)));
+        let allowance = if *version == WITHOUT_ALLOWANCE {
+            None
+        } else {
+            let until = take(&mut rest)?;
+            let left = u32::try_from(take(&mut rest)?).ok()?;
+            let until_then = start.after(Duration::from_millis(until));
+            (until > 0).then_some(Allowance {
+                left,
+                until: until_then,
+            })
+        };
         let mut windows = Vec::new();
         while !rest.is_empty() {
             let calls = u32::try_from(take(&mut rest)?).ok()?;
@@ -66,6 +83,7 @@ impl Ledger {
         Some(Self {
             windows,
             blocked_until,
+            allowance,
         })
     }
 }
@@ -100,4 +118,6 @@ fn take(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-const VERSION: u8 = 1;
+/// The version of rows that say nothing of what the source said.
+const WITHOUT_ALLOWANCE: u8 = 1;
+const VERSION: u8 = 2;

@@ -1,48 +1,84 @@
-//! When a source that refuses for too many calls takes calls again, by its own words.
+//! What a source says in its headers of how many calls it takes.
 
 use std::time::Duration;
 
 use crate::Timestamp;
 
+/// What an answer says of one window of its source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remaining {
+    /// How many calls the window takes, where it says so.
+    pub quota: Option<u32>,
+    /// In how much time, where it says so.
+    pub per: Option<Duration>,
+    /// How many are left.
+    pub left: u32,
+    /// Until when, which is when the source begins to count anew.
+    pub until: Timestamp,
+}
+
 /// Returns when the source begins to count anew, where its headers say that nothing is left until
 /// then; names are in lower case.
+pub fn free_at(headers: &[(&str, &str)], now: Timestamp) -> Option<Timestamp> {
+    let spent = remaining(headers, now)
+        .into_iter()
+        .filter(|one| one.left == 0);
+    spent.map(|one| one.until).max()
+}
+
+/// Returns what the headers of an answer say of the source's windows; names are in lower case.
 ///
 /// Understood are `RateLimit` with `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10,
 /// a structured field: `"default";r=0;t=30`), the fields of its earlier drafts
-/// (`RateLimit-Remaining` and `-Reset`, or `limit=100, remaining=0, reset=30` in one), and
-/// `X-RateLimit-*`, whose reset is seconds or a moment in seconds since 1970.
-pub fn free_at(headers: &[(&str, &str)], now: Timestamp) -> Option<Timestamp> {
+/// (`RateLimit-Limit`, `-Remaining` and `-Reset`, or `limit=100, remaining=0, reset=30` in one),
+/// and `X-RateLimit-*`, whose reset is seconds or a moment in seconds since 1970.
+/// What does not say how many are left and until when is left out.
+pub fn remaining(headers: &[(&str, &str)], now: Timestamp) -> Vec<Remaining> {
     let find = |wanted: &str| {
         let found = headers.iter().find(|(name, _)| *name == wanted);
         found.map(|(_, value)| *value)
     };
-    let mut resets = Vec::new();
+    let mut all = Vec::new();
+    let mut push = |quota: Option<u64>, per: Option<u64>, left: u64, reset: u64| {
+        let said = Remaining {
+            quota: quota.and_then(|quota| u32::try_from(quota).ok()),
+            per: per.map(Duration::from_secs),
+            left: u32::try_from(left).unwrap_or(u32::MAX),
+            until: moment(reset, now),
+        };
+        if said.until > now {
+            all.push(said);
+        }
+    };
     if let Some(value) = find("ratelimit") {
         let policies = find("ratelimit-policy").map(members).unwrap_or_default();
         let members = members(value);
-        for member in members.iter().filter(|one| one.number("r") == Some(0)) {
+        for member in &members {
             let policy = policies.iter().find(|policy| policy.name == member.name);
+            let of_policy = |key| policy.and_then(|policy| policy.number(key));
+            let window = of_policy("w");
             // Without a word on when it begins anew, the whole window is the safe guess.
-            let window = || policy.and_then(|policy| policy.number("w"));
-            resets.extend(member.number("t").or_else(window));
+            let reset = member.number("t").or(window);
+            if let (Some(left), Some(reset)) = (member.number("r"), reset) {
+                push(of_policy("q"), window, left, reset);
+            }
         }
         let words = |key: &str| {
             let mut words = members.iter().filter_map(|one| one.name.split_once('='));
             let found = words.find(|(name, _)| name.trim() == key);
             found.and_then(|(_, value)| value.trim().parse::<u64>().ok())
         };
-        if words("remaining") == Some(0) {
-            resets.extend(words("reset"));
+        if let (Some(left), Some(reset)) = (words("remaining"), words("reset")) {
+            push(words("limit"), None, left, reset);
         }
     }
     for prefix in ["ratelimit", "x-ratelimit", "x-rate-limit"] {
         let number = |what: &str| find(&format!("{prefix}-{what}")).and_then(first_number);
-        if number("remaining") == Some(0) {
-            resets.extend(number("reset"));
+        if let (Some(left), Some(reset)) = (number("remaining"), number("reset")) {
+            push(number("limit"), None, left, reset);
         }
     }
-    let moments = resets.into_iter().map(|reset| moment(reset, now));
-    moments.filter(|at| *at > now).max()
+    all
 }
 
 /// One member of a list: a name and its parameters.
@@ -149,6 +185,25 @@ mod tests {
             ("x-ratelimit-reset", "1600000000"),
         ];
         assert_eq!(free(&past), None);
+        assert_eq!(
+            remaining(&structured[..], now)[0],
+            Remaining {
+                quota: Some(100),
+                per: Some(Duration::from_secs(60)),
+                left: 0,
+                until: now.after(Duration::from_secs(30)),
+            }
+        );
+        assert_eq!(
+            remaining(&parts("3"), now),
+            [Remaining {
+                quota: Some(100),
+                per: None,
+                left: 3,
+                until: now.after(Duration::from_secs(12)),
+            }]
+        );
+        assert_eq!(remaining(&past, now), []);
         for junk in ["", "soon", "\"a\";r=x;t=1", "remaining=0", ";;=,=,"] {
             assert_eq!(
                 free(&[("ratelimit", junk), ("x-ratelimit-reset", junk)]),

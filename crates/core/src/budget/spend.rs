@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Ledger, Window};
+use super::{Correction, Ledger, Window, moved};
 use crate::Timestamp;
 
 /// Names one budget of one source, in the scope that it is spent in.
@@ -40,6 +40,8 @@ pub struct Spends {
     pub asks: Vec<Ask>,
     /// The places of budgets from which nothing may be spent until a moment, by the source's word.
     pub blocks: Vec<(usize, Timestamp)>,
+    /// The places of budgets of which the source has told its own figure.
+    pub corrections: Vec<(usize, Correction)>,
 }
 
 /// So many calls, each of which is spent from several budgets.
@@ -67,7 +69,7 @@ pub struct Spent {
 impl Spends {
     /// Returns whether nothing is wanted.
     pub const fn is_empty(&self) -> bool {
-        self.asks.is_empty() && self.blocks.is_empty()
+        self.asks.is_empty() && self.blocks.is_empty() && self.corrections.is_empty()
     }
 }
 
@@ -84,6 +86,17 @@ pub fn settle(ledgers: &mut [Ledger], spends: &Spends, now: Timestamp) -> Vec<u3
     for (place, until) in &spends.blocks {
         if let Some(ledger) = ledgers.get_mut(*place) {
             ledger.block(now.after(until.since(spends.at)));
+        }
+    }
+    for (place, said) in &spends.corrections {
+        if let Some(ledger) = ledgers.get_mut(*place) {
+            let there = |at| moved(at, spends.at, now);
+            let correction = Correction {
+                until: there(said.until),
+                counted_until: there(said.counted_until),
+                ..*said
+            };
+            ledger.hear(correction, now);
         }
     }
     let mut granted = Vec::with_capacity(spends.asks.len());

@@ -69,16 +69,21 @@ impl<T> Driver<T> {
             .map(|source| Arc::clone(&source.budget))
     }
 
-    /// Returns what an attempt has to get first, where its source has a budget.
-    pub(super) fn wanted(&self, lane: Lane, id: Aggregate, probe: bool) -> Option<Wanted> {
+    /// Returns the budget of the lane's source, where it has one.
+    pub(super) fn budget_of_source(&self, lane: Lane) -> Option<Budget> {
         let windows = self.budget(lane)?;
         let source = self.sources.by_lane(lane)?;
+        Some((BudgetName::new(source.name.as_str()), windows))
+    }
+
+    /// Returns what an attempt has to get first, where its source has a budget.
+    pub(super) fn wanted(&self, lane: Lane, id: Aggregate, probe: bool) -> Option<Wanted> {
         Some(Wanted {
             lane,
             id,
             probe,
             call: None,
-            of: vec![(BudgetName::new(source.name.as_str()), windows)],
+            of: vec![self.budget_of_source(lane)?],
         })
     }
 
@@ -138,6 +143,7 @@ impl<T> Driver<T> {
 
     /// Returns what the steps of a batch want of budgets.
     pub(super) fn spends(&mut self, steps: &[Step<T>]) -> Spends {
+        let corrections = std::mem::take(&mut self.corrections);
         let blocks = std::mem::take(&mut self.blocks).into_iter();
         let blocks: Vec<(BudgetName, Arc<[Window]>, Timestamp)> = blocks
             .filter_map(|(lane, until)| {
@@ -155,6 +161,11 @@ impl<T> Driver<T> {
             .flat_map(|wanted| &wanted.of)
             .map(|(name, windows)| (name, windows))
             .chain(blocks.iter().map(|(name, windows, _)| (name, windows)))
+            .chain(
+                corrections
+                    .iter()
+                    .map(|((name, windows), _)| (name, windows)),
+            )
             .collect();
         let places: BTreeMap<&BudgetName, usize> = budgets.keys().copied().zip(0..).collect();
         spends.asks = wanted()
@@ -173,6 +184,10 @@ impl<T> Driver<T> {
         spends.blocks = blocks
             .iter()
             .filter_map(|(name, _, until)| Some((*places.get(name)?, *until)))
+            .collect();
+        spends.corrections = corrections
+            .iter()
+            .filter_map(|((name, _), said)| Some((*places.get(name)?, *said)))
             .collect();
         spends.budgets = budgets
             .into_iter()

@@ -233,6 +233,7 @@ impl<T> Driver<T> {
             | Event::Fetched(..)
             | Event::Delivered(..)
             | Event::Ran(..)
+            | Event::Heard(..)
             | Event::Children(..)
             | Event::Sources(_)
             | Event::Kept(_)

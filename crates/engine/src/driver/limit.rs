@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use wellspring_core::budget::{BudgetName, Decision, Ledger, Limit, Scope, Standing, Window};
+use wellspring_core::budget::{
+    BudgetName, Correction, Decision, Ledger, Limit, Scope, Standing, Window,
+};
 use wellspring_core::{Lane, TenantId, Timestamp};
 
 use super::budget::{Budget, Wanted};
@@ -41,6 +43,21 @@ impl Known {
     pub(super) fn prune(&mut self, now: Timestamp) {
         self.spent.retain(|_, until| *until > now);
         self.shared.retain(|_, ledger| !ledger.is_quiet(now));
+    }
+
+    /// Takes over a source's own figure; returns whether it says anything new, as far as is known.
+    pub(super) fn hear(&mut self, now: Timestamp, budget: &Budget, said: Correction) -> bool {
+        let (name, windows) = budget;
+        if !name.is_shared() {
+            return true;
+        }
+        let ledger = self.shared.entry(name.clone()).or_default();
+        ledger.adopt(windows);
+        let changes = ledger.hear(said, now);
+        if let Decision::NotBefore(at) = ledger.decide(now, 1) {
+            self.spent.insert(name.clone(), at);
+        }
+        changes
     }
 
     /// Takes over what is kept of a limit; unless it is `news`, what is known may be newer.
@@ -95,6 +112,18 @@ impl<T> Driver<T> {
         id: Option<Aggregate>,
         endpoint: Option<&str>,
     ) -> Vec<Budget> {
+        let of = self.counting(lane, tenant, id, endpoint).into_iter();
+        of.map(|(_, budget)| budget).collect()
+    }
+
+    /// Returns the budgets of limits that count a call, and whose calls each of them counts.
+    pub(super) fn counting(
+        &self,
+        lane: Lane,
+        tenant: TenantId,
+        id: Option<Aggregate>,
+        endpoint: Option<&str>,
+    ) -> Vec<(Scope, Budget)> {
         let connection = match id {
             Some(Aggregate::Connection(id)) => Some(id),
             Some(Aggregate::Collection(_) | Aggregate::Account(_) | Aggregate::Source(_))
@@ -108,7 +137,7 @@ impl<T> Driver<T> {
         counted
             .filter_map(|limit| {
                 let name = limit.budget(&source.name, tenant, connection)?;
-                Some((name, Arc::clone(&limit.windows)))
+                Some((limit.scope, (name, Arc::clone(&limit.windows))))
             })
             .collect()
     }
@@ -243,7 +272,7 @@ impl<T> Driver<T> {
         }
     }
 
-    fn is_under_way(&self, effect: EffectId) -> bool {
+    pub(super) fn is_under_way(&self, effect: EffectId) -> bool {
         effect.incarnation == self.incarnation && self.flights.contains(&effect.number)
     }
 }

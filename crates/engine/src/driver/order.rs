@@ -16,8 +16,8 @@ use crate::dispatch::{
     DispatchAnswer, DispatchQuery, SendId, SendOrder, SendResult, SubscriptionWish,
 };
 use crate::{
-    Aggregate, Batch, CommitError, DeliverResult, FetchResult, KeyRow, Lease, Leave, Live, Loaded,
-    Report, RunOrder, RunResult, SourceTable, SubscriptionTable, TenantTable,
+    Aggregate, Batch, CommitError, DeliverResult, FetchResult, Heard, KeyRow, Lease, Leave, Live,
+    Loaded, Report, RunOrder, RunResult, SourceTable, SubscriptionTable, TenantTable,
 };
 
 /// What somebody wants done.
@@ -346,6 +346,8 @@ pub enum Event<T> {
     Reported(EffectId, Report, T),
     /// A connector is about to call this endpoint of its source and waits until that is spent.
     Calling(EffectId, Arc<str>, T),
+    /// A source says how many calls are left.
+    Heard(EffectId, Heard),
     /// Connections of an account that is being erased; `None` when they could not be read.
     Children(AccountId, Option<Vec<ConnectionId>>),
     /// A message was sent to a subscription, or not.

@@ -12,8 +12,8 @@ use crate::session::PANICKED;
 use crate::tasks::{Panicked, contained};
 use crate::traces;
 use crate::{
-    Backend, EffectId, Ended, FetchOrder, FetchResult, KnownDocuments, Leave, Report, Reporter,
-    Request, RunOrder, RunResult, Session, StoreError,
+    Backend, EffectId, Ended, FetchOrder, FetchResult, Heard, KnownDocuments, Leave, Listener,
+    Report, Reporter, Request, RunOrder, RunResult, Session, StoreError,
 };
 
 impl Shell {
@@ -21,10 +21,14 @@ impl Shell {
         let (connector, results) = (Arc::clone(&self.parts.connector), self.results.clone());
         let call = self.meters.fetch(&effect, &order.source);
         let span = traces::collection_call(&effect, &order);
+        let listener = Arc::new(Reports {
+            effect,
+            results: results.clone(),
+        });
         self.tasks.spawn("fetch", async move {
             let source = order.source.clone();
             let fetched = span
-                .within(contained(async { connector.fetch(order).await }))
+                .within(contained(async { connector.fetch(order, listener).await }))
                 .await;
             let result = fetched.unwrap_or_else(|Panicked| FetchResult::Failed {
                 error: crashed(&source),
@@ -123,9 +127,17 @@ impl Shell {
 }
 
 /// Takes reports to the driver and waits until they are durable.
+#[derive(Debug)]
 struct Reports {
     effect: EffectId,
     results: mpsc::Sender<Event<Caller>>,
+}
+
+impl Listener for Reports {
+    fn hear(&self, heard: Heard) {
+        // Where the driver is that far behind, the next answer has a newer word.
+        drop(self.results.try_send(Event::Heard(self.effect, heard)));
+    }
 }
 
 impl Reporter for Reports {

@@ -1,11 +1,13 @@
 //! How a source is asked.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use wellspring_core::{Error, Timestamp, Unclassified};
 
 use crate::session::{RunInputs, RunOrder, RunResult};
-use crate::{FetchOrder, Session};
+use crate::{FetchOrder, Listener, Session};
 
 /// What came of asking a source.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,8 +27,8 @@ pub enum FetchResult {
 
 /// Asks sources; reports facts and decides nothing about retries.
 pub trait Connector: std::fmt::Debug + Send + Sync {
-    /// Asks the order's source, within its deadline.
-    fn fetch(&self, order: FetchOrder) -> BoxFuture<'_, FetchResult>;
+    /// Asks the order's source, within its deadline, and has heard what it says of its own count.
+    fn fetch(&self, order: FetchOrder, listener: Arc<dyn Listener>) -> BoxFuture<'_, FetchResult>;
 
     /// Makes one attempt on a connection, telling the session what it finds.
     ///

@@ -17,9 +17,9 @@ use wellspring_core::budget::Window;
 use wellspring_core::{CollectionPolicy, Error, ErrorClass, SourceName, Timestamp, Unclassified};
 use wellspring_engine::{
     Backend, Channel, Clock, Connector, DeliverOrder, DeliverResult, Directory, Engine,
-    EngineHandle, EngineParts, FetchOrder, FetchResult, Limits, Notifier, NotifierParts, RunInputs,
-    RunOrder, RunResult, SendOrder, SendResult, Session, Source, SourceTable, SystemClock, Tasks,
-    TokenKind, TokenRecord,
+    EngineHandle, EngineParts, FetchOrder, FetchResult, Limits, Listener, Notifier, NotifierParts,
+    RunInputs, RunOrder, RunResult, SendOrder, SendResult, Session, Source, SourceTable,
+    SystemClock, Tasks, TokenKind, TokenRecord,
 };
 use wellspring_server::{
     Access, AppParts, Intake, Page, SealedAddresses, SourceInfo, Subscriptions, open_vault, router,
@@ -360,7 +360,7 @@ impl Connector for Connectors {
         Box::pin(self.0.run(order, inputs, session))
     }
 
-    fn fetch(&self, order: FetchOrder) -> BoxFuture<'_, FetchResult> {
+    fn fetch(&self, order: FetchOrder, _listener: Arc<dyn Listener>) -> BoxFuture<'_, FetchResult> {
         match order.source.as_str() {
             "gas" => Box::pin(ready(FetchResult::Fetched(Bytes::from_static(b"[1]")))),
             "stuck" => Box::pin(pending()),

@@ -17,7 +17,7 @@ use wellspring_core::schedule::{Schedule, SlowPlan};
 use wellspring_core::{CollectionPolicy, Error, ErrorClass, Sealed, SourceName, Unclassified};
 use wellspring_engine::{
     Backend, Channel, Clock, ConnectionDefaults, Connector, DeliverOrder, DeliverResult, Engine,
-    EngineHandle, EngineParts, FetchOrder, FetchResult, Limits, NoTransport, Notifier,
+    EngineHandle, EngineParts, FetchOrder, FetchResult, Limits, Listener, NoTransport, Notifier,
     NotifierParts, RunInputs, RunOrder, RunResult, SendFailure, SendOrder, SendResult, Session,
     Source, SourceTable, SystemClock, Tasks,
 };
@@ -311,7 +311,7 @@ impl Channel for Endpoints {
 struct Pretend;
 
 impl Connector for Pretend {
-    fn fetch(&self, order: FetchOrder) -> BoxFuture<'_, FetchResult> {
+    fn fetch(&self, order: FetchOrder, _listener: Arc<dyn Listener>) -> BoxFuture<'_, FetchResult> {
         drop(order);
         Box::pin(ready(FetchResult::Fetched(Bytes::from_static(b"[1]"))))
     }

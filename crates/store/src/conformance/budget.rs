@@ -107,6 +107,7 @@ fn batch(node: &mut Node, at: Timestamp, budgets: &[(&str, u32)], asks: &[Ask]) 
             budgets: budgets.collect(),
             asks: asks.to_vec(),
             blocks: Vec::new(),
+            corrections: Vec::new(),
         },
         ..node.batch_in(shard)
     }

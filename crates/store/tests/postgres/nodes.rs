@@ -101,6 +101,7 @@ async fn nodes_that_spend_at_once_get_together_what_the_budget_has() {
                     budgets: budgets.clone(),
                     asks: vec![ask(vec![0]), ask(vec![1, 0])],
                     blocks: Vec::new(),
+                    corrections: Vec::new(),
                 };
                 let spent = node.store.commit(Arc::new(batch)).await.unwrap();
                 granted[0] += spent.granted.iter().sum::<u32>();
