@@ -14,10 +14,12 @@ mod bytes;
 mod headers;
 mod scope;
 mod spend;
+mod spender;
 
 pub use headers::free_at;
 pub use scope::{Limit, Scope};
 pub use spend::{Ask, BudgetName, Spends, Spent, good_for, settle};
+pub use spender::{Spender, hour, spenders};
 
 /// So many calls in any stretch of so much time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

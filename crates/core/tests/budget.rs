@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use wellspring_core::Timestamp;
-use wellspring_core::budget::{Ask, BudgetName, Decision, Ledger, Spends, Window, settle};
+use wellspring_core::budget::{Ask, BudgetName, Decision, Ledger, Spends, Window, hour, settle};
 
 fn window(calls: u32, seconds: u64) -> Window {
     Window {
@@ -116,6 +116,7 @@ fn what_is_wanted_is_granted_in_order_from_all_budgets_at_once() {
         of: of.to_vec(),
         calls,
         good_for: Duration::from_millis(500),
+        by: None,
     };
     let spends = Spends {
         at: at(7_000),
@@ -141,6 +142,19 @@ fn what_is_wanted_is_granted_in_order_from_all_budgets_at_once() {
     assert_eq!(ledgers[0].blocked_until(), Some(until));
     assert_eq!(ledgers[0].decide(at(70_000), 1), Decision::NotBefore(until));
     assert_eq!(ledgers[0].decide(until, 5), Decision::Allowed);
+}
+
+#[test]
+fn hours_begin_at_full_ones_before_1970_as_well() {
+    for (at, began) in [
+        (0, 0),
+        (3_599_999, 0),
+        (7_200_000, 7_200_000),
+        (-1, -3_600_000),
+    ] {
+        let (at, began) = (Timestamp::from_millis(at), Timestamp::from_millis(began));
+        assert_eq!(hour(at), began);
+    }
 }
 
 #[test]

@@ -81,6 +81,8 @@ macro_rules! conformance {
             budgets_are_spent_once_and_survive_a_crash,
             a_source_that_wants_no_calls_gets_none,
             what_is_spent_is_forgotten_when_it_no_longer_counts,
+            what_is_granted_is_counted_for_who_got_it,
+            who_spent_is_forgotten_after_a_month,
         ]);
         $crate::conformance!($harness, connection: [
             the_life_of_a_connection_reads_back,

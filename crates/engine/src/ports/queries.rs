@@ -391,6 +391,14 @@ pub trait Queries: Send + Sync {
         since: Day,
     ) -> BoxFuture<'_, Result<Vec<FetchTally>, StoreError>>;
 
+    /// Returns how many calls of a source were spent for each tenant in the hours that began at
+    /// `since` or later, most first.
+    fn spenders(
+        &self,
+        source: SourceName,
+        since: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<(TenantId, u64)>, StoreError>>;
+
     /// Returns documents of the tenant, newest first, older than `before`; those of one account
     /// and of one connection if given.
     fn documents(

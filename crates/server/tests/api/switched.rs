@@ -147,6 +147,7 @@ impl Queries for Switched {
         fetches(connection: ConnectionId, before: Option<FetchId>, limit: usize) -> Vec<FetchRecord>, StoreError;
         fetch(connection: ConnectionId, id: FetchId) -> Option<FetchView>, StoreError;
         fetch_statistics(tenant: TenantId, of: FetchScope, since: Day) -> Vec<FetchTally>, StoreError;
+        spenders(source: SourceName, since: Timestamp) -> Vec<(TenantId, u64)>, StoreError;
         documents(tenant: TenantId, of: (Option<AccountId>, Option<ConnectionId>), before: Option<DocumentId>, limit: usize) -> Vec<Document>, StoreError;
         document(tenant: TenantId, id: DocumentId) -> Option<Document>, StoreError;
         known_document(connection: ConnectionId, source_id: Option<String>, hash: Option<[u8; 32]>) -> Option<DocumentId>, StoreError;

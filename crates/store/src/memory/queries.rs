@@ -11,7 +11,7 @@ use wellspring_core::source::Source;
 use wellspring_core::{
     Account, AccountId, Alert, AlertId, CollectionId, CollectionStatus, ConnectionId, Document,
     DocumentId, FetchId, Incident, IncidentId, InteractionId, Outcome, Shard, SourceName,
-    SubscriptionId, TenantId, UnclassifiedId,
+    SubscriptionId, TenantId, Timestamp, UnclassifiedId,
 };
 use wellspring_engine::{
     AlertFilter, AttemptView, ChangeView, ChangesPage, CollectionPage, CollectionView, Cursor,
@@ -249,6 +249,15 @@ impl Queries for MemoryStore {
         let image = self.image();
         let known = |id: &DocumentId| image.documents.contains_key(id);
         Box::pin(ready(Ok(ids.into_iter().filter(known).collect())))
+    }
+
+    fn spenders(
+        &self,
+        source: SourceName,
+        since: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<(TenantId, u64)>, StoreError>> {
+        let sums = self.image().spenders(&source, since);
+        Box::pin(ready(Ok(sums)))
     }
 
     fn alerts(

@@ -7,7 +7,7 @@ use wellspring_core::source::Source;
 use wellspring_core::{
     Account, AccountId, Alert, AlertId, CollectionId, CollectionStatus, Connection, ConnectionId,
     Document, DocumentId, FetchId, Incident, IncidentId, InteractionId, Shard, SourceName,
-    SubscriptionId, TenantId, UnclassifiedId,
+    SubscriptionId, TenantId, Timestamp, UnclassifiedId,
 };
 use wellspring_engine::{
     AlertFilter, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError, DeliveryFilter,
@@ -21,6 +21,7 @@ use crate::row::aggregate;
 
 mod account;
 mod alert;
+mod budget;
 mod collection;
 mod delivery;
 mod document;
@@ -262,6 +263,19 @@ impl Queries for PostgresStore {
             let existing = document::existing(&session, &ids).await?;
             session.keep();
             Ok(existing)
+        })
+    }
+
+    fn spenders(
+        &self,
+        source: SourceName,
+        since: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<(TenantId, u64)>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let sums = budget::spenders(&session, &source, since).await?;
+            session.keep();
+            Ok(sums)
         })
     }
 

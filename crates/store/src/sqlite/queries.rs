@@ -20,6 +20,7 @@ use super::{SqliteStore, unavailable};
 use crate::row::{aggregate, aggregate_parts, live_account, live_connection};
 
 mod alert;
+mod budget;
 mod collection;
 mod connection;
 mod delivery;
@@ -212,6 +213,14 @@ impl Queries for SqliteStore {
         ids: Vec<DocumentId>,
     ) -> BoxFuture<'_, Result<Vec<DocumentId>, StoreError>> {
         Box::pin(self.read(move |connection| document::existing(connection, ids)))
+    }
+
+    fn spenders(
+        &self,
+        source: SourceName,
+        since: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<(TenantId, u64)>, StoreError>> {
+        Box::pin(self.read(move |connection| budget::spenders(connection, &source, since)))
     }
 
     fn alerts(
