@@ -71,6 +71,7 @@ macro_rules! conformance {
         ]);
         $crate::conformance!($harness, alert: [
             alerts_read_back_and_are_listed,
+            alerts_of_all_tenants_are_listed,
             alerts_end_with_what_they_are_about,
         ]);
         $crate::conformance!($harness, unclassified: [

@@ -447,6 +447,17 @@ pub trait Queries: Send + Sync {
         id: AlertId,
     ) -> BoxFuture<'_, Result<Option<Alert>, StoreError>>;
 
+    /// Returns alerts of all tenants, as the operator sees them, newest first, older than `before`.
+    fn alerts_of_all(
+        &self,
+        filter: AlertFilter,
+        before: Option<AlertId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Alert>, StoreError>>;
+
+    /// Returns one alert, whosever it is, as the operator sees it.
+    fn alert_of_any(&self, id: AlertId) -> BoxFuture<'_, Result<Option<Alert>, StoreError>>;
+
     /// Returns kinds of failures that no rule matched, of one source if given, the latest kinds
     /// first, older than `before`.
     fn unclassified(

@@ -154,6 +154,8 @@ impl Queries for Switched {
         existing_documents(ids: Vec<DocumentId>) -> Vec<DocumentId>, StoreError;
         alerts(tenant: TenantId, filter: AlertFilter, before: Option<AlertId>, limit: usize) -> Vec<Alert>, StoreError;
         alert(tenant: TenantId, id: AlertId) -> Option<Alert>, StoreError;
+        alerts_of_all(filter: AlertFilter, before: Option<AlertId>, limit: usize) -> Vec<Alert>, StoreError;
+        alert_of_any(id: AlertId) -> Option<Alert>, StoreError;
         unclassified(source: Option<SourceName>, before: Option<UnclassifiedId>, limit: usize) -> Vec<UnclassifiedView>, StoreError;
         sources() -> Vec<Source>, StoreError;
         incidents(filter: IncidentFilter, before: Option<IncidentId>, limit: usize) -> Vec<Incident>, StoreError;

@@ -267,7 +267,9 @@ impl Queries for MemoryStore {
         before: Option<AlertId>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Alert>, StoreError>> {
-        let rows = self.image().listed_alerts(tenant, &filter, before, limit);
+        let rows = self
+            .image()
+            .listed_alerts(Some(tenant), &filter, before, limit);
         Box::pin(ready(Ok(rows)))
     }
 
@@ -278,6 +280,21 @@ impl Queries for MemoryStore {
     ) -> BoxFuture<'_, Result<Option<Alert>, StoreError>> {
         let alert = self.image().alerts.get(&id).cloned();
         Box::pin(ready(Ok(alert.filter(|alert| alert.tenant == tenant))))
+    }
+
+    fn alerts_of_all(
+        &self,
+        filter: AlertFilter,
+        before: Option<AlertId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Alert>, StoreError>> {
+        let rows = self.image().listed_alerts(None, &filter, before, limit);
+        Box::pin(ready(Ok(rows)))
+    }
+
+    fn alert_of_any(&self, id: AlertId) -> BoxFuture<'_, Result<Option<Alert>, StoreError>> {
+        let alert = self.image().alerts.get(&id).cloned();
+        Box::pin(ready(Ok(alert)))
     }
 
     fn unclassified(

@@ -301,7 +301,30 @@ impl Queries for PostgresStore {
     ) -> BoxFuture<'_, Result<Option<Alert>, StoreError>> {
         self.within(async move {
             let session = self.pool().get().await?;
-            let alert = alert::alert(&session, tenant, id).await?;
+            let alert = alert::alert(&session, Some(tenant), id).await?;
+            session.keep();
+            Ok(alert)
+        })
+    }
+
+    fn alerts_of_all(
+        &self,
+        filter: AlertFilter,
+        before: Option<AlertId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Alert>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let page = alert::alerts_of_all(&session, &filter, before, limit).await?;
+            session.keep();
+            Ok(page)
+        })
+    }
+
+    fn alert_of_any(&self, id: AlertId) -> BoxFuture<'_, Result<Option<Alert>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let alert = alert::alert(&session, None, id).await?;
             session.keep();
             Ok(alert)
         })

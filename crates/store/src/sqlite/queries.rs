@@ -230,9 +230,9 @@ impl Queries for SqliteStore {
         before: Option<AlertId>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Alert>, StoreError>> {
-        Box::pin(
-            self.read(move |connection| alert::alerts(connection, tenant, &filter, before, limit)),
-        )
+        Box::pin(self.read(move |connection| {
+            alert::alerts(connection, Some(tenant), &filter, before, limit)
+        }))
     }
 
     fn alert(
@@ -240,7 +240,22 @@ impl Queries for SqliteStore {
         tenant: TenantId,
         id: AlertId,
     ) -> BoxFuture<'_, Result<Option<Alert>, StoreError>> {
-        Box::pin(self.read(move |connection| alert::load(connection, tenant, id)))
+        Box::pin(self.read(move |connection| alert::load(connection, Some(tenant), id)))
+    }
+
+    fn alerts_of_all(
+        &self,
+        filter: AlertFilter,
+        before: Option<AlertId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Alert>, StoreError>> {
+        Box::pin(
+            self.read(move |connection| alert::alerts(connection, None, &filter, before, limit)),
+        )
+    }
+
+    fn alert_of_any(&self, id: AlertId) -> BoxFuture<'_, Result<Option<Alert>, StoreError>> {
+        Box::pin(self.read(move |connection| alert::load(connection, None, id)))
     }
 
     fn unclassified(
