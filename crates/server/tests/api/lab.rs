@@ -187,6 +187,10 @@ impl Lab {
         self.call(Method::GET, path, "").await
     }
 
+    pub(crate) async fn get_as(&self, key: &str, path: &str) -> Reply {
+        self.send(request(key, Method::GET, path, "")).await
+    }
+
     pub(crate) async fn post(&self, path: &str, body: impl Into<Body>) -> Reply {
         self.call(Method::POST, path, body).await
     }
@@ -223,13 +227,20 @@ impl Lab {
     /// Connects an account of its own to the bank, which does as its script says; returns the
     /// connection's path.
     pub(crate) async fn connect(&self, acts: Vec<Act>) -> String {
+        self.connect_as(&self.key, acts).await
+    }
+
+    /// Connects an account of the tenant whose key this is.
+    pub(crate) async fn connect_as(&self, key: &str, acts: Vec<Act>) -> String {
         self.script.next(acts);
-        let account = self.account().await;
+        let made = async |path: String, body| {
+            let reply = self.send(request(key, Method::POST, &path, body)).await;
+            assert_eq!(reply.status, 201, "{reply:?}");
+            format!("{path}/{}", reply.json()["id"].as_str().unwrap())
+        };
+        let account = made("/v1/accounts".to_owned(), "{}").await;
         let body = r#"{"source": "bank", "credentials": {"user": "ann", "password": "pw-1"}}"#;
-        let reply = self.post(&format!("{account}/connections"), body).await;
-        assert_eq!(reply.status, 201, "{reply:?}");
-        let id = reply.json()["id"].as_str().unwrap().to_owned();
-        format!("{account}/connections/{id}")
+        made(format!("{account}/connections"), body).await
     }
 
     /// Waits until a connection is in this state and returns it.

@@ -113,7 +113,8 @@ pub(crate) async fn show(
     let since = hour(app.clock.now().before(HOUR * hours));
     let spent = within(app.backend.spenders(name, since)).await?;
     let total = spent.iter().map(|(_, calls)| calls).sum();
-    let (shown, others) = shown(&app, &caller, spent);
+    let sees_all = app.access.operator() == Some(caller.tenant);
+    let (shown, others) = shown(spent, caller.tenant, sees_all);
     let body = BudgetsBody {
         next_allowed_at: lane.next_allowed_at.map(|at| at.to_string()),
         windows: windows(&lane),
@@ -147,15 +148,18 @@ fn hours(parameters: &mut Parameters) -> u32 {
     }
 }
 
-/// Returns those whom the caller may see by name, and what all others have spent together.
-fn shown(app: &App, caller: &Caller, spent: Vec<(TenantId, u64)>) -> (Vec<(TenantId, u64)>, u64) {
-    let sees_all = app.access.operator() == Some(caller.tenant);
+/// Returns those whom a caller may see by name, and what all others have spent together.
+fn shown(
+    spent: Vec<(TenantId, u64)>,
+    caller: TenantId,
+    sees_all: bool,
+) -> (Vec<(TenantId, u64)>, u64) {
     let (mut named, mut others) = (Vec::new(), 0);
     for (tenant, calls) in spent {
         let is_named = if sees_all {
             named.len() < MOST_NAMED
         } else {
-            tenant == caller.tenant
+            tenant == caller
         };
         if is_named {
             named.push((tenant, calls));
@@ -219,3 +223,23 @@ const HOURS: u32 = 24;
 /// As long as they are kept.
 const MOST_HOURS: u32 = 744;
 const MOST_NAMED: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operator_is_shown_twenty_and_others_themselves() {
+        let tenant = |n: u8| TenantId::from_bytes([n; 16]);
+        let spent: Vec<_> = (1..=23).map(|n| (tenant(n), u64::from(100 - n))).collect();
+
+        let (named, others) = shown(spent.clone(), tenant(23), true);
+        assert_eq!((named.as_slice(), others), (&spent[..20], 79 + 78 + 77));
+        let (named, others) = shown(spent.clone(), tenant(23), false);
+        assert_eq!(named, [(tenant(23), 77)]);
+        let total: u64 = spent.iter().map(|(_, calls)| calls).sum();
+        assert_eq!(others, total - 77);
+        let (named, others) = shown(spent, tenant(24), false);
+        assert_eq!((named.as_slice(), others), (&[][..], total));
+    }
+}
