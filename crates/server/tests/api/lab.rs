@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tower::ServiceExt;
-use wellspring_core::budget::Window;
+use wellspring_core::budget::{Limit, Window};
 use wellspring_core::{CollectionPolicy, Error, ErrorClass, SourceName, Timestamp, Unclassified};
 use wellspring_engine::{
     Backend, Channel, Clock, Connector, DeliverOrder, DeliverResult, Directory, Engine,
@@ -150,14 +150,24 @@ impl Lab {
 
     /// Has a source that takes connections allow so many calls and no more.
     pub(crate) async fn narrow(&self, name: &str, calls: u32, per: Duration) {
+        self.limit(name, Window { calls, per }, []).await;
+    }
+
+    /// Has a source take so many attempts, and calls as these limits say.
+    pub(crate) async fn limit(
+        &self,
+        name: &str,
+        attempts: Window,
+        limits: impl IntoIterator<Item = Limit>,
+    ) {
         let source = Source {
             name: name.parse().unwrap(),
             policy: CollectionPolicy::default(),
             concurrency: Source::DEFAULT_CONCURRENCY,
-            budget: Arc::from([Window { calls, per }]),
+            budget: Arc::from([attempts]),
             connections: Some(bank()),
             maintenance: Arc::default(),
-            limits: Arc::default(),
+            limits: limits.into_iter().collect(),
             backlog_alert: Source::DEFAULT_BACKLOG_ALERT,
         };
         let table = Arc::new(SourceTable::new([source]));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::{Value, json};
+use wellspring_core::budget::{Limit, Scope, Window};
 
 use crate::lab::{Lab, eventually, request};
 use crate::script::Act;
@@ -75,4 +76,29 @@ async fn the_operator_sees_who_spends_and_others_see_themselves() {
         let problem = problem.problem(400, "invalid_parameter");
         assert_eq!(problem["errors"].as_array().unwrap().len(), 1, "{problem}");
     }
+}
+
+#[tokio::test]
+async fn an_attempt_is_no_call_where_its_calls_are_counted() {
+    let lab = Lab::new().await;
+    let window = |calls| Window {
+        calls,
+        per: Duration::from_secs(60),
+    };
+    let calls = Limit {
+        scope: Scope::Source,
+        endpoint: None,
+        windows: [window(1_000)].into(),
+    };
+    let spenders = async || lab.get(PATH).await.json()["spenders"].clone();
+
+    lab.limit("bank", window(1_000), [calls]).await;
+    // Its script calls nothing.
+    let connection = lab.connect(vec![Act::Finish]).await;
+    lab.comes_to(&connection, "waiting").await;
+    assert_eq!(spenders().await, json!([]));
+    lab.limit("bank", window(1_000), []).await;
+    let connection = lab.connect(vec![Act::Finish]).await;
+    lab.comes_to(&connection, "waiting").await;
+    assert_eq!(spenders().await[0]["calls"], 1);
 }
