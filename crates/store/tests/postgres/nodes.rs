@@ -124,10 +124,12 @@ async fn nodes_that_spend_at_once_get_together_what_the_budget_has() {
 async fn nodes_that_spend_for_the_same_tenants_count_every_call() {
     let database = Postgres::new().await;
     let window = Window {
-        calls: 10_000,
+        calls: 100_000,
         per: Duration::from_secs(3_600),
     };
-    let tenants = [TENANT, TenantId::from_bytes([2; 16])];
+    // Many, so that a commit takes long enough to meet another.
+    let tenants: Vec<TenantId> = (1..=100).map(|n| TenantId::from_bytes([n; 16])).collect();
+    let every = tenants.as_slice();
     // No two have a budget in common, so nothing but the counts makes them wait for each other.
     let nodes = (0..4_usize).map(|number| {
         let store = database.store();
@@ -137,7 +139,7 @@ async fn nodes_that_spend_for_the_same_tenants_count_every_call() {
             for _ in 0..15 {
                 let mut asks: Vec<Ask> = ["bank", "gas"]
                     .into_iter()
-                    .flat_map(|source| tenants.map(|tenant| (source, tenant)))
+                    .flat_map(|source| every.iter().map(move |tenant| (source, *tenant)))
                     .map(|(source, tenant)| Ask {
                         of: vec![0],
                         calls: 1,
@@ -148,7 +150,7 @@ async fn nodes_that_spend_for_the_same_tenants_count_every_call() {
                         }),
                     })
                     .collect();
-                asks.rotate_left(number);
+                asks.rotate_left(number * 50);
                 let mut batch = node.batch_in_none();
                 batch.spends = Spends {
                     at: START,
@@ -165,7 +167,8 @@ async fn nodes_that_spend_for_the_same_tenants_count_every_call() {
     let store = database.store().await;
     for source in ["bank", "gas"] {
         let spent = store.spenders(source.parse().unwrap(), Timestamp::from_millis(0));
-        assert_eq!(spent.await, Ok(tenants.map(|tenant| (tenant, 60)).to_vec()));
+        let sixty = tenants.iter().map(|tenant| (*tenant, 60)).collect();
+        assert_eq!(spent.await, Ok(sixty));
     }
 }
 
