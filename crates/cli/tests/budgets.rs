@@ -54,6 +54,7 @@ async fn a_server_that_is_killed_knows_afterwards_what_it_has_called() {
     calls(&world, 450).await;
 
     assert_within_budget(&world);
+    assert_all_counted(&world, &server).await;
     world.tasks.stop();
 }
 
@@ -75,6 +76,7 @@ async fn two_nodes_keep_to_one_budget_also_when_one_of_them_is_killed() {
     calls(&world, 450).await;
 
     assert_within_budget(&world);
+    assert_all_counted(&world, &one).await;
     world.tasks.stop();
     drop(one);
     database.remove().await;
@@ -162,10 +164,14 @@ async fn each_call_of_a_connector_keeps_to_the_windows_of_its_endpoint_also_afte
     assert!(!broken, "{windows:#?}");
     // There is always somebody who waits for a login.
     assert_eq!(windows[1].fullest, 5, "{windows:#?}");
+    let called = bank.world.sandbox.counts(Source::SandboxBank).total;
     let path = "/v1/sources/bank/budgets";
     let shown = bank
         .call(&server, http::Method::GET, path, Value::Null)
         .await;
+    // Calls are counted and no attempts, also those of the killed server.
+    let spent = shown["spenders"][0]["calls"].as_u64().unwrap();
+    assert!(spent >= called, "{called} calls: {shown}");
     let shown: Vec<_> = shown["windows"].as_array().unwrap().iter().collect();
     let of = |key: &str| shown.iter().map(|one| one[key].clone()).collect::<Vec<_>>();
     assert_eq!(of("scope"), ["source", "source", "connection"]);
@@ -263,6 +269,21 @@ fn assert_within_budget(world: &World) {
         used * 100 >= allowed * 95,
         "{used} of {allowed}: {windows:#?}"
     );
+}
+
+/// Holds what the servers have counted against the source's count: what was spent and not called
+/// is counted as well, and nothing was called that is not.
+async fn assert_all_counted(world: &World, server: &Server) {
+    let called = world.sandbox.counts(Source::Gas).total;
+    let url = server.url("/v1/sources/gas/budgets");
+    let get = http::Method::GET;
+    let sent = common::child::send(&world.client, get, &url, None, Default::default()).await;
+    let shown: Value = serde_json::from_slice(&sent.unwrap().body).unwrap();
+    let spenders = shown["spenders"].as_array().unwrap();
+    assert_eq!(spenders.len(), 1, "{shown}");
+    let spent = spenders[0]["calls"].as_u64().unwrap();
+    assert!(spent >= called, "{called} calls: {shown}");
+    assert_eq!(spenders[0]["share"], 100.0);
 }
 
 fn windows(world: &World) -> Vec<WindowCount> {

@@ -214,7 +214,7 @@ async fn a_second_server_on_the_folder_refuses_and_commands_go_through_the_first
     let (code, schema, error) = run(&["migrate", "--json"]);
     assert_eq!(
         (code, schema.as_str()),
-        (Some(0), "{\"schema\":10}"),
+        (Some(0), "{\"schema\":12}"),
         "{error}"
     );
 

@@ -15,12 +15,14 @@ mod correction;
 mod headers;
 mod scope;
 mod spend;
+mod spender;
 
 use correction::Allowance;
 pub use correction::Correction;
 pub use headers::{Remaining, free_at, remaining};
 pub use scope::{Limit, Scope};
 pub use spend::{Ask, BudgetName, Spends, Spent, good_for, settle};
+pub use spender::{Spender, hour, spenders};
 
 /// So many calls in any stretch of so much time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

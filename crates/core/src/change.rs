@@ -256,7 +256,7 @@ impl Stored for Stage {
 pub enum Actor {
     /// A tenant, by one of its API keys.
     Key(ApiKeyId),
-    /// Somebody at the command line of the machine.
+    /// Whoever runs the installation: at the command line, or about what is another tenant's.
     Operator,
     /// The engine itself.
     Engine,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use wellspring_core::Timestamp;
 use wellspring_core::budget::{
-    Ask, BudgetName, Correction, Decision, Ledger, Remaining, Spends, Window, settle,
+    Ask, BudgetName, Correction, Decision, Ledger, Remaining, Spends, Window, hour, settle,
 };
 
 fn window(calls: u32, seconds: u64) -> Window {
@@ -118,6 +118,7 @@ fn what_is_wanted_is_granted_in_order_from_all_budgets_at_once() {
         of: of.to_vec(),
         calls,
         good_for: Duration::from_millis(500),
+        by: None,
     };
     let spends = Spends {
         at: at(7_000),
@@ -213,6 +214,7 @@ fn a_figure_is_taken_over_before_calls_are_granted() {
         of: vec![0],
         calls: 1,
         good_for: Duration::ZERO,
+        by: None,
     };
     let spends = Spends {
         at: at(0),
@@ -244,6 +246,19 @@ fn a_figure_is_about_the_window_of_its_size() {
     assert!(remaining(Some(5), Some(60)).is_about(&windows));
     assert!(!remaining(Some(5), Some(3_600)).is_about(&windows));
     assert!(!remaining(None, Some(60)).is_about(&windows));
+}
+
+#[test]
+fn hours_begin_at_full_ones_before_1970_as_well() {
+    for (at, began) in [
+        (0, 0),
+        (3_599_999, 0),
+        (7_200_000, 7_200_000),
+        (-1, -3_600_000),
+    ] {
+        let (at, began) = (Timestamp::from_millis(at), Timestamp::from_millis(began));
+        assert_eq!(hour(at), began);
+    }
 }
 
 #[test]

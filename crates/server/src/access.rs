@@ -240,6 +240,13 @@ impl Access {
         self.read().tenants.keys().next().copied()
     }
 
+    /// Returns the name of a tenant; of one that is not known here yet, its id.
+    pub(crate) fn tenant_name(&self, id: TenantId) -> String {
+        let state = self.read();
+        let entry = state.tenants.get(&id);
+        entry.map_or_else(|| id.to_string(), |entry| entry.row.name.clone())
+    }
+
     /// Returns how many tenants there are.
     pub fn tenant_count(&self) -> usize {
         self.read().tenants.len()

@@ -110,6 +110,21 @@ impl Once {
         Ok(Self { tenant, key })
     }
 
+    /// Takes it for one about what is another tenant's, by whose name it is kept there, beside
+    /// that tenant's own keys.
+    pub(crate) fn about(self, tenant: TenantId) -> Self {
+        let (by, key) = (self.tenant, self.key);
+        if tenant == by {
+            return self;
+        }
+        let apart = |hash: [u8; 32]| Sha256::new().chain_update(hash).chain_update(by.as_bytes());
+        let key = key.map(|key| Key {
+            hash: apart(key.hash).finalize().into(),
+            ..key
+        });
+        Self { tenant, key }
+    }
+
     /// Returns the key as it is kept with what the request makes.
     pub(crate) fn mark(&self) -> Option<RequestMark> {
         let key = self.key?;

@@ -71,6 +71,7 @@ macro_rules! conformance {
         ]);
         $crate::conformance!($harness, alert: [
             alerts_read_back_and_are_listed,
+            alerts_of_all_tenants_are_listed,
             alerts_end_with_what_they_are_about,
         ]);
         $crate::conformance!($harness, unclassified: [
@@ -79,8 +80,11 @@ macro_rules! conformance {
         ]);
         $crate::conformance!($harness, budget: [
             budgets_are_spent_once_and_survive_a_crash,
+            a_source_that_counts_more_than_is_known_is_believed,
             a_source_that_wants_no_calls_gets_none,
             what_is_spent_is_forgotten_when_it_no_longer_counts,
+            what_is_granted_is_counted_for_who_got_it,
+            who_spent_is_forgotten_after_a_month,
         ]);
         $crate::conformance!($harness, connection: [
             the_life_of_a_connection_reads_back,

@@ -79,6 +79,7 @@ pub struct Image {
     pub(crate) sources: BTreeMap<SourceId, Source>,
     pub(crate) incidents: BTreeMap<IncidentId, Incident>,
     pub(crate) budgets: BTreeMap<BudgetName, Ledger>,
+    pub(crate) budget_use: BTreeMap<(SourceName, Timestamp, TenantId), u64>,
 }
 
 #[derive(Debug)]

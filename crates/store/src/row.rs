@@ -23,7 +23,7 @@ mod unclassified;
 
 pub(crate) use account::{account, erasing_columns};
 pub(crate) use alert::{AlertRow, KEEP_ALERTS, alert};
-pub(crate) use budget::{KEEP_BUDGETS, ledger, quiet_from};
+pub(crate) use budget::{KEEP_BUDGET_USE, KEEP_BUDGETS, ledger, quiet_from};
 pub(crate) use collection::{
     AttemptRow, Cold, Finished, Hot, NOTIFYING, attempt_view, shortest_of_a_collection,
     stored_error,

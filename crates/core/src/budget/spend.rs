@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Correction, Ledger, Window, moved};
+use super::{Correction, Ledger, Spender, Window, moved};
 use crate::Timestamp;
 
 /// Names one budget of one source, in the scope that it is spent in.
@@ -53,6 +53,8 @@ pub struct Ask {
     pub calls: u32,
     /// How soon the calls go out; what has not by then is lost.
     pub good_for: Duration,
+    /// As whose they count in what each has spent; nobody's where they are counted otherwise.
+    pub by: Option<Spender>,
 }
 
 /// What came of it.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wellspring_core::budget::{
-    Ask, BudgetName, Decision, Spends, Spent, Standing, Window, good_for,
+    Ask, BudgetName, Decision, Spender, Spends, Spent, Standing, Window, good_for,
 };
 use wellspring_core::{Collection, Lane, State, TenantId, Timestamp};
 
@@ -168,8 +168,10 @@ impl<T> Driver<T> {
             )
             .collect();
         let places: BTreeMap<&BudgetName, usize> = budgets.keys().copied().zip(0..).collect();
-        spends.asks = wanted()
-            .map(|wanted| {
+        let asked = steps.iter();
+        let asked = asked.filter_map(|step| Some((step.tenant, step.wanted.as_ref()?)));
+        spends.asks = asked
+            .map(|(tenant, wanted)| {
                 let of = wanted.of.iter();
                 let good_for = of.clone().map(|(_, windows)| self.good_for(windows)).min();
                 Ask {
@@ -178,6 +180,7 @@ impl<T> Driver<T> {
                         .collect(),
                     calls: 1,
                     good_for: good_for.unwrap_or_default(),
+                    by: self.spender(wanted, tenant),
                 }
             })
             .collect();
@@ -194,6 +197,17 @@ impl<T> Driver<T> {
             .map(|(name, windows)| (name.clone(), Arc::clone(windows)))
             .collect();
         spends
+    }
+
+    /// Returns as whose a call counts in what each has spent.
+    fn spender(&self, wanted: &Wanted, tenant: TenantId) -> Option<Spender> {
+        let source = self.sources.by_lane(wanted.lane)?;
+        // Where the calls of an attempt are counted its beginning is none.
+        let begins = wanted.call.is_none() && matches!(wanted.id, Aggregate::Connection(_));
+        (!begins || source.limits.is_empty()).then(|| Spender {
+            source: source.name.clone(),
+            tenant,
+        })
     }
 
     /// How soon a call goes out after its batch was closed; longer while the database is slow,

@@ -391,6 +391,14 @@ pub trait Queries: Send + Sync {
         since: Day,
     ) -> BoxFuture<'_, Result<Vec<FetchTally>, StoreError>>;
 
+    /// Returns how many calls of a source were spent for each tenant in the hours that began at
+    /// `since` or later, most first.
+    fn spenders(
+        &self,
+        source: SourceName,
+        since: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<(TenantId, u64)>, StoreError>>;
+
     /// Returns documents of the tenant, newest first, older than `before`; those of one account
     /// and of one connection if given.
     fn documents(
@@ -438,6 +446,17 @@ pub trait Queries: Send + Sync {
         tenant: TenantId,
         id: AlertId,
     ) -> BoxFuture<'_, Result<Option<Alert>, StoreError>>;
+
+    /// Returns alerts of all tenants, as the operator sees them, newest first, older than `before`.
+    fn alerts_of_all(
+        &self,
+        filter: AlertFilter,
+        before: Option<AlertId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Alert>, StoreError>>;
+
+    /// Returns one alert, whosever it is, as the operator sees it.
+    fn alert_of_any(&self, id: AlertId) -> BoxFuture<'_, Result<Option<Alert>, StoreError>>;
 
     /// Returns kinds of failures that no rule matched, of one source if given, the latest kinds
     /// first, older than `before`.

@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 use wellspring_core::source::Input;
-use wellspring_core::{Alert, AlertId, AlertKind, AlertState, AlertWish, SourceName};
+use wellspring_core::{Actor, Alert, AlertId, AlertKind, AlertState, AlertWish, SourceName};
 use wellspring_engine::{AlertFilter, Wish};
 
 use crate::Caller;
@@ -48,11 +48,15 @@ pub(crate) struct AlertBody {
     acknowledged_at: Option<String>,
     /// When it was mended or put aside.
     closed_at: Option<String>,
+    /// The tenant that is told, where it is another's or where those of all are listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<String>,
 }
 
 /// Lists alerts, newest first.
 ///
 /// They close by themselves when what they are about is mended, and are kept for 90 days then.
+/// Those of all tenants are listed only for the tenant that was there first, which runs the installation.
 #[utoipa::path(
     get, path = "/v1/alerts", tag = "alerts", operation_id = "listAlerts",
     params(
@@ -60,12 +64,14 @@ pub(crate) struct AlertBody {
         ("kind" = Option<String>, Query, description = "Only those of this kind"),
         ("source" = Option<String>, Query, description = "Only those that concern this source"),
         ("connection" = Option<String>, Query, description = "Only those about this connection"),
+        ("tenants" = Option<String>, Query, description = "`all` for those of all tenants, each with its `tenant`; for the operator"),
         ("limit" = Option<u32>, Query, description = "At most so many, 1 to 200; 50 unless told"),
         ("cursor" = Option<String>, Query, description = "Go on from this `next_cursor`"),
     ),
     responses(
         (status = 200, description = "A page", body = List<AlertBody>),
         (status = 400, description = "A parameter is wrong"),
+        (status = 403, description = "Those of all tenants are wanted, and the tenant does not run the installation (`not_the_operator`)"),
     ),
     security(("key" = []), ("basic" = [])),
 )]
@@ -74,16 +80,46 @@ pub(crate) async fn list(
     caller: Caller,
     request: Request,
 ) -> Result<Response, Problem> {
-    let mut wanted = Wanted::read(request.uri(), &["state", "kind", "source", "connection"]);
+    let filters = ["state", "kind", "source", "connection", "tenants"];
+    let mut wanted = Wanted::read(request.uri(), &filters);
     let filter = filter(&mut wanted);
+    let of_all = of_all(&mut wanted);
     let page = wanted.checked()?;
+    if of_all && !is_operator(&app, &caller) {
+        let detail = "Only the tenant that was there first, which runs the installation, sees the alerts of all";
+        let status = StatusCode::FORBIDDEN;
+        return Err(Problem::new(status, "not_the_operator", detail));
+    }
     let before = page.before.map(AlertId::from_bytes);
-    let read = app
-        .backend
-        .alerts(caller.tenant, filter, before, page.rows());
+    let (backend, rows) = (&app.backend, page.rows());
+    let read = if of_all {
+        backend.alerts_of_all(filter, before, rows)
+    } else {
+        backend.alerts(caller.tenant, filter, before, rows)
+    };
     let mut alerts = within(read).await?;
     let next = page.cut(&mut alerts, |alert| *alert.id.as_bytes());
-    List::response(alerts.into_iter().map(AlertBody::new).collect(), next)
+    let bodies = alerts.into_iter().map(|alert| {
+        let tenant = of_all.then(|| app.access.tenant_name(alert.tenant));
+        AlertBody {
+            tenant,
+            ..AlertBody::new(alert)
+        }
+    });
+    List::response(bodies.collect(), next)
+}
+
+fn of_all(wanted: &mut Wanted) -> bool {
+    let parameters = &mut wanted.parameters;
+    let given = parameters.value("tenants").map(|text| text == "all");
+    if given == Some(false) {
+        parameters.fault("tenants", "is `all`, or not there");
+    }
+    given.unwrap_or(false)
+}
+
+fn is_operator(app: &App, caller: &Caller) -> bool {
+    app.access.operator() == Some(caller.tenant)
 }
 
 fn filter(wanted: &mut Wanted) -> AlertFilter {
@@ -121,6 +157,8 @@ fn filter(wanted: &mut Wanted) -> AlertFilter {
 }
 
 /// Shows an alert.
+///
+/// The tenant that was there first, which runs the installation, is shown those of other tenants as well.
 #[utoipa::path(
     get, path = "/v1/alerts/{alert}", tag = "alerts", operation_id = "showAlert",
     params(("alert" = String, Path, description = "The alert's id")),
@@ -138,10 +176,12 @@ pub(crate) async fn show(
     let (mut parts, _body) = request.into_parts();
     let place = Place::of(&mut parts).await;
     let alert = find(&app, &caller, &place).await?;
-    json(StatusCode::OK, &AlertBody::new(alert))
+    json(StatusCode::OK, &AlertBody::seen(&app, &caller, alert))
 }
 
 /// Says that somebody knows of an alert; it stays open until it is mended.
+///
+/// One that another tenant is told, and whose `audience` is `operator`, is also for the tenant that runs the installation.
 #[utoipa::path(
     post, path = "/v1/alerts/{alert}/acknowledge", tag = "alerts", operation_id = "acknowledgeAlert",
     params(
@@ -151,6 +191,7 @@ pub(crate) async fn show(
     responses(
         (status = 200, description = "The alert", body = AlertBody),
         (status = 400, description = "A malformed Idempotency-Key or body"),
+        (status = 403, description = "It is another tenant's, for whom it is (`alert_of_another_tenant`)"),
         (status = 404, description = "There is no such alert"),
         (status = 409, description = "It is closed (`alert_closed`), or a request with this Idempotency-Key is under way"),
         (status = 422, description = "The body says something, or the Idempotency-Key was used for another request"),
@@ -166,6 +207,8 @@ pub(crate) async fn acknowledge(
 }
 
 /// Puts an alert aside; the same issue opens another when it shows again.
+///
+/// One that another tenant is told, and whose `audience` is `operator`, is also for the tenant that runs the installation.
 #[utoipa::path(
     post, path = "/v1/alerts/{alert}/close", tag = "alerts", operation_id = "closeAlert",
     params(
@@ -175,6 +218,7 @@ pub(crate) async fn acknowledge(
     responses(
         (status = 200, description = "The alert", body = AlertBody),
         (status = 400, description = "A malformed Idempotency-Key or body"),
+        (status = 403, description = "It is another tenant's, for whom it is (`alert_of_another_tenant`)"),
         (status = 404, description = "There is no such alert"),
         (status = 409, description = "It is closed already (`alert_closed`), or a request with this Idempotency-Key is under way"),
         (status = 422, description = "The body says something, or the Idempotency-Key was used for another request"),
@@ -203,10 +247,19 @@ async fn act(
         AlertWish::Acknowledge => b"POST acknowledge",
         AlertWish::Close => b"POST close",
     };
+    let (tenant, actor) = if alert.tenant == caller.tenant {
+        (caller.tenant, caller.actor)
+    } else if alert.kind.is_for_the_operator() {
+        (alert.tenant, Actor::Operator)
+    } else {
+        let detail = "It is for the tenant that is told to say that it knows, or to put it aside";
+        let status = StatusCode::FORBIDDEN;
+        return Err(Problem::new(status, "alert_of_another_tenant", detail));
+    };
     let what: [&[u8]; 3] = [operation, alert.id.as_bytes(), &body];
-    let once = Once::new(&app, &caller, &parts.headers, &what)?;
+    let once = Once::new(&app, &caller, &parts.headers, &what)?.about(tenant);
     if once.before(&app).await?.is_some() {
-        return json(StatusCode::OK, &AlertBody::new(alert)).map(replayed);
+        return json(StatusCode::OK, &AlertBody::seen(&app, &caller, alert)).map(replayed);
     }
     body::expect_nothing(&body)?;
     if alert.closed_at.is_some() {
@@ -215,14 +268,14 @@ async fn act(
     let request = match alert.connection {
         Some((_, id)) => wellspring_engine::Request::Connection {
             id,
-            tenant: caller.tenant,
+            tenant,
             wish: Wish::Alert(alert.id, wish),
-            actor: caller.actor,
+            actor,
         },
         None => wellspring_engine::Request::Source {
             name: alert.source.clone(),
-            tenant: caller.tenant,
-            input: Box::new(Input::AlertAsked(alert.id, wish, caller.actor)),
+            tenant,
+            input: Box::new(Input::AlertAsked(alert.id, wish, actor)),
         },
     };
     let again = match once.ask(&app, request).await? {
@@ -230,9 +283,9 @@ async fn act(
         Asked::Again(_) => true,
         Asked::State(_) => return Err(closed()),
     };
-    let alert = within(app.backend.alert(caller.tenant, alert.id)).await?;
+    let alert = within(app.backend.alert(tenant, alert.id)).await?;
     let alert = alert.ok_or_else(Problem::nothing)?;
-    let response = json(StatusCode::OK, &AlertBody::new(alert))?;
+    let response = json(StatusCode::OK, &AlertBody::seen(&app, &caller, alert))?;
     Ok(if again { replayed(response) } else { response })
 }
 
@@ -243,7 +296,11 @@ fn closed() -> Problem {
 
 async fn find(app: &App, caller: &Caller, place: &Place) -> Result<Alert, Problem> {
     let id = place.id::<AlertId>(0)?;
-    let alert = within(app.backend.alert(caller.tenant, id)).await?;
+    let alert = if is_operator(app, caller) {
+        within(app.backend.alert_of_any(id)).await?
+    } else {
+        within(app.backend.alert(caller.tenant, id)).await?
+    };
     alert.ok_or_else(Problem::nothing)
 }
 
@@ -264,6 +321,16 @@ impl AlertBody {
             last_at: alert.last_at.to_string(),
             acknowledged_at: alert.acknowledged_at.map(|at| at.to_string()),
             closed_at: alert.closed_at.map(|at| at.to_string()),
+            tenant: None,
+        }
+    }
+
+    /// Returns it as a caller sees one that is shown alone.
+    fn seen(app: &App, caller: &Caller, alert: Alert) -> Self {
+        let others = (alert.tenant != caller.tenant).then_some(alert.tenant);
+        Self {
+            tenant: others.map(|tenant| app.access.tenant_name(tenant)),
+            ..Self::new(alert)
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What has to be acted on, from its opening to its end.
 
 use http::Method;
+use serde_json::Value;
 use wellspring_core::ErrorClass;
 
 use crate::lab::{Lab, eventually, request};
@@ -177,4 +178,118 @@ async fn an_alert_that_is_put_aside_comes_anew_and_is_nobody_elses() {
         .await;
     let problem = problem.problem(400, "invalid_parameter");
     assert_eq!(problem["errors"].as_array().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn the_operator_sees_the_alerts_of_all_and_mends_those_that_are_for_it() {
+    let lab = Lab::new().await;
+    lab.access.create_tenant("two", None).await.unwrap();
+    let (_, two) = lab.access.create_key("two", None).await.unwrap();
+    let fail = |class| vec![Act::Fail(class)];
+    let mut connections = Vec::new();
+    for (key, class) in [
+        (&two, ErrorClass::InternalError),
+        (&two, ErrorClass::RateLimitExceeded),
+        (&lab.key, ErrorClass::InternalError),
+    ] {
+        let connection = lab.connect_as(key, fail(class)).await;
+        let list = format!(
+            "/v1/alerts?connection={}",
+            connection.rsplit('/').next().unwrap()
+        );
+        let opened = async || lab.get_as(key, &list).await.json()["data"][0]["id"].is_string();
+        eventually(opened).await;
+        connections.push(connection);
+    }
+
+    let all = async |query: &str| {
+        let list = lab.get(&format!("/v1/alerts?tenants=all{query}")).await;
+        let list = list.json();
+        let of = |alert: &Value| {
+            let [tenant, kind] = ["tenant", "kind"].map(|key| alert[key].as_str().unwrap());
+            format!("{tenant} {kind}")
+        };
+        let shown: Vec<String> = list["data"].as_array().unwrap().iter().map(of).collect();
+        (shown, list)
+    };
+    let (shown, list) = all("").await;
+    let everything = [
+        "one connector_crashed",
+        "two throttled",
+        "two connector_crashed",
+    ]
+    .map(str::to_owned);
+    assert_eq!(shown, everything);
+    let (first, page) = all("&limit=2").await;
+    assert_eq!(
+        (&first[..], page["has_more"].as_bool()),
+        (&everything[..2], Some(true))
+    );
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let (rest, page) = all(&format!("&limit=2&cursor={cursor}")).await;
+    assert_eq!(
+        (&rest[..], page["has_more"].as_bool()),
+        (&everything[2..], Some(false))
+    );
+    assert_eq!(
+        all("&kind=throttled&source=bank&state=open").await.0,
+        ["two throttled"]
+    );
+    assert_eq!(all("&state=closed").await.0, [""; 0]);
+    let own = lab.get("/v1/alerts").await.json();
+    assert_eq!(own["data"].as_array().unwrap().len(), 1);
+    assert!(own["data"][0].get("tenant").is_none(), "{own}");
+    let refused = lab.get_as(&two, "/v1/alerts?tenants=all").await;
+    refused.problem(403, "not_the_operator");
+    let wrong = lab.get("/v1/alerts?tenants=two").await;
+    wrong.problem(400, "invalid_parameter");
+
+    let path = |place: usize| format!("/v1/alerts/{}", list["data"][place]["id"].as_str().unwrap());
+    let (throttled, crashed) = (path(1), path(2));
+    assert_eq!(lab.get(&throttled).await.json(), list["data"][1]);
+    assert_eq!(lab.get_as(&two, &path(0)).await.status, 404);
+    let theirs = lab.get_as(&two, &throttled).await.json();
+    assert!(theirs.get("tenant").is_none(), "{theirs}");
+    for act in ["acknowledge", "close"] {
+        let refused = lab.post(&format!("{throttled}/{act}"), "").await;
+        refused.problem(403, "alert_of_another_tenant");
+    }
+    assert_eq!(lab.get_as(&two, &throttled).await.json()["state"], "open");
+
+    // The tenant may call its requests as the operator does.
+    let mut same_key = request(&two, Method::POST, &format!("{throttled}/acknowledge"), "");
+    let headers = same_key.headers_mut();
+    headers.insert("idempotency-key", "known-1".parse().unwrap());
+    assert_eq!(lab.send(same_key).await.json()["state"], "acknowledged");
+    let acknowledge = format!("{crashed}/acknowledge");
+    for replayed in [None, Some("true")] {
+        let known = lab.post_with_key(&acknowledge, "", "known-1").await;
+        let shown = known.json();
+        assert_eq!(
+            (&shown["state"], &shown["tenant"]),
+            (&"acknowledged".into(), &"two".into())
+        );
+        assert_eq!(known.header("idempotent-replayed"), replayed);
+    }
+    let closed = lab.post(&format!("{crashed}/close"), "").await.json();
+    assert_eq!(
+        (&closed["state"], &closed["tenant"]),
+        (&"closed".into(), &"two".into())
+    );
+    assert_eq!(lab.get_as(&two, &crashed).await.json()["state"], "closed");
+    let changes = "/v1/changes?pattern=UPDATED%20/alerts/**";
+    let changes = lab.get_as(&two, changes).await.json();
+    let actors: Vec<&str> = changes["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|change| {
+            change["path"]
+                .as_str()
+                .unwrap()
+                .contains(&crashed["/v1".len()..])
+        })
+        .map(|change| change["actor"].as_str().unwrap())
+        .collect();
+    assert_eq!(actors, ["operator", "operator"]);
 }

@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tower::ServiceExt;
-use wellspring_core::budget::Window;
+use wellspring_core::budget::{Limit, Window};
 use wellspring_core::{CollectionPolicy, Error, ErrorClass, SourceName, Timestamp, Unclassified};
 use wellspring_engine::{
     Backend, Channel, Clock, Connector, DeliverOrder, DeliverResult, Directory, Engine,
@@ -150,14 +150,24 @@ impl Lab {
 
     /// Has a source that takes connections allow so many calls and no more.
     pub(crate) async fn narrow(&self, name: &str, calls: u32, per: Duration) {
+        self.limit(name, Window { calls, per }, []).await;
+    }
+
+    /// Has a source take so many attempts, and calls as these limits say.
+    pub(crate) async fn limit(
+        &self,
+        name: &str,
+        attempts: Window,
+        limits: impl IntoIterator<Item = Limit>,
+    ) {
         let source = Source {
             name: name.parse().unwrap(),
             policy: CollectionPolicy::default(),
             concurrency: Source::DEFAULT_CONCURRENCY,
-            budget: Arc::from([Window { calls, per }]),
+            budget: Arc::from([attempts]),
             connections: Some(bank()),
             maintenance: Arc::default(),
-            limits: Arc::default(),
+            limits: limits.into_iter().collect(),
             backlog_alert: Source::DEFAULT_BACKLOG_ALERT,
         };
         let table = Arc::new(SourceTable::new([source]));
@@ -185,6 +195,10 @@ impl Lab {
 
     pub(crate) async fn get(&self, path: &str) -> Reply {
         self.call(Method::GET, path, "").await
+    }
+
+    pub(crate) async fn get_as(&self, key: &str, path: &str) -> Reply {
+        self.send(request(key, Method::GET, path, "")).await
     }
 
     pub(crate) async fn post(&self, path: &str, body: impl Into<Body>) -> Reply {
@@ -223,13 +237,20 @@ impl Lab {
     /// Connects an account of its own to the bank, which does as its script says; returns the
     /// connection's path.
     pub(crate) async fn connect(&self, acts: Vec<Act>) -> String {
+        self.connect_as(&self.key, acts).await
+    }
+
+    /// Connects an account of the tenant whose key this is.
+    pub(crate) async fn connect_as(&self, key: &str, acts: Vec<Act>) -> String {
         self.script.next(acts);
-        let account = self.account().await;
+        let made = async |path: String, body| {
+            let reply = self.send(request(key, Method::POST, &path, body)).await;
+            assert_eq!(reply.status, 201, "{reply:?}");
+            format!("{path}/{}", reply.json()["id"].as_str().unwrap())
+        };
+        let account = made("/v1/accounts".to_owned(), "{}").await;
         let body = r#"{"source": "bank", "credentials": {"user": "ann", "password": "pw-1"}}"#;
-        let reply = self.post(&format!("{account}/connections"), body).await;
-        assert_eq!(reply.status, 201, "{reply:?}");
-        let id = reply.json()["id"].as_str().unwrap().to_owned();
-        format!("{account}/connections/{id}")
+        made(format!("{account}/connections"), body).await
     }
 
     /// Waits until a connection is in this state and returns it.

@@ -22,6 +22,7 @@ mod script;
 mod serving;
 mod settings;
 mod sources;
+mod spenders;
 mod switched;
 mod tenants;
 mod unavailable;

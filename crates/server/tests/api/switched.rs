@@ -147,12 +147,15 @@ impl Queries for Switched {
         fetches(connection: ConnectionId, before: Option<FetchId>, limit: usize) -> Vec<FetchRecord>, StoreError;
         fetch(connection: ConnectionId, id: FetchId) -> Option<FetchView>, StoreError;
         fetch_statistics(tenant: TenantId, of: FetchScope, since: Day) -> Vec<FetchTally>, StoreError;
+        spenders(source: SourceName, since: Timestamp) -> Vec<(TenantId, u64)>, StoreError;
         documents(tenant: TenantId, of: (Option<AccountId>, Option<ConnectionId>), before: Option<DocumentId>, limit: usize) -> Vec<Document>, StoreError;
         document(tenant: TenantId, id: DocumentId) -> Option<Document>, StoreError;
         known_document(connection: ConnectionId, source_id: Option<String>, hash: Option<[u8; 32]>) -> Option<DocumentId>, StoreError;
         existing_documents(ids: Vec<DocumentId>) -> Vec<DocumentId>, StoreError;
         alerts(tenant: TenantId, filter: AlertFilter, before: Option<AlertId>, limit: usize) -> Vec<Alert>, StoreError;
         alert(tenant: TenantId, id: AlertId) -> Option<Alert>, StoreError;
+        alerts_of_all(filter: AlertFilter, before: Option<AlertId>, limit: usize) -> Vec<Alert>, StoreError;
+        alert_of_any(id: AlertId) -> Option<Alert>, StoreError;
         unclassified(source: Option<SourceName>, before: Option<UnclassifiedId>, limit: usize) -> Vec<UnclassifiedView>, StoreError;
         sources() -> Vec<Source>, StoreError;
         incidents(filter: IncidentFilter, before: Option<IncidentId>, limit: usize) -> Vec<Incident>, StoreError;

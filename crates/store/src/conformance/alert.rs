@@ -97,6 +97,75 @@ pub async fn alerts_read_back_and_are_listed(harness: &dyn Harness) {
     assert_eq!(second.alerts.len(), 1);
 }
 
+/// The operator lists the alerts of all tenants, page by page and by every filter, and shows each.
+pub async fn alerts_of_all_tenants_are_listed(harness: &dyn Harness) {
+    let mut node = Node::join(harness.open().await).await;
+    let other = TenantId::from_bytes([2; 16]);
+    let mut failed_of = async |tenant, after, class| {
+        let at = START.after(Duration::from_secs(after));
+        let account = node.account(at, tenant, None).await;
+        let connection = node.connected(at, &account).await;
+        failed(&mut node, &connection, at, class).await
+    };
+    let mine = failed_of(TENANT, 1, ErrorClass::RateLimitExceeded).await;
+    let theirs = failed_of(other, 2, ErrorClass::InternalError).await;
+    let later = failed_of(TENANT, 3, ErrorClass::InternalError).await;
+    let last = failed_of(other, 4, ErrorClass::RateLimitExceeded).await;
+    let [a, b, c, d] = [&mine, &theirs, &later, &last].map(open_alert);
+    let at = START.after(Duration::from_secs(5));
+    let aside = Input::AlertAsked(b, AlertWish::Close, Actor::Operator);
+    node.moved(&theirs, at, aside).await;
+
+    let store = harness.open().await;
+    let of = AlertFilter::default;
+    let listed = async |filter, before, limit| {
+        let rows = store.alerts_of_all(filter, before, limit).await;
+        let ids = rows.expect("reads").into_iter().map(|alert| alert.id);
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(listed(of(), None, 10).await, [d, c, b, a]);
+    assert_eq!(listed(of(), Some(d), 2).await, [c, b]);
+    assert_eq!(listed(of(), Some(b), 2).await, [a]);
+    for (open, found) in [(true, vec![d, c, a]), (false, vec![b])] {
+        let open = Some(open);
+        assert_eq!(listed(AlertFilter { open, ..of() }, None, 10).await, found);
+    }
+    let kind = Some(AlertKind::ConnectorCrashed);
+    let crashed = AlertFilter { kind, ..of() };
+    assert_eq!(listed(crashed.clone(), None, 10).await, [c, b]);
+    assert_eq!(listed(crashed.clone(), Some(c), 10).await, [b]);
+    let open = Some(true);
+    assert_eq!(listed(AlertFilter { open, ..crashed }, None, 10).await, [c]);
+    for (name, found) in [("gas", vec![d, c, b, a]), ("water", vec![])] {
+        let source = Some(name.parse().expect("a name"));
+        let of_source = AlertFilter { source, ..of() };
+        assert_eq!(listed(of_source.clone(), None, 10).await, found, "{name}");
+        let throttled = AlertFilter {
+            kind: Some(AlertKind::Throttled),
+            ..of_source
+        };
+        let found: Vec<AlertId> = found.into_iter().filter(|id| [d, a].contains(id)).collect();
+        assert_eq!(listed(throttled, None, 10).await, found, "{name}");
+    }
+    for (connection, found) in [(&theirs, b), (&later, c)] {
+        let connection = Some(connection.id);
+        let one = AlertFilter { connection, ..of() };
+        assert_eq!(listed(one.clone(), None, 10).await, [found]);
+        let source = Some("water".parse().expect("a name"));
+        assert_eq!(listed(AlertFilter { source, ..one }, None, 10).await, []);
+    }
+
+    for (id, tenant) in [(a, TENANT), (b, other)] {
+        let read = store.alert_of_any(id).await.expect("reads");
+        assert_eq!(
+            read.map(|alert| (alert.id, alert.tenant)),
+            Some((id, tenant))
+        );
+    }
+    let none = AlertId::from_bytes([9; 16]);
+    assert_eq!(store.alert_of_any(none).await, Ok(None));
+}
+
 /// A deleted connection closes its alerts, retention takes what is closed, and an erased account leaves none.
 pub async fn alerts_end_with_what_they_are_about(harness: &dyn Harness) {
     let mut node = Node::join(harness.open().await).await;

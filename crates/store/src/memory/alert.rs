@@ -59,7 +59,7 @@ impl Image {
 
     pub(super) fn listed_alerts(
         &self,
-        tenant: TenantId,
+        tenant: Option<TenantId>,
         filter: &AlertFilter,
         before: Option<AlertId>,
         limit: usize,
@@ -67,7 +67,7 @@ impl Image {
         let end = before.map_or(Bound::Unbounded, Bound::Excluded);
         let wanted = |alert: &&Alert| {
             let connection = alert.connection.map(|(_, id)| id);
-            alert.tenant == tenant
+            tenant.is_none_or(|tenant| alert.tenant == tenant)
                 && filter
                     .open
                     .is_none_or(|open| open == alert.closed_at.is_none())

@@ -11,7 +11,7 @@ use wellspring_core::source::Source;
 use wellspring_core::{
     Account, AccountId, Alert, AlertId, CollectionId, CollectionStatus, ConnectionId, Document,
     DocumentId, FetchId, Incident, IncidentId, InteractionId, Outcome, Shard, SourceName,
-    SubscriptionId, TenantId, UnclassifiedId,
+    SubscriptionId, TenantId, Timestamp, UnclassifiedId,
 };
 use wellspring_engine::{
     AlertFilter, AttemptView, ChangeView, ChangesPage, CollectionPage, CollectionView, Cursor,
@@ -251,6 +251,15 @@ impl Queries for MemoryStore {
         Box::pin(ready(Ok(ids.into_iter().filter(known).collect())))
     }
 
+    fn spenders(
+        &self,
+        source: SourceName,
+        since: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<(TenantId, u64)>, StoreError>> {
+        let sums = self.image().spenders(&source, since);
+        Box::pin(ready(Ok(sums)))
+    }
+
     fn alerts(
         &self,
         tenant: TenantId,
@@ -258,7 +267,9 @@ impl Queries for MemoryStore {
         before: Option<AlertId>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Alert>, StoreError>> {
-        let rows = self.image().listed_alerts(tenant, &filter, before, limit);
+        let rows = self
+            .image()
+            .listed_alerts(Some(tenant), &filter, before, limit);
         Box::pin(ready(Ok(rows)))
     }
 
@@ -269,6 +280,21 @@ impl Queries for MemoryStore {
     ) -> BoxFuture<'_, Result<Option<Alert>, StoreError>> {
         let alert = self.image().alerts.get(&id).cloned();
         Box::pin(ready(Ok(alert.filter(|alert| alert.tenant == tenant))))
+    }
+
+    fn alerts_of_all(
+        &self,
+        filter: AlertFilter,
+        before: Option<AlertId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Alert>, StoreError>> {
+        let rows = self.image().listed_alerts(None, &filter, before, limit);
+        Box::pin(ready(Ok(rows)))
+    }
+
+    fn alert_of_any(&self, id: AlertId) -> BoxFuture<'_, Result<Option<Alert>, StoreError>> {
+        let alert = self.image().alerts.get(&id).cloned();
+        Box::pin(ready(Ok(alert)))
     }
 
     fn unclassified(

@@ -9,8 +9,8 @@ use wellspring_engine::{Settings, Sweep, Swept};
 use super::Image;
 use super::dispatch::is_open;
 use crate::row::{
-    KEEP_ALERTS, KEEP_BUDGETS, KEEP_INCIDENTS, KEEP_INTERACTIONS, KEEP_STATISTICS, KEEP_TOKENS,
-    KEEP_UNCLASSIFIED,
+    KEEP_ALERTS, KEEP_BUDGET_USE, KEEP_BUDGETS, KEEP_INCIDENTS, KEEP_INTERACTIONS, KEEP_STATISTICS,
+    KEEP_TOKENS, KEEP_UNCLASSIFIED,
 };
 
 pub(super) fn sweep(image: &mut Image, sweep: &Sweep) -> Swept {
@@ -92,6 +92,11 @@ pub(super) fn sweep(image: &mut Image, sweep: &Sweep) -> Swept {
             .is_some_and(|at| !older(at, KEEP_BUDGETS))
     });
     removed += before - image.budgets.len();
+    let before = image.budget_use.len();
+    image
+        .budget_use
+        .retain(|(_, hour, _), _| !older(*hour, KEEP_BUDGET_USE));
+    removed += before - image.budget_use.len();
     let before = image.tokens.len();
     image
         .tokens

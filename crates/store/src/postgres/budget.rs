@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use uuid::Uuid;
 use wellspring_core::Timestamp;
-use wellspring_core::budget::{BudgetName, Ledger, Spends, Spent, settle};
+use wellspring_core::budget::{BudgetName, Ledger, Spends, Spent, hour, settle, spenders};
 
-use super::session::{Fault, Session};
+use super::session::{Fault, Param, Session};
 use crate::row::{ledger, quiet_from};
 
 /// Spends what may be spent, in the transaction that is open, by the database's clock.
@@ -33,10 +34,13 @@ pub(super) async fn spend(session: &Session, spends: &Spends) -> Result<Spent, F
     let bytes: Vec<Vec<u8>> = spent.ledgers.iter().map(Ledger::to_bytes).collect();
     let quiet = spent.ledgers.iter().map(|one| quiet_from(one, spent.now));
     let quiet: Vec<i64> = quiet.collect();
-    let sql = "UPDATE budgets b SET ledger = u.ledger, quiet_from = u.quiet_from \
-               FROM unnest($1::text[], $2::bytea[], $3::int8[]) AS u (name, ledger, quiet_from) \
-               WHERE b.name = u.name";
-    session.execute(sql, &[&names, &bytes, &quiet]).await?;
+    let hour = hour(spent.now).as_millis();
+    let by = spenders(spends, &spent.granted);
+    let sources: Vec<&str> = by.keys().map(|by| by.source.as_str()).collect();
+    let tenants: Vec<Uuid> = by.keys().map(|by| by.tenant.uuid()).collect();
+    let calls: Vec<i64> = by.values().map(|calls| calls.cast_signed()).collect();
+    let params: [Param<'_>; 7] = [&names, &bytes, &quiet, &sources, &tenants, &calls, &hour];
+    session.execute(WRITTEN, &params).await?;
     Ok(spent)
 }
 
@@ -86,3 +90,14 @@ const LOCKED: &str = "SELECT name, ledger, \
 const READ: &str = "SELECT name, ledger, \
                     (extract(epoch FROM clock_timestamp()) * 1000)::int8 AS now FROM budgets \
                     WHERE name = ANY($1)";
+/// Rows of those who spent are locked in their order too, as all nodes sort them alike.
+const WRITTEN: &str = "WITH spent AS (UPDATE budgets b \
+                       SET ledger = u.ledger, quiet_from = u.quiet_from \
+                       FROM unnest($1::text[], $2::bytea[], $3::int8[]) \
+                       AS u (name, ledger, quiet_from) WHERE b.name = u.name) \
+                       INSERT INTO budget_use AS b (source, hour, tenant, calls) \
+                       SELECT u.source, $7::int8, u.tenant, u.calls \
+                       FROM unnest($4::text[], $5::uuid[], $6::int8[]) \
+                       AS u (source, tenant, calls) \
+                       ON CONFLICT (source, hour, tenant) \
+                       DO UPDATE SET calls = b.calls + excluded.calls";

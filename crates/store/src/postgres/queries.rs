@@ -7,7 +7,7 @@ use wellspring_core::source::Source;
 use wellspring_core::{
     Account, AccountId, Alert, AlertId, CollectionId, CollectionStatus, Connection, ConnectionId,
     Document, DocumentId, FetchId, Incident, IncidentId, InteractionId, Shard, SourceName,
-    SubscriptionId, TenantId, UnclassifiedId,
+    SubscriptionId, TenantId, Timestamp, UnclassifiedId,
 };
 use wellspring_engine::{
     AlertFilter, ChangesPage, CollectionPage, CollectionView, Cursor, CursorError, DeliveryFilter,
@@ -21,6 +21,7 @@ use crate::row::aggregate;
 
 mod account;
 mod alert;
+mod budget;
 mod collection;
 mod delivery;
 mod document;
@@ -265,6 +266,19 @@ impl Queries for PostgresStore {
         })
     }
 
+    fn spenders(
+        &self,
+        source: SourceName,
+        since: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<(TenantId, u64)>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let sums = budget::spenders(&session, &source, since).await?;
+            session.keep();
+            Ok(sums)
+        })
+    }
+
     fn alerts(
         &self,
         tenant: TenantId,
@@ -287,7 +301,30 @@ impl Queries for PostgresStore {
     ) -> BoxFuture<'_, Result<Option<Alert>, StoreError>> {
         self.within(async move {
             let session = self.pool().get().await?;
-            let alert = alert::alert(&session, tenant, id).await?;
+            let alert = alert::alert(&session, Some(tenant), id).await?;
+            session.keep();
+            Ok(alert)
+        })
+    }
+
+    fn alerts_of_all(
+        &self,
+        filter: AlertFilter,
+        before: Option<AlertId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Alert>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let page = alert::alerts_of_all(&session, &filter, before, limit).await?;
+            session.keep();
+            Ok(page)
+        })
+    }
+
+    fn alert_of_any(&self, id: AlertId) -> BoxFuture<'_, Result<Option<Alert>, StoreError>> {
+        self.within(async move {
+            let session = self.pool().get().await?;
+            let alert = alert::alert(&session, None, id).await?;
             session.keep();
             Ok(alert)
         })

@@ -5,9 +5,9 @@ use wellspring_engine::StoreError;
 
 use super::session::{Fault, Session};
 
-pub(super) const NEWEST: u32 = 12;
+pub(super) const NEWEST: u32 = 14;
 
-const MIGRATIONS: [&str; 12] = [
+const MIGRATIONS: [&str; 14] = [
     include_str!("../../migrations/postgres/0001_collections.sql"),
     include_str!("../../migrations/postgres/0002_blobs.sql"),
     include_str!("../../migrations/postgres/0003_connections.sql"),
@@ -20,6 +20,8 @@ const MIGRATIONS: [&str; 12] = [
     include_str!("../../migrations/postgres/0010_allowances.sql"),
     include_str!("../../migrations/postgres/0011_phones.sql"),
     include_str!("../../migrations/postgres/0012_told_of_maintenance.sql"),
+    include_str!("../../migrations/postgres/0013_budget_use.sql"),
+    include_str!("../../migrations/postgres/0014_alerts_of_all.sql"),
 ];
 
 /// "Wspr": one program at a time migrates a database.

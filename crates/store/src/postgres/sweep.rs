@@ -14,8 +14,8 @@ use super::columns::Fields;
 use super::queries::count;
 use super::session::{Param, Session};
 use crate::row::{
-    KEEP_ALERTS, KEEP_BUDGETS, KEEP_INCIDENTS, KEEP_INTERACTIONS, KEEP_TOKENS, KEEP_UNCLASSIFIED,
-    shortest_of_a_collection,
+    KEEP_ALERTS, KEEP_BUDGET_USE, KEEP_BUDGETS, KEEP_INCIDENTS, KEEP_INTERACTIONS, KEEP_TOKENS,
+    KEEP_UNCLASSIFIED, shortest_of_a_collection,
 };
 
 mod delivery;
@@ -72,6 +72,7 @@ pub(super) async fn sweep(
             ending(session, sweep, UNCLASSIFIED, KEEP_UNCLASSIFIED).await?,
             ending(session, sweep, INCIDENTS, KEEP_INCIDENTS).await?,
             ending(session, sweep, BUDGETS, KEEP_BUDGETS).await?,
+            ending(session, sweep, BUDGET_USE, KEEP_BUDGET_USE).await?,
         ];
         for (removed, ended) in bites {
             swept.removed += removed;
@@ -294,6 +295,9 @@ const INCIDENTS: &str = "DELETE FROM incidents WHERE id IN (SELECT id FROM incid
                          WHERE ended_at < $1 ORDER BY ended_at LIMIT $2)";
 const BUDGETS: &str = "DELETE FROM budgets WHERE name IN (SELECT name FROM budgets \
                        WHERE quiet_from < $1 LIMIT $2 FOR UPDATE SKIP LOCKED)";
+const BUDGET_USE: &str = "DELETE FROM budget_use WHERE (source, hour, tenant) IN \
+                          (SELECT source, hour, tenant FROM budget_use \
+                          WHERE hour < $1 ORDER BY hour LIMIT $2)";
 /// Rows read at once where those of a shard may turn out to be young.
 const CHUNK: usize = 100;
 /// "Wssw".

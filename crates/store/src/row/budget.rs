@@ -18,6 +18,9 @@ pub(crate) fn ledger(name: &BudgetName, bytes: &[u8]) -> Ledger {
 /// For how much longer than it is of use a row is kept: clocks may differ.
 pub(crate) const KEEP_BUDGETS: Duration = Duration::from_secs(86_400);
 
+/// For how long after it began an hour is kept in which calls were spent.
+pub(crate) const KEEP_BUDGET_USE: Duration = Duration::from_secs((31 * 24 + 1) * 3_600);
+
 /// Returns from when on a row is of no use.
 pub(crate) fn quiet_from(ledger: &Ledger, now: Timestamp) -> i64 {
     ledger.quiet_from().unwrap_or(now).as_millis()

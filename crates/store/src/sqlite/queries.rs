@@ -20,6 +20,7 @@ use super::{SqliteStore, unavailable};
 use crate::row::{aggregate, aggregate_parts, live_account, live_connection};
 
 mod alert;
+mod budget;
 mod collection;
 mod connection;
 mod delivery;
@@ -214,6 +215,14 @@ impl Queries for SqliteStore {
         Box::pin(self.read(move |connection| document::existing(connection, ids)))
     }
 
+    fn spenders(
+        &self,
+        source: SourceName,
+        since: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<(TenantId, u64)>, StoreError>> {
+        Box::pin(self.read(move |connection| budget::spenders(connection, &source, since)))
+    }
+
     fn alerts(
         &self,
         tenant: TenantId,
@@ -221,9 +230,9 @@ impl Queries for SqliteStore {
         before: Option<AlertId>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Alert>, StoreError>> {
-        Box::pin(
-            self.read(move |connection| alert::alerts(connection, tenant, &filter, before, limit)),
-        )
+        Box::pin(self.read(move |connection| {
+            alert::alerts(connection, Some(tenant), &filter, before, limit)
+        }))
     }
 
     fn alert(
@@ -231,7 +240,22 @@ impl Queries for SqliteStore {
         tenant: TenantId,
         id: AlertId,
     ) -> BoxFuture<'_, Result<Option<Alert>, StoreError>> {
-        Box::pin(self.read(move |connection| alert::load(connection, tenant, id)))
+        Box::pin(self.read(move |connection| alert::load(connection, Some(tenant), id)))
+    }
+
+    fn alerts_of_all(
+        &self,
+        filter: AlertFilter,
+        before: Option<AlertId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Alert>, StoreError>> {
+        Box::pin(
+            self.read(move |connection| alert::alerts(connection, None, &filter, before, limit)),
+        )
+    }
+
+    fn alert_of_any(&self, id: AlertId) -> BoxFuture<'_, Result<Option<Alert>, StoreError>> {
+        Box::pin(self.read(move |connection| alert::load(connection, None, id)))
     }
 
     fn unclassified(

@@ -38,9 +38,9 @@ impl Default for SqliteOptions {
     }
 }
 
-pub(super) const NEWEST: u32 = 10;
+pub(super) const NEWEST: u32 = 12;
 
-const MIGRATIONS: [&str; 10] = [
+const MIGRATIONS: [&str; 12] = [
     include_str!("../../migrations/sqlite/0001_collections.sql"),
     include_str!("../../migrations/sqlite/0002_notifications.sql"),
     include_str!("../../migrations/sqlite/0003_fetch_statistics.sql"),
@@ -51,6 +51,8 @@ const MIGRATIONS: [&str; 10] = [
     include_str!("../../migrations/sqlite/0008_allowances.sql"),
     include_str!("../../migrations/sqlite/0009_phones.sql"),
     include_str!("../../migrations/sqlite/0010_told_of_maintenance.sql"),
+    include_str!("../../migrations/sqlite/0011_budget_use.sql"),
+    include_str!("../../migrations/sqlite/0012_alerts_of_all.sql"),
 ];
 
 /// "Wspr": tells our files from other programs'.

@@ -9,7 +9,7 @@ use wellspring_core::{TenantId, Timestamp};
 use wellspring_engine::{Settings, StoreError, Sweep, Swept};
 
 use super::threads::transact;
-use crate::row::{KEEP_BUDGETS, made_at, shortest_of_a_collection};
+use crate::row::{KEEP_BUDGET_USE, KEEP_BUDGETS, made_at, shortest_of_a_collection};
 
 mod connections;
 mod deliveries;
@@ -23,7 +23,7 @@ pub(super) struct Position {
     fetches: [u8; 16],
     deliveries: ([u8; 16], i64),
     /// Which tables the present round has gone through.
-    ended: [bool; 12],
+    ended: [bool; 13],
 }
 
 pub(super) fn sweep(
@@ -51,6 +51,7 @@ pub(super) fn sweep(
             connections::incidents,
             connections::unclassified,
             budgets,
+            budget_use,
         ];
         for (place, bite) in bites.into_iter().enumerate() {
             // A table that has been gone through waits for the others.
@@ -85,6 +86,21 @@ fn budgets(
     let sql = "DELETE FROM budgets WHERE name IN \
                (SELECT name FROM budgets WHERE quiet_from < ?1 LIMIT ?2)";
     let before = sweep.now.before(KEEP_BUDGETS).as_millis();
+    let removed = transaction
+        .prepare_cached(sql)?
+        .execute(params![before, sweep.rows])?;
+    Ok((removed, removed < sweep.rows))
+}
+
+/// Hours in which calls were spent go by their age.
+fn budget_use(
+    transaction: &Transaction<'_>,
+    sweep: &Sweep,
+    _: &mut Position,
+) -> rusqlite::Result<(usize, bool)> {
+    let sql = "DELETE FROM budget_use WHERE (source, hour, tenant) IN \
+               (SELECT source, hour, tenant FROM budget_use WHERE hour < ?1 LIMIT ?2)";
+    let before = sweep.now.before(KEEP_BUDGET_USE).as_millis();
     let removed = transaction
         .prepare_cached(sql)?
         .execute(params![before, sweep.rows])?;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use wellspring_core::budget::{Ask, BudgetName, Spends, Window};
-use wellspring_core::{CollectionId, Shard};
-use wellspring_engine::{Before, CommitError, KeyRow, Store, StoreError};
+use wellspring_core::budget::{Ask, BudgetName, Spender, Spends, Window};
+use wellspring_core::{CollectionId, Shard, TenantId, Timestamp};
+use wellspring_engine::{Before, CommitError, KeyRow, Queries, Store, StoreError};
 use wellspring_store::conformance::{Node, START, TENANT};
 use wellspring_store::{PostgresOptions, PostgresStore};
 
@@ -94,6 +94,7 @@ async fn nodes_that_spend_at_once_get_together_what_the_budget_has() {
                     of,
                     calls: 1,
                     good_for: Duration::from_secs(1),
+                    by: None,
                 };
                 let mut batch = node.batch_in_none();
                 batch.spends = Spends {
@@ -118,6 +119,59 @@ async fn nodes_that_spend_at_once_get_together_what_the_budget_has() {
     let used = |place: usize| kept.ledgers[place].standings(kept.now)[0].used;
     assert_eq!(used(0), 30);
     assert_eq!(used(1), granted.iter().map(|one| one[1]).sum::<u32>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_spend_for_the_same_tenants_count_every_call() {
+    let database = Postgres::new().await;
+    let window = Window {
+        calls: 100_000,
+        per: Duration::from_secs(3_600),
+    };
+    // Many, so that a commit takes long enough to meet another.
+    let tenants: Vec<TenantId> = (1..=100).map(|n| TenantId::from_bytes([n; 16])).collect();
+    let every = tenants.as_slice();
+    // No two have a budget in common, so nothing but the counts makes them wait for each other.
+    let nodes = (0..4_usize).map(|number| {
+        let store = database.store();
+        async move {
+            let mut node = Node::join(Arc::new(store.await)).await;
+            let name = BudgetName::new(format!("bank/{number}"));
+            for _ in 0..15 {
+                let mut asks: Vec<Ask> = ["bank", "gas"]
+                    .into_iter()
+                    .flat_map(|source| every.iter().map(move |tenant| (source, *tenant)))
+                    .map(|(source, tenant)| Ask {
+                        of: vec![0],
+                        calls: 1,
+                        good_for: Duration::from_secs(1),
+                        by: Some(Spender {
+                            source: source.parse().unwrap(),
+                            tenant,
+                        }),
+                    })
+                    .collect();
+                asks.rotate_left(number * 50);
+                let mut batch = node.batch_in_none();
+                batch.spends = Spends {
+                    at: START,
+                    budgets: vec![(name.clone(), Arc::from([window]))],
+                    asks,
+                    blocks: Vec::new(),
+                    corrections: Vec::new(),
+                };
+                node.store.commit(Arc::new(batch)).await.unwrap();
+            }
+        }
+    });
+    futures_util::future::join_all(nodes).await;
+
+    let store = database.store().await;
+    for source in ["bank", "gas"] {
+        let spent = store.spenders(source.parse().unwrap(), Timestamp::from_millis(0));
+        let sixty = tenants.iter().map(|tenant| (*tenant, 60)).collect();
+        assert_eq!(spent.await, Ok(sixty));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use wellspring_core::Timestamp;
-use wellspring_core::budget::{BudgetName, Ledger, Spends, Spent, settle};
+use wellspring_core::budget::{BudgetName, Ledger, Spends, Spent, hour, settle, spenders};
 
 use crate::row::{ledger, quiet_from};
 
@@ -20,6 +20,14 @@ pub(super) fn apply(transaction: &Transaction<'_>, spends: &Spends) -> rusqlite:
     for ((name, _), ledger) in spends.budgets.iter().zip(&spent.ledgers) {
         let quiet = quiet_from(ledger, spends.at);
         statement.execute(params![name.as_str(), ledger.to_bytes(), quiet])?;
+    }
+    let sql = "INSERT INTO budget_use (source, hour, tenant, calls) VALUES (?1, ?2, ?3, ?4) \
+               ON CONFLICT (source, hour, tenant) DO UPDATE SET calls = calls + ?4";
+    let mut statement = transaction.prepare_cached(sql)?;
+    let hour = hour(spends.at).as_millis();
+    for (by, calls) in spenders(spends, &spent.granted) {
+        let (source, tenant) = (by.source.as_str(), by.tenant.as_bytes());
+        statement.execute(params![source, hour, tenant, calls.cast_signed()])?;
     }
     Ok(spent)
 }

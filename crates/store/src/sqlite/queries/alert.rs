@@ -1,15 +1,19 @@
 //! Alerts.
 
-use rusqlite::{Connection, Row, params};
+use std::fmt::Write as _;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, params, params_from_iter};
 use wellspring_core::{Alert, AlertId, Stored, TenantId};
 use wellspring_engine::{AlertFilter, StoreError};
 
 use super::{decoded, decoded_one};
 use crate::row::{self, AlertRow};
 
+/// Lists those of a tenant, or of all of them.
 pub(super) fn alerts(
     connection: &Connection,
-    tenant: TenantId,
+    tenant: Option<TenantId>,
     filter: &AlertFilter,
     before: Option<AlertId>,
     limit: usize,
@@ -19,29 +23,50 @@ pub(super) fn alerts(
         Some(true) => "AND closed_at IS NULL",
         Some(false) => "AND closed_at IS NOT NULL",
     };
-    let sql = format!(
-        "SELECT {ALERT} FROM alerts WHERE tenant = ?1 AND id < ?2 {state} \
-         AND kind = coalesce(?4, kind) AND source = coalesce(?5, source) \
-         AND (?6 IS NULL OR connection = ?6) ORDER BY id DESC LIMIT ?3"
-    );
-    let params = params![
-        tenant.as_bytes(),
-        before.map_or([255; 16], |id| *id.as_bytes()),
-        limit,
-        filter.kind.map(Stored::code),
-        filter.source.as_ref().map(|source| source.as_str()),
-        filter.connection.map(|id| *id.as_bytes())
+    let blob = |id: &[u8; 16]| Value::Blob(id.to_vec());
+    let given = [
+        (
+            "connection",
+            filter.connection.map(|id| blob(id.as_bytes())),
+        ),
+        ("tenant", tenant.map(|tenant| blob(tenant.as_bytes()))),
+        (
+            "source",
+            filter
+                .source
+                .as_ref()
+                .map(|source| source.to_string().into()),
+        ),
+        (
+            "kind",
+            filter.kind.map(|kind| i64::from(kind.code()).into()),
+        ),
     ];
-    decoded(connection, &sql, params, alert)
+    let before = before.map_or([255; 16], |id| *id.as_bytes());
+    let mut params = vec![blob(&before)];
+    // By the index for the narrowest of what is given: a plus keeps from those for the others.
+    let (mut wanted, mut plus) = (String::new(), "");
+    for (column, value) in given {
+        if let Some(value) = value {
+            write!(wanted, " AND {plus}{column} = ?").unwrap_or_default();
+            params.push(value);
+            plus = "+";
+        }
+    }
+    params.push(i64::try_from(limit).unwrap_or(i64::MAX).into());
+    let sql =
+        format!("SELECT {ALERT} FROM alerts WHERE id < ? {state}{wanted} ORDER BY id DESC LIMIT ?");
+    decoded(connection, &sql, params_from_iter(params), alert)
 }
 
+/// Returns one of a tenant, or of any of them.
 pub(super) fn load(
     connection: &Connection,
-    tenant: TenantId,
+    tenant: Option<TenantId>,
     id: AlertId,
 ) -> Result<Option<Alert>, StoreError> {
-    let sql = format!("SELECT {ALERT} FROM alerts WHERE id = ?1 AND tenant = ?2");
-    let of = params![id.as_bytes(), tenant.as_bytes()];
+    let sql = format!("SELECT {ALERT} FROM alerts WHERE id = ?1 AND tenant = coalesce(?2, tenant)");
+    let of = params![id.as_bytes(), tenant.map(|tenant| *tenant.as_bytes())];
     decoded_one(connection, &sql, of, alert)
 }
 
