@@ -4,21 +4,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand_core::SeedableRng;
 use wellspring_core::budget::Spent;
 use wellspring_core::{
-    AccountId, Actor, Error, ErrorClass, IncarnationId, Shard, SubscriptionId, TenantId, Timestamp,
+    AccountId, Actor, Error, ErrorClass, Shard, SubscriptionId, TenantId, Timestamp,
 };
 use wellspring_engine::{
     Action, Aggregate, Answer, Batch, Command, CommitError, Driver, Event, Lease, Limits, Loaded,
-    Origin, Request, SendFailure, SendId, SendOrder, SendResult, SourceTable, Subscription,
-    SubscriptionKind, SubscriptionWish, TenantTable,
+    Origin, Request, SendFailure, SendId, SendOrder, SendResult, Subscription, SubscriptionKind,
+    SubscriptionWish,
 };
 
-use crate::model::Model;
-
-pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
-pub(crate) const TENANT: TenantId = TenantId::from_bytes([1; 16]);
+use super::model::Model;
+use crate::bench::{self, NOW, TENANT};
 
 /// What an endpoint does with a message; nothing is to hang.
 pub(crate) type Reply = Option<SendResult>;
@@ -374,14 +371,7 @@ impl Bench {
 }
 
 fn driver(life: u64) -> Driver<u32> {
-    let incarnation = IncarnationId::mint(NOW, &mut rand_chacha::ChaCha8Rng::seed_from_u64(life));
-    Driver::new(
-        incarnation,
-        Arc::new(SourceTable::new([])),
-        Arc::new(TenantTable::default()),
-        Limits::default(),
-        life,
-    )
+    bench::driver(life, &Arc::default(), Limits::default())
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "every endpoint has this form")]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use wellspring_core::Shard;
 use wellspring_engine::{Answer, DeliveryStatus, Event, Redelivery, SubscriptionWish};
 
-use crate::bench::{Bench, ok, refused};
+use super::bench::{Bench, ok, refused};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use wellspring_core::TenantId;
 use wellspring_engine::{DeliveryStatus, Event};
 
-use crate::bench::{Bench, NOW, ok, refused};
+use super::bench::{Bench, ok, refused};
+use crate::bench::{NOW, TENANT};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -156,7 +157,7 @@ fn a_new_subscription_misses_nothing_that_is_committed_after_its_row() {
     for _ in 0..7 {
         bench.account();
     }
-    let id = bench.subscribe_to(2, crate::bench::TENANT, "* /accounts/**");
+    let id = bench.subscribe_to(2, TENANT, "* /accounts/**");
     let shards = bench.model.each_shard();
     let since: BTreeMap<_, _> = shards
         .map(|shard| (shard, bench.model.end(shard)))
@@ -184,7 +185,7 @@ fn a_change_costs_one_look_up_whatever_others_subscribe_to() {
             bench.subscribe_to(number + 12, tenant(number), "* /**");
         }
         for number in 1..=10 {
-            bench.subscribe_to(number, crate::bench::TENANT, "* /accounts/**");
+            bench.subscribe_to(number, TENANT, "* /accounts/**");
         }
         bench.tell();
         let before = bench.driver.counters();

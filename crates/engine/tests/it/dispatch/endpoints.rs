@@ -6,7 +6,7 @@ use std::time::Duration;
 use wellspring_core::Shard;
 use wellspring_engine::{DisabledReason, SendOrder};
 
-use crate::bench::{Bench, ok, refused, unreachable};
+use super::bench::{Bench, ok, refused, unreachable};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);

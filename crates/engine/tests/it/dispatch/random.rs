@@ -8,7 +8,7 @@ use rand_core::{Rng, SeedableRng};
 use wellspring_core::SubscriptionId;
 use wellspring_engine::{SendOrder, SubscriptionWish};
 
-use crate::bench::{Bench, Reply, ok, refused, unreachable};
+use super::bench::{Bench, Reply, ok, refused, unreachable};
 
 #[test]
 fn whatever_fails_nothing_is_lost_and_lines_keep_their_order() {
