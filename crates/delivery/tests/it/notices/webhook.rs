@@ -8,11 +8,11 @@ use wellspring_delivery::{NoticeOptions, SigningSecret};
 use wellspring_engine::{NoticeAddress, NoticeOrder, NoticeResult, Transport};
 use wellspring_sandbox::Behaviour;
 
-use crate::support::{Counterpart, NOW, closed_port, notices, order};
+use super::support::{NOW, World, closed_port, notices, order};
 
 #[tokio::test]
 async fn the_tenants_receiver_verifies_what_it_gets() {
-    let receiver = Counterpart::start();
+    let receiver = World::start();
     let notices = notices(NoticeOptions::default());
 
     for _ in 0..2 {
@@ -20,7 +20,7 @@ async fn the_tenants_receiver_verifies_what_it_gets() {
         assert_eq!(sent, NoticeResult::Sent { receipt: None });
     }
 
-    let requests = receiver.requests();
+    let requests = receiver.deliveries();
     let verifier = Webhook::new(&SigningSecret::generate([1; 32]).expose()).unwrap();
     let at = NOW.as_millis() / 1_000;
     let signature = verifier.sign(
@@ -46,7 +46,7 @@ async fn the_tenants_receiver_verifies_what_it_gets() {
 
 #[tokio::test]
 async fn an_answer_decides_whether_the_webhook_is_tried_again() {
-    let receiver = Counterpart::start();
+    let receiver = World::start();
     let notices = notices(NoticeOptions::default());
     let url = receiver.url("/notices");
     receiver

@@ -7,8 +7,8 @@ use wellspring_delivery::{
 };
 use wellspring_engine::{NoticeAddress, NoticeOrder, NoticeResult, Transport};
 
-use crate::mail_server::MailServer;
-use crate::support::{closed_port, impatient, notices, order};
+use super::mail_server::MailServer;
+use super::support::{closed_port, impatient, notices, order};
 
 #[tokio::test]
 async fn mail_arrives_encrypted_with_its_headers_and_both_parts() {
@@ -183,7 +183,7 @@ async fn options_that_cannot_work_are_refused() {
             email: Some(options),
             ..NoticeOptions::default()
         };
-        crate::support::try_notices(options).unwrap_err()
+        super::support::try_notices(options).unwrap_err()
     };
     let abroad = EmailOptions {
         host: "mail.example.com".to_owned(),

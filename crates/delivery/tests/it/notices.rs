@@ -1,10 +1,5 @@
 //! Messages to people against real counterparts: a mail server, a push service that decrypts, a gateway, a webhook.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "the exemption for tests does not reach their helpers"
-)]
-
 mod browser;
 mod email;
 mod mail_server;

@@ -47,7 +47,7 @@ impl MailServer {
         let mut child = Command::new(python())
             .arg(concat!(
                 env!("CARGO_MANIFEST_DIR"),
-                "/tests/notices/server.py"
+                "/tests/it/notices/server.py"
             ))
             .arg(name)
             .args([certificate, key])

@@ -10,11 +10,11 @@ use wellspring_delivery::{NoticeOptions, Notices, SmsBody, SmsOptions};
 use wellspring_engine::{NoticeAddress, NoticeOrder, NoticeResult, Transport};
 use wellspring_sandbox::Behaviour;
 
-use crate::support::{Counterpart, NOW, closed_port, impatient, notices, order};
+use super::support::{NOW, World, closed_port, impatient, notices, order};
 
 #[tokio::test]
 async fn the_gateway_gets_twilios_form_and_its_answer_is_kept() {
-    let gateway = Counterpart::start();
+    let gateway = World::start();
     answer(
         &gateway,
         201,
@@ -25,7 +25,7 @@ async fn the_gateway_gets_twilios_form_and_its_answer_is_kept() {
 
     let receipt = Some("SM0123456789abcdef".to_owned());
     assert_eq!(sent, NoticeResult::Sent { receipt });
-    let request = gateway.requests().pop().unwrap();
+    let request = gateway.deliveries().pop().unwrap();
     assert_eq!(request.path, "/2010-04-01/Accounts/AC42/Messages.json");
     assert_eq!(
         request.headers["authorization"],
@@ -54,7 +54,7 @@ async fn the_gateway_gets_twilios_form_and_its_answer_is_kept() {
 
 #[tokio::test]
 async fn an_answer_decides_and_one_that_leaves_it_open_is_unknown() {
-    let gateway = Counterpart::start();
+    let gateway = World::start();
     let notices = with(twilio(&gateway));
     let refused = |reason: &str, address_gone| NoticeResult::Refused {
         reason: format!("the SMS gateway answered {reason}"),
@@ -99,7 +99,7 @@ async fn an_answer_decides_and_one_that_leaves_it_open_is_unknown() {
 
 #[tokio::test]
 async fn an_exchange_that_breaks_is_unknown_only_if_the_request_has_left() {
-    let gateway = Counterpart::start();
+    let gateway = World::start();
     gateway.handle.set_hanging(true);
     let options = NoticeOptions {
         sms: Some(twilio(&gateway)),
@@ -121,7 +121,7 @@ async fn an_exchange_that_breaks_is_unknown_only_if_the_request_has_left() {
 
 #[tokio::test]
 async fn another_gateways_request_is_made_of_its_templates() {
-    let gateway = Counterpart::start();
+    let gateway = World::start();
     answer(&gateway, 200, r#"{"messages":[{"id":77}]}"#);
     let headers = [
         ("Authorization", "App {{ password }}"),
@@ -145,7 +145,7 @@ async fn another_gateways_request_is_made_of_its_templates() {
 
     let receipt = Some("77".to_owned());
     assert_eq!(sent, NoticeResult::Sent { receipt });
-    let request = gateway.requests().pop().unwrap();
+    let request = gateway.deliveries().pop().unwrap();
     assert_eq!(request.headers["authorization"], "App k3y");
     let id = "ntf_abababababababababababababababab_sms";
     assert_eq!(request.headers["idempotency-key"], id);
@@ -160,11 +160,11 @@ async fn another_gateways_request_is_made_of_its_templates() {
         sms: Some(misspelt),
         ..NoticeOptions::default()
     };
-    let error = crate::support::try_notices(options).unwrap_err();
+    let error = super::support::try_notices(options).unwrap_err();
     assert!(error.to_string().contains("`url`"), "{error}");
 }
 
-fn twilio(gateway: &Counterpart) -> SmsOptions {
+fn twilio(gateway: &World) -> SmsOptions {
     let password = SecretString::from("pass:word");
     let options = SmsOptions::twilio("AC42".into(), password, "+15005550006".into());
     let url = options
@@ -180,7 +180,7 @@ fn with(options: SmsOptions) -> Notices {
     })
 }
 
-fn answer(gateway: &Counterpart, status: u16, body: &'static str) {
+fn answer(gateway: &World, status: u16, body: &'static str) {
     gateway.handle.update(|behaviour| {
         *behaviour = Behaviour {
             body: body.into(),

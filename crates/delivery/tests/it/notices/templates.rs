@@ -3,7 +3,7 @@ use wellspring_core::notification::{Channel, NotificationKind};
 use wellspring_delivery::Templates;
 use wellspring_engine::{NoticeAddress, NoticeOrder};
 
-use crate::support::{facts, order};
+use super::support::{facts, order};
 
 #[test]
 fn every_message_says_something_with_all_facts_and_with_none() {

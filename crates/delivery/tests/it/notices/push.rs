@@ -8,12 +8,12 @@ use wellspring_engine::{NoticeAddress, NoticeResult, Transport};
 use wellspring_outbound::AddressPolicy;
 use wellspring_sandbox::Behaviour;
 
-use crate::browser::{Browser, sender};
-use crate::support::{Counterpart, NOW, closed_port, guarded, impatient, notices, order};
+use super::browser::{Browser, sender};
+use super::support::{NOW, World, closed_port, guarded, impatient, notices, order};
 
 #[tokio::test]
 async fn a_browser_decrypts_what_is_sent_and_the_push_service_knows_who_sends() {
-    let service = Counterpart::start();
+    let service = World::start();
     let notices = with();
     let mut kinds = Vec::new();
     for kind in NotificationKind::ALL {
@@ -25,7 +25,7 @@ async fn a_browser_decrypts_what_is_sent_and_the_push_service_knows_who_sends() 
         let sent = notices.send(order).await;
 
         assert_eq!(sent, NoticeResult::Sent { receipt: None });
-        let request = service.requests().pop().unwrap();
+        let request = service.deliveries().pop().unwrap();
         assert!(request.body.len() <= 4_096, "{}", request.body.len());
         let message = browser.open(&request.body);
         let header = |name: &str| request.headers[name].to_str().unwrap().to_owned();
@@ -51,7 +51,7 @@ async fn a_browser_decrypts_what_is_sent_and_the_push_service_knows_who_sends() 
 
 #[tokio::test]
 async fn an_answer_decides_whether_the_subscription_is_kept() {
-    let service = Counterpart::start();
+    let service = World::start();
     let notices = with();
     for (status, gone) in [
         (404, Some(true)),
@@ -85,7 +85,7 @@ async fn an_answer_decides_whether_the_subscription_is_kept() {
 
 #[tokio::test]
 async fn what_cannot_be_called_or_encrypted_for_is_gone_and_a_broken_exchange_is_not() {
-    let service = Counterpart::start();
+    let service = World::start();
     let gone = |result: NoticeResult| {
         matches!(
             result,
@@ -124,7 +124,7 @@ async fn what_cannot_be_called_or_encrypted_for_is_gone_and_a_broken_exchange_is
         gone(notices.send(order(Channel::Push, short)).await),
         "no secret"
     );
-    assert_eq!(service.requests().len(), 0);
+    assert_eq!(service.deliveries().len(), 0);
 
     let nobody = format!("http://127.0.0.1:{}/", closed_port());
     let sent = notices.send(to(nobody)).await;
@@ -133,7 +133,7 @@ async fn what_cannot_be_called_or_encrypted_for_is_gone_and_a_broken_exchange_is
         "{sent:?}"
     );
     service.handle.set_hanging(true);
-    let sent = crate::support::notices(options(impatient()))
+    let sent = super::support::notices(options(impatient()))
         .send(to(here))
         .await;
     assert!(matches!(sent, NoticeResult::Unknown { .. }), "{sent:?}");
