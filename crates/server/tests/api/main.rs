@@ -17,6 +17,7 @@ mod notifications;
 mod operation;
 mod people;
 mod properties;
+mod push;
 mod reliability;
 mod script;
 mod serving;

@@ -8,24 +8,20 @@ use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, pending, ready};
-use http::{HeaderMap, Method, Request, StatusCode};
-use http_body_util::BodyExt;
+use http::{Method, Request};
 use serde_json::{Value, json};
-use tower::ServiceExt;
 use wellspring_core::interaction::{Code, CredentialField, Part, Question};
 use wellspring_core::schedule::{Schedule, SlowPlan};
 use wellspring_core::{CollectionPolicy, Error, ErrorClass, Sealed, SourceName, Unclassified};
 use wellspring_engine::{
-    Backend, Channel, Clock, ConnectionDefaults, Connector, DeliverOrder, DeliverResult, Engine,
-    EngineHandle, EngineParts, FetchOrder, FetchResult, Limits, NoTransport, Notifier,
-    NotifierParts, RunInputs, RunOrder, RunResult, SendFailure, SendOrder, SendResult, Session,
-    Source, SourceTable, SystemClock, Tasks,
+    Backend, Channel, Clock, ConnectionDefaults, Connector, DeliverOrder, DeliverResult,
+    EngineHandle, FetchOrder, FetchResult, Limits, NoTransport, RunInputs, RunOrder, RunResult,
+    SendFailure, SendOrder, SendResult, Session, Source, SystemClock, Tasks,
 };
-use wellspring_server::{
-    Access, AppParts, Intake, SealedAddresses, SourceInfo, Subscriptions, open_vault, router,
-};
-use wellspring_store::{MemoryBlobs, MemoryStore};
-use wellspring_vault::MasterKey;
+use wellspring_server::{Intake, SourceInfo, router};
+use wellspring_store::MemoryStore;
+
+use crate::lab::{Outside, Reply, eventually, one_tenant, request};
 
 /// A server with one tenant and its key.
 pub(crate) struct Lab {
@@ -36,29 +32,14 @@ pub(crate) struct Lab {
     pub(crate) tasks: Tasks,
 }
 
-/// What came back.
-#[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
-}
-
 impl Lab {
     pub(crate) async fn new() -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = MemoryStore::new(Arc::clone(&clock), 4, None);
         let backend: Arc<dyn Backend> = Arc::new(store);
-        let masters = [MasterKey::new([7; 32])];
-        let vault = open_vault(backend.as_ref(), &masters, clock.now());
-        let vault = vault.await.unwrap();
-        let access = Access::load(Arc::clone(&backend), vault, Arc::clone(&clock));
-        let access = Arc::new(access.await.unwrap());
-        access.create_tenant("one", None).await.unwrap();
-        let (_, key) = access.create_key("one", None).await.unwrap();
+        let (_, access, key) = one_tenant(&backend, &clock).await;
         let tasks = Tasks::default();
         let endpoints = Arc::new(Endpoints::default());
-        let blobs = Arc::new(MemoryBlobs::default());
         let sources = SOURCES.map(|name| Source {
             name: name.parse().unwrap(),
             policy: CollectionPolicy::default(),
@@ -69,48 +50,21 @@ impl Lab {
             limits: Arc::default(),
             backlog_alert: Source::DEFAULT_BACKLOG_ALERT,
         });
-        let engine = EngineParts {
-            store: Arc::clone(&backend),
+        let outside = Outside {
+            backend,
+            clock,
             connector: Arc::new(Pretend),
             channel: Arc::<Endpoints>::clone(&endpoints),
-            clock: Arc::clone(&clock),
-            limits: Limits::default(),
-            sources: Arc::new(SourceTable::new(sources)),
-            tenants: Arc::new(access.tenant_rules()),
-            blobs: Arc::<MemoryBlobs>::clone(&blobs),
-        };
-        let engine = Engine::start(engine, &tasks);
-        let subscriptions = Subscriptions::load(
-            Arc::clone(&backend),
-            &access,
-            engine.clone(),
-            Arc::clone(&clock),
-        );
-        let notifier = NotifierParts {
-            store: Arc::<dyn Backend>::clone(&backend),
             transport: Arc::new(NoTransport),
-            addresses: Arc::new(SealedAddresses::new(&access, "http://wellspring.test")),
-            clock: Arc::clone(&clock),
-        };
-        let notifier = Notifier::start(notifier, &engine, &tasks);
-        let parts = AppParts {
-            engine: engine.clone(),
-            notifier,
-            backend,
-            subscriptions: Arc::new(subscriptions.await.unwrap()),
-            access,
             intake: Arc::new(Pretend),
-            clock,
-            blobs,
-            public_url: "http://wellspring.test/".to_owned(),
-            metrics: None,
-            sms_secret: Some("gateway secret".into()),
-            version: "1.2.3",
-            separate_metrics: false,
+            blobs: Arc::default(),
+            sources: sources.into(),
+            limits: Limits::default(),
         };
+        let parts = outside.served(&access, &tasks).await;
         let lab = Self {
+            engine: parts.engine.clone(),
             router: router(parts),
-            engine,
             endpoints,
             key,
             tasks,
@@ -120,13 +74,7 @@ impl Lab {
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        Reply {
-            status: parts.status,
-            headers: parts.headers,
-            body: body.collect().await.unwrap().to_bytes(),
-        }
+        Reply::of(&self.router, request).await
     }
 
     pub(crate) async fn as_caller(
@@ -201,20 +149,10 @@ impl Drop for Lab {
 }
 
 impl Reply {
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.to_str().unwrap())
-    }
-
     /// Checks that it is a problem of this status and code and returns the pointers of its faults.
     #[track_caller]
-    pub(crate) fn problem(&self, status: u16, code: &str) -> Vec<String> {
-        assert_eq!(self.status, status, "{self:?}");
-        let problem = self.json();
-        assert_eq!(problem["code"], code, "{problem}");
+    pub(crate) fn faults(&self, status: u16, code: &str) -> Vec<String> {
+        let problem = self.problem(status, code);
         let faults = problem["errors"].as_array();
         let faults = faults.into_iter().flatten();
         faults
@@ -223,36 +161,11 @@ impl Reply {
     }
 }
 
-pub(crate) fn request(
-    bearer: &str,
-    method: Method,
-    path: &str,
-    body: impl Into<Body>,
-) -> Request<Body> {
-    Request::builder()
-        .method(method)
-        .uri(path)
-        .header("authorization", format!("Bearer {bearer}"))
-        .body(body.into())
-        .unwrap()
-}
-
 pub(crate) fn text(value: &Value) -> String {
     value
         .as_str()
         .unwrap_or_else(|| panic!("{value}"))
         .to_owned()
-}
-
-/// Waits, for ten seconds at most, until something is so.
-pub(crate) async fn eventually<F: Future<Output = bool>>(mut so: impl FnMut() -> F) {
-    let wait = async {
-        while !so().await {
-            tokio::task::yield_now().await;
-        }
-    };
-    let waited = tokio::time::timeout(Duration::from_secs(10), wait).await;
-    waited.expect("it never came to be so");
 }
 
 /// Endpoints of subscriptions: they take everything but where their URL says otherwise.

@@ -1,7 +1,8 @@
 use http::{Method, Request};
 use serde_json::json;
 
-use crate::lab::{Lab, Reply, text};
+use super::lab::{Lab, text};
+use crate::lab::Reply;
 
 impl Lab {
     async fn link(&self, account: &str, body: serde_json::Value) -> String {

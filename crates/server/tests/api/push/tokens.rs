@@ -1,7 +1,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::lab::{Lab, text};
+use super::lab::{Lab, text};
 
 #[tokio::test]
 async fn a_client_token_sees_its_account_and_nothing_else() {
@@ -99,7 +99,7 @@ async fn what_a_token_is_asked_for_is_checked_and_its_key_gives_the_same_again()
         ),
     ] {
         let reply = lab.post(&path, body.clone()).await;
-        assert_eq!(reply.problem(422, "validation_failed"), pointers, "{body}");
+        assert_eq!(reply.faults(422, "validation_failed"), pointers, "{body}");
     }
     let nobody = "/v1/accounts/acct_0193b8a1c2d37a4b9e0f1a2b3c4d5e6f/tokens";
     lab.post(nobody, json!({"for": "client"}))

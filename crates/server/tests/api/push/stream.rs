@@ -6,7 +6,8 @@ use http::Method;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::lab::{Lab, request, text};
+use super::lab::{Lab, text};
+use crate::lab::request;
 
 /// The events of one stream as they come.
 struct Events {
@@ -152,5 +153,5 @@ async fn a_persons_stream_tells_of_their_account_and_a_lost_cursor_is_told_befor
     let reply = lab
         .get("/v1/changes/stream?after=nonsense!&pattern=x")
         .await;
-    assert_eq!(reply.problem(400, "invalid_parameter").len(), 2);
+    assert_eq!(reply.faults(400, "invalid_parameter").len(), 2);
 }

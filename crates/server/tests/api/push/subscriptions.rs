@@ -1,7 +1,8 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::lab::{Lab, eventually, text};
+use super::lab::{Lab, text};
+use crate::lab::eventually;
 
 const STATES: &str = "UPDATED /accounts/*/connections/*/state/*";
 
@@ -100,7 +101,7 @@ async fn every_fault_of_a_subscription_is_named() {
         ),
     ] {
         let reply = lab.post("/v1/subscriptions", body.clone()).await;
-        assert_eq!(reply.problem(422, "validation_failed"), pointers, "{body}");
+        assert_eq!(reply.faults(422, "validation_failed"), pointers, "{body}");
     }
 }
 
@@ -186,13 +187,13 @@ async fn changes_are_sent_listed_and_sent_again() {
     let bad = lab
         .post(&replay, json!({"ids": [change, "chg_x", foreign]}))
         .await;
-    assert_eq!(bad.problem(422, "validation_failed"), ["/ids/1"]);
+    assert_eq!(bad.faults(422, "validation_failed"), ["/ids/1"]);
     let bad = lab.post(&replay, json!({"ids": [change, foreign]})).await;
-    assert_eq!(bad.problem(422, "validation_failed"), ["/ids/1"]);
+    assert_eq!(bad.faults(422, "validation_failed"), ["/ids/1"]);
     let bad = lab
         .post(&replay, json!({"ids": [change], "since": "now"}))
         .await;
-    assert_eq!(bad.problem(422, "validation_failed"), [""]);
+    assert_eq!(bad.faults(422, "validation_failed"), [""]);
 }
 
 #[tokio::test]
