@@ -244,28 +244,8 @@ pub async fn erasing_leaves_nothing_but_the_log(harness: &dyn Harness) {
 /// What was parked can be tried again, its data kept.
 pub async fn a_resumed_collection_is_live_again(harness: &dyn Harness) {
     let mut node = Node::join(harness.open().await).await;
-    let accepted = node.accepted(START, TENANT).await;
     let payload = Bytes::from_static(b"[2]");
-    let fetched = node
-        .stepped(
-            accepted,
-            START,
-            Input::Fetched { started: START },
-            Some(payload.clone()),
-        )
-        .await;
-    let gone = Input::DeliveryFailed {
-        started: START,
-        error: Error {
-            class: ErrorClass::ProductNotAvailable,
-            code: "http_410".to_owned(),
-            message: "gone".to_owned(),
-        },
-        gone: true,
-        retry_at: None,
-        probe: false,
-    };
-    let parked = node.stepped(fetched, START, gone, None).await;
+    let parked = node.parked(START, TENANT, payload.clone()).await;
     let view = found(&node.store, parked.id).await.expect("is there");
     assert_eq!(view.status, CollectionStatus::Failed);
     assert_eq!(
