@@ -8,6 +8,7 @@ mod changes;
 mod collect;
 mod connections;
 mod documents;
+mod events;
 mod guards;
 mod idempotency;
 mod interactions;

@@ -1,71 +1,12 @@
-use std::time::Duration;
-
-use axum::body::BodyDataStream;
-use futures_util::StreamExt;
-use http::Method;
-use serde_json::{Value, json};
-use tower::ServiceExt;
+use serde_json::json;
 
 use super::lab::{Lab, text};
-use crate::lab::request;
-
-/// The events of one stream as they come.
-struct Events {
-    body: BodyDataStream,
-    rest: String,
-}
-
-#[derive(Debug)]
-struct Event {
-    id: String,
-    data: Value,
-}
+use crate::events::{Event, Events};
 
 impl Lab {
     async fn stream(&self, bearer: &str, query: &str, last: Option<&str>) -> Events {
         let path = format!("/v1/changes/stream?{query}");
-        let mut request = request(bearer, Method::GET, &path, "");
-        if let Some(last) = last {
-            let last = last.parse().unwrap();
-            request.headers_mut().insert("last-event-id", last);
-        }
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        assert_eq!(response.headers()["x-accel-buffering"], "no");
-        Events {
-            body: response.into_body().into_data_stream(),
-            rest: String::new(),
-        }
-    }
-}
-
-impl Events {
-    /// Returns the next change; nothing when the stream has ended.
-    async fn next(&mut self) -> Option<Event> {
-        loop {
-            if let Some((event, rest)) = self.rest.split_once("\n\n") {
-                let (event, rest) = (event.to_owned(), rest.to_owned());
-                self.rest = rest;
-                let field = |name: &str| {
-                    let mut lines = event.lines();
-                    lines.find_map(|line| {
-                        line.strip_prefix(name)?
-                            .strip_prefix(": ")
-                            .map(str::to_owned)
-                    })
-                };
-                let Some(data) = field("data") else { continue };
-                assert_eq!(field("event").as_deref(), Some("change"));
-                return Some(Event {
-                    id: field("id").unwrap(),
-                    data: serde_json::from_str(&data).unwrap(),
-                });
-            }
-            let more = tokio::time::timeout(Duration::from_secs(10), self.body.next());
-            let more = more.await.expect("nothing came")?.unwrap();
-            self.rest.push_str(std::str::from_utf8(&more).unwrap());
-        }
+        Events::open(&self.router, "change", bearer, &path, last).await
     }
 }
 
@@ -79,13 +20,13 @@ async fn a_stream_brings_what_is_new_and_goes_on_after_the_last_event() {
     let connection = lab.connect(&account, "pin").await;
     let own = format!("/accounts/{account}");
 
-    let first = stream.next().await.unwrap();
+    let first = stream.next_data().await.unwrap();
     // What was there before is not sent, but for what its source does meanwhile.
     let mut events = vec![first];
     while !text(&events.last().unwrap().data["path"]).ends_with("/state/question")
         || !text(&events.last().unwrap().data["path"]).contains(&connection)
     {
-        events.push(stream.next().await.unwrap());
+        events.push(stream.next_data().await.unwrap());
     }
     let all = lab.get("/v1/changes?limit=1000").await.json();
     let all = all["data"].as_array().unwrap();
@@ -114,7 +55,7 @@ async fn a_stream_brings_what_is_new_and_goes_on_after_the_last_event() {
     for event in later {
         for stream in [&mut by_header, &mut by_parameter] {
             loop {
-                let next = stream.next().await.unwrap();
+                let next = stream.next_data().await.unwrap();
                 assert!(text(&next.data["path"]).contains(&connection));
                 if text(&next.data["path"]).contains("/state/") {
                     assert_eq!(next.data, event.data);
@@ -124,7 +65,7 @@ async fn a_stream_brings_what_is_new_and_goes_on_after_the_last_event() {
         }
     }
     lab.tasks.stop();
-    while stream.next().await.is_some() {}
+    while stream.next_data().await.is_some() {}
 }
 
 #[tokio::test]
@@ -137,7 +78,7 @@ async fn a_persons_stream_tells_of_their_account_and_a_lost_cursor_is_told_befor
     lab.connect(&other, "pin").await;
     let connection = lab.connect(&own, "pin").await;
     loop {
-        let event = stream.next().await.unwrap();
+        let event = stream.next_data().await.unwrap();
         let path = text(&event.data["path"]);
         assert!(path.starts_with(&format!("/accounts/{own}/")), "{path}");
         if path.ends_with(&format!("{connection}/state/question")) {
