@@ -13,31 +13,26 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
-use serde_json::{Map, Value};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use wellspring_core::notification::{
-    Channel, Contact, Issue, IssueKey, NotificationKind, Preferences, Telling,
-};
-use wellspring_core::{
-    AccountId, ConnectionId, NotificationId, Shard, SourceName, TenantId, Timestamp,
-};
+use wellspring_core::notification::{Channel, Contact, Preferences};
+use wellspring_core::{AccountId, Shard};
 
 use crate::{
-    AddressBook, Clock, CommitError, EngineHandle, Holding, MaintenanceTold, Notice, NoticeAddress,
-    NoticeBackend, NoticeBatch, NoticeOrder, NoticeResult, NoticeWords, Notification, PhoneMark,
-    RequestMark, StoreError, Tasks, Transport, random_seed,
+    AddressBook, Clock, EngineHandle, Holding, Notice, NoticeBackend, NoticeOrder, NoticeResult,
+    NoticeWords, PhoneMark, StoreError, Tasks, Transport, random_seed,
 };
 
 mod compose;
 mod drafts;
+mod handle;
 mod incident;
+mod listen;
 mod read;
 mod send;
 
-use compose::{Draft, write_up};
-use read::Heard;
+pub use handle::{NoticeRequest, NotifierHandle, Told};
 use send::{NoticeKey, Sending};
 
 /// What a notifier is made of.
@@ -76,34 +71,6 @@ impl Transport for NoTransport {
     fn words(&self, _order: &NoticeOrder) -> NoticeWords {
         NoticeWords::default()
     }
-}
-
-/// A message that a tenant has a person told.
-#[derive(Debug, Clone)]
-pub struct NoticeRequest {
-    /// Whose person it is.
-    pub tenant: TenantId,
-    /// Which person.
-    pub account: AccountId,
-    /// What it is about.
-    pub kind: NotificationKind,
-    /// What the templates are filled with.
-    pub event: Map<String, Value>,
-    /// Over which channels it may go; all if it is empty.
-    pub over: Vec<Channel>,
-    /// The request, where its sender named it.
-    pub request: Option<RequestMark>,
-}
-
-/// A message that was written, now or before under the same request.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Told {
-    /// The message.
-    pub notification: Notification,
-    /// The ways that it goes.
-    pub notices: Vec<Notice>,
-    /// Whether it was there before.
-    pub is_again: bool,
 }
 
 /// Starts notifiers.
@@ -150,102 +117,6 @@ impl Notifier {
         };
         let handle = NotifierHandle { parts, wake, wrote };
         (handle, Box::pin(notifier.run(stop.clone())))
-    }
-}
-
-/// Has people told something; cheap to clone.
-#[derive(Debug, Clone)]
-pub struct NotifierHandle {
-    parts: NotifierParts,
-    wake: Arc<Notify>,
-    wrote: Arc<watch::Sender<u64>>,
-}
-
-impl NotifierHandle {
-    /// Writes a message of the tenant's to a person, and returns it with the ways that it goes:
-    /// those that are asked for, configured and wanted by the person.
-    ///
-    /// # Errors
-    ///
-    /// When the database does not answer; it may have been written.
-    pub async fn notify(&self, asked: NoticeRequest) -> Result<Told, StoreError> {
-        let now = self.parts.clock.now();
-        let mut rng = ChaCha8Rng::seed_from_u64(random_seed());
-        let account = asked.account;
-        let draft = Draft {
-            id: NotificationId::mint_in(now, account.shard(), &mut rng),
-            tenant: asked.tenant,
-            account,
-            kind: asked.kind,
-            event: asked.event,
-            mends: 0,
-        };
-        let people = self.parts.people(vec![account]).await?;
-        let nobody = (Preferences::default(), Contact::default());
-        let (preferences, contact) = people.get(&account).unwrap_or(&nobody);
-        let over = &asked.over;
-        let (notification, notices) = write_up(now, draft, preferences, contact, |channel| {
-            (over.is_empty() || over.contains(&channel)) && self.has(channel)
-        });
-        let notification = Notification {
-            request: asked.request,
-            ..notification
-        };
-        let adding = self
-            .parts
-            .store
-            .add_notification(notification.clone(), notices.clone());
-        if let Some(before) = adding.await? {
-            let notices = self.parts.store.notices(before.id).await?;
-            return Ok(Told {
-                notification: before,
-                notices,
-                is_again: true,
-            });
-        }
-        self.wrote.send_modify(|number| *number += 1);
-        self.wake.notify_one();
-        Ok(Told {
-            notification,
-            notices,
-            is_again: false,
-        })
-    }
-
-    /// Returns whether a channel is configured; the list in the application always is.
-    pub fn has(&self, channel: Channel) -> bool {
-        self.parts.has(channel)
-    }
-
-    /// Returns the key that browsers subscribe to Web Push with, where that is configured.
-    pub fn push_key(&self) -> Option<String> {
-        self.parts.transport.push_key()
-    }
-
-    /// Returns what a message says in the application, in the language of its person.
-    pub fn words(&self, one: &Notification, contact: &Contact) -> NoticeWords {
-        self.parts.transport.words(&NoticeOrder {
-            id: one.id,
-            tenant: one.tenant,
-            account: one.account,
-            kind: one.kind,
-            channel: Channel::InApp,
-            to: NoticeAddress::InApp,
-            language: compose::language(contact),
-            events: vec![compose::event(one, contact)],
-            at: one.at,
-            unsubscribe_url: None,
-        })
-    }
-
-    /// Returns the book of addresses.
-    pub fn addresses(&self) -> &dyn AddressBook {
-        self.parts.addresses.as_ref()
-    }
-
-    /// Returns a number that changes whenever this node has written about messages.
-    pub fn wrote(&self) -> watch::Receiver<u64> {
-        self.wrote.subscribe()
     }
 }
 
@@ -433,178 +304,6 @@ impl Loop {
         Ok(more)
     }
 
-    async fn read_log(&mut self, holding: &Holding) -> Result<bool, StoreError> {
-        self.read
-            .retain(|shard, read| epoch(holding, *shard) == Some(read.epoch));
-        let fresh = holding.shards.iter().map(|(shard, _)| *shard);
-        let fresh: Vec<Shard> = fresh
-            .filter(|shard| !self.read.contains_key(shard))
-            .collect();
-        if !fresh.is_empty() {
-            let cursors = self.parts.store.notice_cursors(fresh.clone()).await?;
-            for shard in fresh {
-                let kept = cursors.get(&shard).copied().unwrap_or(0);
-                let epoch = epoch(holding, shard).unwrap_or(0);
-                let read = Read {
-                    epoch,
-                    kept,
-                    seen: kept,
-                };
-                self.read.insert(shard, read);
-            }
-        }
-        let head = self.parts.store.log_head().await?;
-        let behind: Vec<(Shard, Read)> = self
-            .read
-            .iter()
-            .filter(|(shard, read)| head.seen(**shard) > read.seen)
-            .map(|(shard, read)| (*shard, *read))
-            .collect();
-        let mut more = false;
-        for (shard, read) in behind {
-            let slice = self.parts.store.log_after(shard, read.seen, STRETCH);
-            let slice = slice.await?;
-            more |= slice.has_more;
-            let heard: Vec<Heard> = slice.entries.iter().filter_map(Heard::of).collect();
-            if slice.entries.iter().any(read::is_of_incident) {
-                self.incidents_at = Instant::now();
-            }
-            let seen = slice.seen.max(read.seen);
-            let written = self.take_in(holding, shard, (read, seen), heard).await?;
-            if let Some(read) = self.read.get_mut(&shard) {
-                read.seen = seen;
-                if written {
-                    read.kept = seen;
-                }
-            }
-        }
-        Ok(more)
-    }
-
-    /// Writes what the entries mean for people; returns whether anything was written.
-    async fn take_in(
-        &mut self,
-        holding: &Holding,
-        shard: Shard,
-        (read, seen): (Read, u64),
-        heard: Vec<Heard>,
-    ) -> Result<bool, StoreError> {
-        let now = self.parts.clock.now();
-        let mut batch = NoticeBatch {
-            incarnation: holding.incarnation,
-            shard,
-            epoch: read.epoch,
-            cursor: Some((read.kept, seen)),
-            issues: Vec::new(),
-            maintenance: Vec::new(),
-            incidents: Vec::new(),
-            notifications: Vec::new(),
-            notices: Vec::new(),
-        };
-        let connections: BTreeSet<ConnectionId> =
-            heard.iter().map(|heard| heard.place().connection).collect();
-        let drafts = if connections.is_empty() {
-            Vec::new()
-        } else {
-            let known = self.parts.store.issues(connections.into_iter().collect());
-            let known = known.await?;
-            let places: BTreeSet<(AccountId, SourceName)> =
-                heard.iter().filter_map(Heard::at_source).collect();
-            let told = self
-                .parts
-                .store
-                .maintenance_told(places.into_iter().collect());
-            let told = told.await?;
-            self.listen(now, (&known, &told), heard, &mut batch)
-        };
-        let lag = seen.saturating_sub(read.kept);
-        let nothing = batch.issues.is_empty() && batch.maintenance.is_empty() && drafts.is_empty();
-        if nothing && lag < WRITE_AFTER {
-            return Ok(false);
-        }
-        self.parts.write_drafts(now, drafts, &mut batch).await?;
-        match self.parts.store.commit_notices(batch).await {
-            Ok(()) => {
-                self.wrote.send_modify(|number| *number += 1);
-                Ok(true)
-            }
-            Err(error) => {
-                // Where it stands is read again: it may have been written, or be another's.
-                self.read.remove(&shard);
-                Err(match error {
-                    CommitError::Fenced => StoreError::Fenced,
-                    other @ (CommitError::NotCommitted(_)
-                    | CommitError::Unknown(_)
-                    | CommitError::Stale(_)
-                    | CommitError::KeysTaken(_)) => StoreError::Unavailable(other.to_string()),
-                })
-            }
-        }
-    }
-
-    fn listen(
-        &mut self,
-        now: Timestamp,
-        (known, told): (&Issues, &MaintenanceTold),
-        heard: Vec<Heard>,
-        batch: &mut NoticeBatch,
-    ) -> Vec<Draft> {
-        let mut issues = BTreeMap::new();
-        let mut maintenance = BTreeMap::new();
-        let mut drafts = Vec::new();
-        for heard in heard {
-            let at_source = heard.at_source();
-            let place = heard.place();
-            let before = known.get(&place.connection).cloned().unwrap_or_default();
-            let entry = issues.entry(place.connection);
-            let (_, issue) = entry.or_insert((place.account, before));
-            let Heard::State(place, state) = heard else {
-                *issue = Issue::default();
-                continue;
-            };
-            let seen = state.observation();
-            let openings = issue.told();
-            let mut tellings = issue.observe(now, &seen);
-            if let Some(key) = at_source {
-                let before = told.get(&key).cloned().unwrap_or_default();
-                let source = maintenance.entry(key).or_insert(before);
-                tellings.extend(source.observe(now, &seen));
-            }
-            for telling in tellings {
-                let (kind, event) = state.event(place, telling);
-                let mends = match telling {
-                    Telling::Tell(_, _) => 0,
-                    Telling::Mended(_, IssueKey::Maintenance) => 1,
-                    Telling::Mended(_, _) => openings,
-                };
-                drafts.push(Draft {
-                    id: NotificationId::mint_in(now, place.account.shard(), &mut self.rng),
-                    tenant: place.tenant,
-                    account: place.account,
-                    kind,
-                    event,
-                    mends,
-                });
-            }
-        }
-        let changed = issues.into_iter().filter(|(connection, (_, issue))| {
-            known
-                .get(connection)
-                .map_or_else(|| !issue.is_blank(), |before| before != issue)
-        });
-        batch.issues = changed
-            .map(|(connection, (account, issue))| (connection, account, issue))
-            .collect();
-        for ((account, source), said) in maintenance {
-            let key = (account, source);
-            let kept = (!said.is_blank(now)).then_some(said);
-            if told.get(&key) != kept.as_ref() {
-                batch.maintenance.push((key.0, key.1, kept));
-            }
-        }
-        drafts
-    }
-
     /// Removes old messages; returns whether there may be more.
     async fn sweep(&mut self) -> bool {
         let before = self.parts.clock.now().before(KEEP);
@@ -618,9 +317,6 @@ impl Loop {
     }
 }
 
-/// What was told about connections.
-type Issues = BTreeMap<ConnectionId, Issue>;
-
 fn epoch(holding: &Holding, shard: Shard) -> Option<u64> {
     let mut shards = holding.shards.iter();
     shards
@@ -628,10 +324,6 @@ fn epoch(holding: &Holding, shard: Shard) -> Option<u64> {
         .map(|(_, epoch)| *epoch)
 }
 
-/// Entries that are read at once.
-const STRETCH: usize = 256;
-/// How many entries that mean nothing to anybody are read before that is written down.
-const WRITE_AFTER: u64 = 1_000;
 /// The least time between two looks.
 const PACE: Duration = Duration::from_millis(20);
 /// How often it looks without having been told.

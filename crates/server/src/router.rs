@@ -5,14 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use bytes::Bytes;
 use http::StatusCode;
 use metrics_exporter_prometheus::PrometheusHandle;
 use secrecy::SecretString;
-use tokio::time::Instant;
 use wellspring_core::TenantId;
 use wellspring_engine::{Backend, Blobs, Clock, EngineHandle, NotifierHandle, StoreError};
 
@@ -25,11 +23,14 @@ use crate::api::{
     incidents, notifications, reliability, settings, sources, statistics, stream, subscriptions,
     tokens, unclassified,
 };
-use crate::auth::Audience;
 use crate::metrics::{Exposition, Meter};
 use crate::problem::Problem;
 use crate::subscriptions::SubscriptionsError;
-use crate::{Access, Caller, Intake, Subscriptions, auth, connect, docs, health, metrics, openapi};
+use crate::{Access, Intake, Subscriptions, connect, docs, health, metrics, openapi};
+
+mod routes;
+
+use routes::Routes;
 
 /// What the API is made of.
 #[derive(Debug, Clone)]
@@ -348,13 +349,6 @@ fn routes() -> Routes {
         .open(GET, "/docs", docs::show)
 }
 
-/// A router and what is on it.
-#[derive(Default)]
-struct Routes {
-    router: Router<Arc<App>>,
-    list: Vec<(&'static str, &'static str)>,
-}
-
 impl Routes {
     /// Adds the endpoints of the reliability API.
     fn with_reliability(self) -> Self {
@@ -400,83 +394,6 @@ impl Routes {
         )
         .open(GET, "/api/reliability/health", service::show)
     }
-
-    /// Adds an endpoint for callers with an API key.
-    fn keyed<H, F, E>(self, method: MethodFilter, path: &'static str, handler: H) -> Self
-    where
-        H: Fn(Arc<App>, Caller, Request) -> F + Copy + Send + Sync + 'static,
-        F: Future<Output = Result<Response, E>> + Send,
-        E: Into<Problem> + Send,
-    {
-        self.for_callers(Audience::Keys, method, path, handler)
-    }
-
-    /// Adds an endpoint for clients of one account as well.
-    fn for_clients<H, F, E>(self, method: MethodFilter, path: &'static str, handler: H) -> Self
-    where
-        H: Fn(Arc<App>, Caller, Request) -> F + Copy + Send + Sync + 'static,
-        F: Future<Output = Result<Response, E>> + Send,
-        E: Into<Problem> + Send,
-    {
-        self.for_callers(Audience::Clients, method, path, handler)
-    }
-
-    /// Adds an endpoint that the connect page uses, too.
-    fn for_pages<H, F, E>(self, method: MethodFilter, path: &'static str, handler: H) -> Self
-    where
-        H: Fn(Arc<App>, Caller, Request) -> F + Copy + Send + Sync + 'static,
-        F: Future<Output = Result<Response, E>> + Send,
-        E: Into<Problem> + Send,
-    {
-        self.for_callers(Audience::Pages, method, path, handler)
-    }
-
-    /// Adds an endpoint for those of the audience.
-    fn for_callers<H, F, E>(
-        self,
-        audience: Audience,
-        method: MethodFilter,
-        path: &'static str,
-        handler: H,
-    ) -> Self
-    where
-        H: Fn(Arc<App>, Caller, Request) -> F + Copy + Send + Sync + 'static,
-        F: Future<Output = Result<Response, E>> + Send,
-        E: Into<Problem> + Send,
-    {
-        self.open(
-            method,
-            path,
-            move |app: Arc<App>, request: Request| async move {
-                let caller = auth::caller(&app, request.headers(), audience).await?;
-                handler(app, caller, request).await.map_err(Into::into)
-            },
-        )
-    }
-
-    /// Adds an endpoint for everybody.
-    fn open<H, F>(mut self, method: MethodFilter, path: &'static str, handler: H) -> Self
-    where
-        H: Fn(Arc<App>, Request) -> F + Copy + Send + Sync + 'static,
-        F: Future<Output = Result<Response, Problem>> + Send,
-    {
-        let name = method_name(method);
-        let meter = Arc::new(Meter::new(path, name));
-        let endpoint = move |State(app): State<Arc<App>>, request: Request| {
-            let meter = Arc::clone(&meter);
-            async move {
-                let started = Instant::now();
-                let response = handler(app, request)
-                    .await
-                    .unwrap_or_else(IntoResponse::into_response);
-                meter.record(response.status(), started.elapsed());
-                response
-            }
-        };
-        self.router = self.router.route(path, on(method, endpoint));
-        self.list.push((name, path));
-        self
-    }
 }
 
 fn lost(meter: &Meter, problem: Problem) -> Ready<Response> {
@@ -495,17 +412,6 @@ fn unknown_method() -> Problem {
         "method_not_allowed",
         "This path does not have this method; the header Allow names those that it has",
     )
-}
-
-const fn method_name(method: MethodFilter) -> &'static str {
-    match method {
-        MethodFilter::GET => "GET",
-        MethodFilter::POST => "POST",
-        MethodFilter::PUT => "PUT",
-        MethodFilter::PATCH => "PATCH",
-        MethodFilter::DELETE => "DELETE",
-        _ => "other",
-    }
 }
 
 const SUBSCRIPTION: &str = "/v1/subscriptions/{subscription}";

@@ -13,8 +13,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use wellspring_core::budget::Spends;
 use wellspring_core::{
-    Actor, Change, Collection, CollectionId, CollectionPolicy, CollectionStep, IncarnationId,
-    Input, Shard, TenantId, Timestamp,
+    Actor, Change, Collection, CollectionId, CollectionPolicy, CollectionStep, Error, ErrorClass,
+    IncarnationId, Input, Shard, TenantId, Timestamp,
 };
 use wellspring_engine::{
     Backend, Batch, Before, CollectionWrite, DispatchWrites, Entry, Lease, Loaded,
@@ -411,6 +411,29 @@ impl Node {
             None,
         )
         .await
+    }
+
+    /// Makes a collection whose callback is gone durable, with this payload.
+    ///
+    /// # Panics
+    ///
+    /// When the store does not commit a step.
+    pub async fn parked(&mut self, now: Timestamp, tenant: TenantId, payload: Bytes) -> Collection {
+        let accepted = self.accepted(now, tenant).await;
+        let fetched = Input::Fetched { started: now };
+        let fetched = self.stepped(accepted, now, fetched, Some(payload)).await;
+        let gone = Input::DeliveryFailed {
+            started: now,
+            error: Error {
+                class: ErrorClass::ProductNotAvailable,
+                code: "http_410".to_owned(),
+                message: "gone".to_owned(),
+            },
+            gone: true,
+            retry_at: None,
+            probe: false,
+        };
+        self.stepped(fetched, now, gone, None).await
     }
 }
 

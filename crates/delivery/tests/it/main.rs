@@ -1,4 +1,4 @@
-//! Callbacks, webhooks and documents against a receiver over loopback HTTP.
+//! Callbacks, webhooks and documents against a receiver over loopback HTTP; messages to people.
 
 #![expect(
     clippy::unwrap_used,
@@ -7,6 +7,7 @@
 
 mod answers;
 mod documents;
+mod notices;
 mod orders;
 mod signatures;
 mod subscriptions;

@@ -19,13 +19,13 @@ use wellspring_engine::{
     Backend, Channel, Clock, Connector, DeliverOrder, DeliverResult, Directory, Engine,
     EngineHandle, EngineParts, FetchOrder, FetchResult, Limits, Listener, Notifier, NotifierParts,
     RunInputs, RunOrder, RunResult, SendOrder, SendResult, Session, Source, SourceTable,
-    SystemClock, Tasks, TokenKind, TokenRecord,
+    SystemClock, Tasks, TokenKind, TokenRecord, Transport,
 };
 use wellspring_server::{
     Access, AppParts, Intake, Page, SealedAddresses, SourceInfo, Subscriptions, open_vault, router,
 };
 use wellspring_store::MemoryBlobs;
-use wellspring_vault::MasterKey;
+use wellspring_vault::{MasterKey, Vault};
 
 use crate::notifications::Recorder;
 use crate::script::{Act, Script, bank};
@@ -62,19 +62,10 @@ impl Lab {
 
     pub(crate) async fn with(limits: Limits) -> Self {
         let clock = Arc::new(ShiftedClock::default());
+        let shifted: Arc<dyn Clock> = Arc::<ShiftedClock>::clone(&clock);
         let store = Arc::new(Switched::new(Arc::<ShiftedClock>::clone(&clock)));
         let backend: Arc<dyn Backend> = Arc::<Switched>::clone(&store);
-        let masters = [MasterKey::new([7; 32])];
-        let vault = open_vault(backend.as_ref(), &masters, clock.now());
-        let vault = vault.await.unwrap();
-        let access = Access::load(
-            Arc::clone(&backend),
-            vault.clone(),
-            Arc::<ShiftedClock>::clone(&clock),
-        );
-        let access = Arc::new(access.await.unwrap());
-        access.create_tenant("one", None).await.unwrap();
-        let (_, key) = access.create_key("one", None).await.unwrap();
+        let (vault, access, key) = one_tenant(&backend, &shifted).await;
         let tasks = Tasks::default();
         let sources = ["bank", "broken", "gas", "rotten", "stuck"].map(|name| Source {
             name: name.parse().unwrap(),
@@ -92,46 +83,19 @@ impl Lab {
         });
         let script = Arc::new(Script::new(vault));
         let blobs = Arc::new(MemoryBlobs::default());
-        let engine = EngineParts {
-            store: Arc::clone(&backend),
+        let recorder = Arc::<Recorder>::default();
+        let outside = Outside {
+            backend,
+            clock: shifted,
             connector: Arc::new(Connectors(Arc::clone(&script))),
             channel: Arc::new(Pretend),
-            clock: Arc::<ShiftedClock>::clone(&clock),
-            limits,
-            sources: Arc::new(SourceTable::new(sources)),
-            tenants: Arc::new(access.tenant_rules()),
-            blobs: Arc::<MemoryBlobs>::clone(&blobs),
-        };
-        let engine = Engine::start(engine, &tasks);
-        let subscriptions = Subscriptions::load(
-            Arc::clone(&backend),
-            &access,
-            engine.clone(),
-            Arc::<ShiftedClock>::clone(&clock),
-        );
-        let recorder = Arc::<Recorder>::default();
-        let notifier = NotifierParts {
-            store: Arc::<dyn Backend>::clone(&backend),
             transport: Arc::<Recorder>::clone(&recorder),
-            addresses: Arc::new(SealedAddresses::new(&access, "http://wellspring.test")),
-            clock: Arc::<ShiftedClock>::clone(&clock),
-        };
-        let notifier = Notifier::start(notifier, &engine, &tasks);
-        let parts = AppParts {
-            engine,
-            notifier,
-            backend,
-            access: Arc::clone(&access),
-            subscriptions: Arc::new(subscriptions.await.unwrap()),
             intake: Arc::new(Pretend),
-            clock: Arc::<ShiftedClock>::clone(&clock),
             blobs: Arc::<MemoryBlobs>::clone(&blobs),
-            public_url: "http://wellspring.test/".to_owned(),
-            metrics: None,
-            sms_secret: Some("gateway secret".into()),
-            version: "1.2.3",
-            separate_metrics: false,
+            sources: sources.into(),
+            limits,
         };
+        let parts = outside.served(&access, &tasks).await;
         let lab = Self {
             store,
             access,
@@ -180,13 +144,7 @@ impl Lab {
 
     /// Sends a request without any key.
     pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        Reply {
-            status: parts.status,
-            headers: parts.headers,
-            body: body.collect().await.unwrap().to_bytes(),
-        }
+        Reply::of(&self.router, request).await
     }
 
     pub(crate) async fn call(&self, method: Method, path: &str, body: impl Into<Body>) -> Reply {
@@ -285,6 +243,78 @@ impl Lab {
     }
 }
 
+/// Opens a vault, and makes a tenant; returns them with the tenant's key.
+pub(crate) async fn one_tenant(
+    backend: &Arc<dyn Backend>,
+    clock: &Arc<dyn Clock>,
+) -> (Vault, Arc<Access>, String) {
+    let masters = [MasterKey::new([7; 32])];
+    let vault = open_vault(backend.as_ref(), &masters, clock.now());
+    let vault = vault.await.unwrap();
+    let access = Access::load(Arc::clone(backend), vault.clone(), Arc::clone(clock));
+    let access = access.await.unwrap();
+    access.create_tenant("one", None).await.unwrap();
+    let (_, key) = access.create_key("one", None).await.unwrap();
+    (vault, Arc::new(access), key)
+}
+
+/// What a server meets.
+pub(crate) struct Outside {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) channel: Arc<dyn Channel>,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) intake: Arc<dyn Intake>,
+    pub(crate) blobs: Arc<MemoryBlobs>,
+    pub(crate) sources: Vec<Source>,
+    pub(crate) limits: Limits,
+}
+
+impl Outside {
+    /// Starts what a server needs.
+    pub(crate) async fn served(self, access: &Arc<Access>, tasks: &Tasks) -> AppParts {
+        let engine = EngineParts {
+            store: Arc::clone(&self.backend),
+            connector: self.connector,
+            channel: self.channel,
+            clock: Arc::clone(&self.clock),
+            limits: self.limits,
+            sources: Arc::new(SourceTable::new(self.sources)),
+            tenants: Arc::new(access.tenant_rules()),
+            blobs: Arc::<MemoryBlobs>::clone(&self.blobs),
+        };
+        let engine = Engine::start(engine, tasks);
+        let subscriptions = Subscriptions::load(
+            Arc::clone(&self.backend),
+            access,
+            engine.clone(),
+            Arc::clone(&self.clock),
+        );
+        let notifier = NotifierParts {
+            store: Arc::<dyn Backend>::clone(&self.backend),
+            transport: self.transport,
+            addresses: Arc::new(SealedAddresses::new(access, "http://wellspring.test")),
+            clock: Arc::clone(&self.clock),
+        };
+        AppParts {
+            notifier: Notifier::start(notifier, &engine, tasks),
+            engine,
+            backend: self.backend,
+            access: Arc::clone(access),
+            subscriptions: Arc::new(subscriptions.await.unwrap()),
+            intake: self.intake,
+            clock: self.clock,
+            blobs: self.blobs,
+            public_url: "http://wellspring.test/".to_owned(),
+            metrics: None,
+            sms_secret: Some("gateway secret".into()),
+            version: "1.2.3",
+            separate_metrics: false,
+        }
+    }
+}
+
 impl Drop for Lab {
     fn drop(&mut self) {
         self.tasks.stop();
@@ -292,6 +322,16 @@ impl Drop for Lab {
 }
 
 impl Reply {
+    pub(crate) async fn of(router: &Router, request: Request<Body>) -> Self {
+        let response = router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        Self {
+            status: parts.status,
+            headers: parts.headers,
+            body: body.collect().await.unwrap().to_bytes(),
+        }
+    }
+
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }

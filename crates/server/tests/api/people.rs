@@ -4,66 +4,18 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use futures_util::StreamExt;
 use hmac::{Hmac, KeyInit, Mac};
 use http::{Method, Request};
 use serde_json::{Value, json};
 use sha1::Sha1;
-use tower::ServiceExt;
 use wellspring_core::ErrorClass;
 use wellspring_engine::{NoticeAddress, TokenKind};
 use wellspring_server::Page;
 
+use crate::events::Events;
 use crate::lab::{Lab, eventually, request};
 use crate::notifications::{notify, put};
 use crate::script::Act;
-
-/// The events of a stream as they come, each with its id.
-struct Events {
-    body: axum::body::BodyDataStream,
-    rest: String,
-}
-
-impl Events {
-    async fn open(lab: &Lab, bearer: &str, account: &str, last: Option<&str>) -> Self {
-        let path = format!("{account}/notifications/stream");
-        let mut request = request(bearer, Method::GET, &path, "");
-        if let Some(last) = last {
-            let last = last.parse().unwrap();
-            request.headers_mut().insert("last-event-id", last);
-        }
-        let response = lab.router.clone().oneshot(request).await.unwrap();
-        assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        assert_eq!(response.headers()["x-accel-buffering"], "no");
-        Self {
-            body: response.into_body().into_data_stream(),
-            rest: String::new(),
-        }
-    }
-
-    /// Returns the next event's id and data; the data is null where it only says the place.
-    async fn next(&mut self) -> (String, Value) {
-        loop {
-            if let Some((event, rest)) = self.rest.split_once("\n\n") {
-                let (event, rest) = (event.to_owned(), rest.to_owned());
-                self.rest = rest;
-                let field = |name: &str| {
-                    let mut lines = event.lines();
-                    lines.find_map(|line| line.strip_prefix(name).map(str::to_owned))
-                };
-                let data = field("data: ").map_or(Value::Null, |data| {
-                    assert_eq!(field("event: ").as_deref(), Some("notification"));
-                    serde_json::from_str(&data).unwrap()
-                });
-                return (field("id: ").unwrap(), data);
-            }
-            let more = tokio::time::timeout(Duration::from_secs(10), self.body.next());
-            let more = more.await.expect("nothing came").unwrap().unwrap();
-            self.rest.push_str(std::str::from_utf8(&more).unwrap());
-        }
-    }
-}
 
 #[tokio::test]
 async fn messages_are_live_in_the_application_and_a_stream_goes_on_after_its_last_event() {
@@ -78,14 +30,14 @@ async fn messages_are_live_in_the_application_and_a_stream_goes_on_after_its_las
     let token = lab
         .token(&account, TokenKind::Client, Page::default())
         .await;
-    let mut stream = Events::open(&lab, &token, &account, None).await;
-    let (start, nothing) = stream.next().await;
-    assert_eq!(nothing, Value::Null, "it says where it begins");
+    let mut events = stream(&lab, &token, &account, None).await;
+    let start = events.next().await.unwrap();
+    assert_eq!(start.data, Value::Null, "it says where it begins");
     let first = say(&account, "first").await;
     say(&other, "not theirs").await;
-    let (seen, data) = stream.next().await;
+    let seen = events.next().await.unwrap();
     assert_eq!(
-        (&data["id"], &data["data"]["text"]),
+        (&seen.data["id"], &seen.data["data"]["text"]),
         (&first, &json!("first"))
     );
     // Not over the list in the application, so not here.
@@ -96,20 +48,21 @@ async fn messages_are_live_in_the_application_and_a_stream_goes_on_after_its_las
     )
     .await;
     let second = say(&account, "second").await;
-    let (last, data) = stream.next().await;
-    assert_eq!(data["id"], second);
-    drop(stream);
+    let last = events.next().await.unwrap();
+    assert_eq!(last.data["id"], second);
+    drop(events);
 
     let third = say(&account, "third").await;
     for (after, ids) in [
-        (&start, vec![&first, &second, &third]),
-        (&seen, vec![&second, &third]),
-        (&last, vec![&third]),
+        (&start.id, vec![&first, &second, &third]),
+        (&seen.id, vec![&second, &third]),
+        (&last.id, vec![&third]),
     ] {
-        let mut stream = Events::open(&lab, &lab.key, &account, Some(after)).await;
-        assert_eq!(stream.next().await, (after.clone(), Value::Null));
+        let mut events = stream(&lab, &lab.key, &account, Some(after)).await;
+        let place = events.next().await.unwrap();
+        assert_eq!((&place.id, &place.data), (after, &Value::Null));
         for id in ids {
-            assert_eq!(stream.next().await.1["id"], *id);
+            assert_eq!(events.next().await.unwrap().data["id"], *id);
         }
     }
     let path = format!("{account}/notifications/stream?after=x");
@@ -458,3 +411,8 @@ async fn inbound(lab: &Lab, form: String, signature: &str) -> crate::lab::Reply 
 }
 
 const HOUR: Duration = Duration::from_secs(3_600);
+
+async fn stream(lab: &Lab, bearer: &str, account: &str, last: Option<&str>) -> Events {
+    let path = format!("{account}/notifications/stream");
+    Events::open(&lab.router, "notification", bearer, &path, last).await
+}

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use wellspring_core::{
     Actor, CollectionId, CollectionStatus, Error, ErrorClass, Input, Stage, State,
 };
-use wellspring_engine::{Before, CommitError, KeyRow};
+use wellspring_engine::{Backend, Before, CollectionView, CommitError, KeyRow, LoadedCollection};
 
 use super::{Harness, Node, START, TENANT, collection};
 
@@ -18,19 +18,13 @@ pub async fn a_step_is_there_after_a_crash(harness: &dyn Harness) {
     drop(node);
 
     let again = harness.open().await;
-    let view = again
-        .collection(TENANT, accepted.id)
-        .await
-        .expect("reads")
-        .expect("is there");
+    let view = found(&again, accepted.id).await.expect("is there");
     assert_eq!(
         (view.status, view.created_at),
         (CollectionStatus::Requested, START)
     );
-    let rows = again.load(vec![accepted.id.into()]).await.expect("loads");
-    assert_eq!(rows.len(), 1);
-    assert_eq!(collection(&rows[0]).collection, accepted);
-    assert!(collection(&rows[0]).live);
+    let row = loaded(&again, accepted.id).await;
+    assert_eq!((row.collection, row.live), (accepted, true));
 }
 
 /// Every state reads back as it was written, with its attempts.
@@ -58,11 +52,7 @@ pub async fn the_whole_life_of_a_collection_reads_back(harness: &dyn Harness) {
             None,
         )
         .await;
-    let view = store
-        .collection(TENANT, id)
-        .await
-        .expect("reads")
-        .expect("is there");
+    let view = found(&store, id).await.expect("is there");
     assert_eq!(
         (view.status, view.next_attempt_at),
         (
@@ -70,10 +60,7 @@ pub async fn the_whole_life_of_a_collection_reads_back(harness: &dyn Harness) {
             retrying.next_wakeup().map(|w| w.0)
         )
     );
-    assert_eq!(
-        collection(&store.load(vec![id.into()]).await.expect("loads")[0]).collection,
-        retrying
-    );
+    assert_eq!(loaded(&store, id).await.collection, retrying);
 
     let later = START.after(Duration::from_secs(20));
     let payload = Bytes::from_static(br#"[{"amount":30.00}]"#);
@@ -85,19 +72,12 @@ pub async fn the_whole_life_of_a_collection_reads_back(harness: &dyn Harness) {
             Some(payload),
         )
         .await;
-    let view = store
-        .collection(TENANT, id)
-        .await
-        .expect("reads")
-        .expect("is there");
+    let view = found(&store, id).await.expect("is there");
     assert_eq!(
         (view.status, view.collected_at),
         (CollectionStatus::Collected, Some(later))
     );
-    assert_eq!(
-        collection(&store.load(vec![id.into()]).await.expect("loads")[0]).collection,
-        fetched
-    );
+    assert_eq!(loaded(&store, id).await.collection, fetched);
 
     let end = later.after(Duration::from_secs(1));
     let delivered = node
@@ -108,11 +88,7 @@ pub async fn the_whole_life_of_a_collection_reads_back(harness: &dyn Harness) {
             None,
         )
         .await;
-    let view = store
-        .collection(TENANT, id)
-        .await
-        .expect("reads")
-        .expect("is there");
+    let view = found(&store, id).await.expect("is there");
     assert_eq!(
         (view.status, view.delivered_at),
         (CollectionStatus::Delivered, Some(end))
@@ -122,14 +98,8 @@ pub async fn the_whole_life_of_a_collection_reads_back(harness: &dyn Harness) {
     assert_eq!(stages, [Stage::Collect, Stage::Collect, Stage::Deliver]);
     assert_eq!(view.attempts[0].error, Some(error));
     assert_eq!(view.attempts[0].duration, Duration::from_millis(30));
-    let rows = store.load(vec![id.into()]).await.expect("loads");
-    assert_eq!(
-        (
-            collection(&rows[0]).collection.clone(),
-            collection(&rows[0]).live
-        ),
-        (delivered, false)
-    );
+    let row = loaded(&store, id).await;
+    assert_eq!((row.collection, row.live), (delivered, false));
     let other = wellspring_core::TenantId::from_bytes([9; 16]);
     assert!(
         store.collection(other, id).await.expect("reads").is_none(),
@@ -149,19 +119,8 @@ pub async fn a_stale_version_writes_nothing(harness: &dyn Harness) {
 
     let outcome = node.store.commit(Arc::new(batch)).await;
     assert_eq!(outcome, Err(CommitError::Stale(accepted.id.into())));
-    assert!(
-        node.store
-            .collection(TENANT, fresh)
-            .await
-            .expect("reads")
-            .is_none()
-    );
-    let view = node
-        .store
-        .collection(TENANT, accepted.id)
-        .await
-        .expect("reads")
-        .expect("is there");
+    assert!(found(&node.store, fresh).await.is_none());
+    let view = found(&node.store, accepted.id).await.expect("is there");
     assert_eq!(view.status, CollectionStatus::Requested);
 
     let (id, step) = node.accept(START, TENANT);
@@ -189,13 +148,7 @@ pub async fn a_stale_epoch_writes_nothing(harness: &dyn Harness) {
         node.store.commit(Arc::new(batch)).await,
         Err(CommitError::Fenced)
     );
-    assert!(
-        node.store
-            .collection(TENANT, id)
-            .await
-            .expect("reads")
-            .is_none()
-    );
+    assert!(found(&node.store, id).await.is_none());
 }
 
 /// A caller that lost sight of a commit can learn whether it was made.
@@ -251,13 +204,7 @@ pub async fn idempotency_keys_are_taken_once(harness: &dyn Harness) {
         node.store.commit(Arc::new(batch)).await,
         Err(CommitError::KeysTaken(vec![1]))
     );
-    assert!(
-        node.store
-            .collection(TENANT, second)
-            .await
-            .expect("reads")
-            .is_none()
-    );
+    assert!(found(&node.store, second).await.is_none());
     assert_eq!(node.store.key(TENANT, [5; 32]).await, Ok(Some(key(first))));
     assert_eq!(node.store.key(TENANT, [7; 32]).await, Ok(None));
 }
@@ -275,13 +222,7 @@ pub async fn erasing_leaves_nothing_but_the_log(harness: &dyn Harness) {
         let step = node.step(collection, START, Input::EraseRequested(Actor::Operator));
         let batch = node.batch(START, before, id, step);
         node.commit(batch).await;
-        assert!(
-            node.store
-                .collection(TENANT, id)
-                .await
-                .expect("reads")
-                .is_none()
-        );
+        assert!(found(&node.store, id).await.is_none());
         assert!(
             node.store
                 .load(vec![id.into()])
@@ -303,51 +244,16 @@ pub async fn erasing_leaves_nothing_but_the_log(harness: &dyn Harness) {
 /// What was parked can be tried again, its data kept.
 pub async fn a_resumed_collection_is_live_again(harness: &dyn Harness) {
     let mut node = Node::join(harness.open().await).await;
-    let accepted = node.accepted(START, TENANT).await;
     let payload = Bytes::from_static(b"[2]");
-    let fetched = node
-        .stepped(
-            accepted,
-            START,
-            Input::Fetched { started: START },
-            Some(payload.clone()),
-        )
-        .await;
-    let gone = Input::DeliveryFailed {
-        started: START,
-        error: Error {
-            class: ErrorClass::ProductNotAvailable,
-            code: "http_410".to_owned(),
-            message: "gone".to_owned(),
-        },
-        gone: true,
-        retry_at: None,
-        probe: false,
-    };
-    let parked = node.stepped(fetched, START, gone, None).await;
-    let view = node
-        .store
-        .collection(TENANT, parked.id)
-        .await
-        .expect("reads")
-        .expect("is there");
+    let parked = node.parked(START, TENANT, payload.clone()).await;
+    let view = found(&node.store, parked.id).await.expect("is there");
     assert_eq!(view.status, CollectionStatus::Failed);
     assert_eq!(
         view.error.map(|(stage, error)| (stage, error.code)),
         Some((Stage::Deliver, "http_410".to_owned()))
     );
-    let rows = node
-        .store
-        .load(vec![parked.id.into()])
-        .await
-        .expect("loads");
-    assert_eq!(
-        (
-            collection(&rows[0]).collection.clone(),
-            collection(&rows[0]).live
-        ),
-        (parked.clone(), false)
-    );
+    let row = loaded(&node.store, parked.id).await;
+    assert_eq!((row.collection, row.live), (parked.clone(), false));
 
     let later = START.after(Duration::from_secs(60));
     let (id, version) = (parked.id, parked.version);
@@ -355,21 +261,10 @@ pub async fn a_resumed_collection_is_live_again(harness: &dyn Harness) {
     let resumed = step.next.clone().expect("resumed");
     let batch = node.batch(later, Before::Finished(version), id, step);
     node.commit(batch).await;
-    let rows = node.store.load(vec![id.into()]).await.expect("loads");
-    assert_eq!(
-        (
-            collection(&rows[0]).collection.clone(),
-            collection(&rows[0]).live
-        ),
-        (resumed, true)
-    );
-    assert_eq!(collection(&rows[0]).payload, Some(payload));
-    let view = node
-        .store
-        .collection(TENANT, id)
-        .await
-        .expect("reads")
-        .expect("is there");
+    let row = loaded(&node.store, id).await;
+    assert_eq!((row.collection, row.live), (resumed, true));
+    assert_eq!(row.payload, Some(payload));
+    let view = found(&node.store, id).await.expect("is there");
     assert_eq!(
         (view.status, view.error),
         (CollectionStatus::Collected, None)
@@ -426,4 +321,15 @@ pub async fn what_a_delivery_needs_is_loaded(harness: &dyn Harness) {
             assert_eq!((row.collection, row.payload), (notifying.clone(), None));
         }
     }
+}
+
+async fn found(store: &Arc<dyn Backend>, id: CollectionId) -> Option<CollectionView> {
+    store.collection(TENANT, id).await.expect("reads")
+}
+
+/// Reads the one row of a collection as the driver does.
+async fn loaded(store: &Arc<dyn Backend>, id: CollectionId) -> LoadedCollection {
+    let rows = store.load(vec![id.into()]).await.expect("loads");
+    assert_eq!(rows.len(), 1);
+    collection(&rows[0]).clone()
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use wellspring_core::{Error, ErrorClass, Input, TenantId, Timestamp, connection};
+use wellspring_core::{Input, TenantId, Timestamp, connection};
 use wellspring_engine::{
     Backend, Before, Cursor, CursorError, DeliveryFilter, DeliveryStatus, DispatchWrites, KeyRow,
     Settings, Sweep, TokenKind, TokenRecord,
@@ -128,29 +128,8 @@ pub async fn retention_removes_what_is_old_and_says_so(harness: &dyn Harness) {
 /// A delivery that failed can be resumed with its data for as long as it is kept.
 pub async fn what_can_be_resumed_keeps_its_data(harness: &dyn Harness) {
     let mut node = Node::join(harness.open().await).await;
-    let accepted = node.accepted(START, TENANT).await;
     let payload = Bytes::from_static(b"[3]");
-    let fetched = node
-        .stepped(
-            accepted,
-            START,
-            Input::Fetched { started: START },
-            Some(payload.clone()),
-        )
-        .await;
-    let error = Error {
-        class: ErrorClass::ProductNotAvailable,
-        code: "http_410".to_owned(),
-        message: "gone".to_owned(),
-    };
-    let gone = Input::DeliveryFailed {
-        started: START,
-        error,
-        gone: true,
-        retry_at: None,
-        probe: false,
-    };
-    let parked = node.stepped(fetched, START, gone, None).await;
+    let parked = node.parked(START, TENANT, payload.clone()).await;
     let later = START.after(DAY * 3);
     sweep(node.store.as_ref(), later).await;
 

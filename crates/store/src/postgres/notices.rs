@@ -3,36 +3,50 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::BoxFuture;
-use serde::Serialize;
 use tokio_postgres::Row;
 use uuid::Uuid;
-use wellspring_core::notification::{Channel, Issue, Maintenance};
+use wellspring_core::notification::{Channel, Issue};
 use wellspring_core::{
     AccountId, ConnectionId, ConnectionState, IncidentId, NotificationId, Sealed, Shard,
     SourceName, Stored, TenantId, Timestamp,
 };
 use wellspring_engine::{
-    Allowance, CommitError, IncidentStage, IncidentWrite, IncidentsTold, MaintenanceTold, Notice,
-    NoticeBatch, NoticeStatus, Notices, Notification, NotificationFilter, Person, PhoneMark,
-    StoreError,
+    Allowance, CommitError, IncidentsTold, MaintenanceTold, Notice, NoticeBatch, NoticeStatus,
+    Notices, Notification, NotificationFilter, Person, PhoneMark, StoreError,
 };
 
 use super::PostgresStore;
 use super::columns::{Fields, text};
 use super::queries::count;
 use super::session::{Param, Session};
-use crate::row::{REMEMBERED, body, body_text, channel_code, goes_on, is_held, kind_code, mark};
+use crate::row::{REMEMBERED, body, channel_code, is_held, kind_code, mark};
+
+mod commit;
+
+use commit::{add, commit, json, put_notice};
+
+impl PostgresStore {
+    /// Reads the rows of one statement.
+    async fn rows<T, C: FromIterator<T>>(
+        &self,
+        sql: &'static str,
+        params: &[Param<'_>],
+        read: impl Fn(&Row) -> Result<T, StoreError> + Send,
+    ) -> Result<C, StoreError> {
+        let session = self.pool().get().await?;
+        let rows = session.query(sql, params).await?;
+        session.keep();
+        rows.iter().map(read).collect()
+    }
+}
 
 impl Notices for PostgresStore {
     fn people(&self, accounts: Vec<AccountId>) -> BoxFuture<'_, Result<Vec<Person>, StoreError>> {
         self.within(async move {
-            let session = self.pool().get().await?;
             let ids: Vec<Uuid> = accounts.iter().map(AccountId::uuid).collect();
             let sql = "SELECT account, tenant, version, contact, preferences, phone, heard \
                        FROM people WHERE account = ANY($1)";
-            let rows = session.query(sql, &[&ids]).await?;
-            session.keep();
-            rows.iter().map(person).collect()
+            self.rows(sql, &[&ids], person).await
         })
     }
 
@@ -47,12 +61,9 @@ impl Notices for PostgresStore {
 
     fn people_called(&self, phone: PhoneMark) -> BoxFuture<'_, Result<Vec<Person>, StoreError>> {
         self.within(async move {
-            let session = self.pool().get().await?;
             let sql = "SELECT account, tenant, version, contact, preferences, phone, heard \
                        FROM people WHERE phone = $1";
-            let rows = session.query(sql, &[&phone.as_slice()]).await?;
-            session.keep();
-            rows.iter().map(person).collect()
+            self.rows(sql, &[&phone.as_slice()], person).await
         })
     }
 
@@ -84,17 +95,14 @@ impl Notices for PostgresStore {
         phones: Vec<PhoneMark>,
     ) -> BoxFuture<'_, Result<Vec<PhoneMark>, StoreError>> {
         self.within(async move {
-            let session = self.pool().get().await?;
             let of: Vec<&[u8]> = phones.iter().map(<[u8; 16]>::as_slice).collect();
             let sql = "SELECT phone FROM phones WHERE phone = ANY($1) AND stopped";
-            let rows = session.query(sql, &[&of]).await?;
-            session.keep();
-            let read = |row| {
+            let read = |row: &Row| {
                 let fields = Fields::new("phones", row);
                 let phone: &[u8] = fields.get("phone")?;
                 PhoneMark::try_from(phone).map_err(|_error| fields.inconsistent("phone"))
             };
-            rows.iter().map(read).collect()
+            self.rows(sql, &[&of], read).await
         })
     }
 
@@ -120,7 +128,6 @@ impl Notices for PostgresStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(AccountId, TenantId)>, StoreError>> {
         self.within(async move {
-            let session = self.pool().get().await?;
             let sql = "SELECT DISTINCT account, tenant FROM connections WHERE source = $1 \
                        AND shard = $2 AND account > $3 AND state <> $4 \
                        ORDER BY account LIMIT $5";
@@ -129,9 +136,7 @@ impl Notices for PostgresStore {
             let (shard, limit) = (i16::from(shard.0), count(limit));
             let params: [Param<'_>; 5] =
                 [&text(source.as_str()), &shard, &after, &disabled, &limit];
-            let rows = session.query(sql, &params).await?;
-            session.keep();
-            rows.iter().map(account_of).collect()
+            self.rows(sql, &params, account_of).await
         })
     }
 
@@ -143,7 +148,6 @@ impl Notices for PostgresStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(AccountId, TenantId)>, StoreError>> {
         self.within(async move {
-            let session = self.pool().get().await?;
             let sql = "SELECT m.account, a.tenant FROM maintenance_told m \
                        JOIN accounts a ON a.id = m.account AND a.erasing_at IS NULL \
                        WHERE m.source = $1 AND m.account > $3 \
@@ -152,9 +156,7 @@ impl Notices for PostgresStore {
             let after = after.map_or_else(Uuid::nil, |after| after.uuid());
             let (shard, limit) = (i16::from(shard.0), count(limit));
             let params: [Param<'_>; 4] = [&text(source.as_str()), &shard, &after, &limit];
-            let rows = session.query(sql, &params).await?;
-            session.keep();
-            rows.iter().map(account_of).collect()
+            self.rows(sql, &params, account_of).await
         })
     }
 
@@ -163,14 +165,11 @@ impl Notices for PostgresStore {
         of: Vec<(AccountId, SourceName)>,
     ) -> BoxFuture<'_, Result<MaintenanceTold, StoreError>> {
         self.within(async move {
-            let session = self.pool().get().await?;
             let accounts: Vec<Uuid> = of.iter().map(|(account, _)| account.uuid()).collect();
             let sources: Vec<&str> = of.iter().map(|(_, source)| source.as_str()).collect();
             let sql = "SELECT account, source, body FROM maintenance_told WHERE (account, source) \
                        IN (SELECT * FROM unnest($1::uuid[], $2::text[]))";
-            let rows = session.query(sql, &[&accounts, &sources]).await?;
-            session.keep();
-            let read = |row| {
+            let read = |row: &Row| {
                 let fields = Fields::new("maintenance_told", row);
                 let account = AccountId::from_bytes(fields.uuid("account")?);
                 let source: &str = fields.get("source")?;
@@ -180,7 +179,7 @@ impl Notices for PostgresStore {
                 let told = body("maintenance_told", &account, fields.get("body")?)?;
                 Ok(((account, source), told))
             };
-            rows.iter().map(read).collect()
+            self.rows(sql, &[&accounts, &sources], read).await
         })
     }
 
@@ -189,19 +188,16 @@ impl Notices for PostgresStore {
         shards: Vec<Shard>,
     ) -> BoxFuture<'_, Result<IncidentsTold, StoreError>> {
         self.within(async move {
-            let session = self.pool().get().await?;
             let shards: Vec<i16> = shards.iter().map(|shard| i16::from(shard.0)).collect();
             let sql = "SELECT shard, incident, body FROM incidents_told WHERE shard = ANY($1)";
-            let rows = session.query(sql, &[&shards]).await?;
-            session.keep();
-            let read = |row| {
+            let read = |row: &Row| {
                 let fields = Fields::new("incidents_told", row);
                 let shard = u8::try_from(fields.get::<i16>("shard")?).unwrap_or(u8::MAX);
                 let id = IncidentId::from_bytes(fields.uuid("incident")?);
                 let telling = body("incidents_told", &id, fields.get("body")?)?;
                 Ok(((Shard(shard), id), telling))
             };
-            rows.iter().map(read).collect()
+            self.rows(sql, &[&shards], read).await
         })
     }
 
@@ -210,14 +206,11 @@ impl Notices for PostgresStore {
         accounts: Vec<AccountId>,
     ) -> BoxFuture<'_, Result<Vec<Notice>, StoreError>> {
         self.within(async move {
-            let session = self.pool().get().await?;
             let ids: Vec<Uuid> = accounts.iter().map(AccountId::uuid).collect();
             let sql = "SELECT notification, body FROM notices WHERE account = ANY($1) \
                        AND status = $2 ORDER BY notification, channel, slot";
             let planned = i16::from(NoticeStatus::Planned.code());
-            let rows = session.query(sql, &[&ids, &planned]).await?;
-            session.keep();
-            let planned: Vec<Notice> = rows.iter().map(notice).collect::<Result<_, _>>()?;
+            let planned: Vec<Notice> = self.rows(sql, &[&ids, &planned], notice).await?;
             Ok(planned.into_iter().filter(is_held).collect())
         })
     }
@@ -227,17 +220,14 @@ impl Notices for PostgresStore {
         shards: Vec<Shard>,
     ) -> BoxFuture<'_, Result<BTreeMap<Shard, u64>, StoreError>> {
         self.within(async move {
-            let session = self.pool().get().await?;
             let shards: Vec<i16> = shards.iter().map(|shard| i16::from(shard.0)).collect();
             let sql = "SELECT shard, seen FROM notification_cursors WHERE shard = ANY($1)";
-            let rows = session.query(sql, &[&shards]).await?;
-            session.keep();
-            let read = |row| {
+            let read = |row: &Row| {
                 let fields = Fields::new("notification_cursors", row);
                 let shard = u8::try_from(fields.get::<i16>("shard")?).unwrap_or(u8::MAX);
                 Ok((Shard(shard), fields.get::<i64>("seen")?.cast_unsigned()))
             };
-            rows.iter().map(read).collect()
+            self.rows(sql, &[&shards], read).await
         })
     }
 
@@ -246,17 +236,14 @@ impl Notices for PostgresStore {
         connections: Vec<ConnectionId>,
     ) -> BoxFuture<'_, Result<BTreeMap<ConnectionId, Issue>, StoreError>> {
         self.within(async move {
-            let session = self.pool().get().await?;
             let ids: Vec<Uuid> = connections.iter().map(ConnectionId::uuid).collect();
             let sql = "SELECT connection, body FROM notification_issues WHERE connection = ANY($1)";
-            let rows = session.query(sql, &[&ids]).await?;
-            session.keep();
-            let read = |row| {
+            let read = |row: &Row| {
                 let fields = Fields::new("notification_issues", row);
                 let id = ConnectionId::from_bytes(fields.uuid("connection")?);
                 Ok((id, body("notification_issues", &id, fields.get("body")?)?))
             };
-            rows.iter().map(read).collect()
+            self.rows(sql, &[&ids], read).await
         })
     }
 
@@ -314,7 +301,6 @@ impl Notices for PostgresStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Notice>, StoreError>> {
         self.within(async move {
-            let session = self.pool().get().await?;
             let shards: Vec<i16> = shards.iter().map(|shard| i16::from(shard.0)).collect();
             let sql = "SELECT notification, body FROM notices WHERE channel = $1 AND due <= $2 \
                        AND status < 3 AND shard = ANY($3) \
@@ -323,11 +309,8 @@ impl Notices for PostgresStore {
                        ORDER BY channel, due, account, notification LIMIT $4";
             let (channel, limit) = (i16::from(channel_code(channel)), count(limit));
             let by = by.as_millis();
-            let rows = session
-                .query(sql, &[&channel, &by, &shards, &limit])
-                .await?;
-            session.keep();
-            rows.iter().map(notice).collect()
+            self.rows(sql, &[&channel, &by, &shards, &limit], notice)
+                .await
         })
     }
 
@@ -336,12 +319,9 @@ impl Notices for PostgresStore {
         ids: Vec<NotificationId>,
     ) -> BoxFuture<'_, Result<Vec<Notification>, StoreError>> {
         self.within(async move {
-            let session = self.pool().get().await?;
             let ids: Vec<Uuid> = ids.iter().map(NotificationId::uuid).collect();
             let sql = "SELECT id, body, read_at FROM notifications WHERE id = ANY($1) ORDER BY id";
-            let rows = session.query(sql, &[&ids]).await?;
-            session.keep();
-            rows.iter().map(notification).collect()
+            self.rows(sql, &[&ids], notification).await
         })
     }
 
@@ -352,7 +332,6 @@ impl Notices for PostgresStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Notification>, StoreError>> {
         self.within(async move {
-            let session = self.pool().get().await?;
             let sql = "SELECT id, body, read_at FROM notifications WHERE account = $1 AND id < $2 \
                        AND ($3::int2 = 0 OR kind = $3) AND (NOT $4 OR read_at IS NULL) \
                        AND (NOT $5 OR in_app) ORDER BY account DESC, id DESC LIMIT $6";
@@ -365,9 +344,7 @@ impl Notices for PostgresStore {
                 &filter.in_app_only,
                 &count(limit),
             ];
-            let rows = session.query(sql, &params).await?;
-            session.keep();
-            rows.iter().map(notification).collect()
+            self.rows(sql, &params, notification).await
         })
     }
 
@@ -391,30 +368,24 @@ impl Notices for PostgresStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(u64, Notification)>, StoreError>> {
         self.within(async move {
-            let session = self.pool().get().await?;
             let sql = "SELECT id, body, read_at, seq FROM notifications \
                        WHERE account = $1 AND seq > $2 AND in_app \
                        ORDER BY account, seq LIMIT $3";
             let after = i64::try_from(after).unwrap_or(i64::MAX);
             let params: [Param<'_>; 3] = [&account.uuid(), &after, &count(limit)];
-            let rows = session.query(sql, &params).await?;
-            session.keep();
-            let read = |row| {
+            let read = |row: &Row| {
                 let seq: i64 = Fields::new("notifications", row).get("seq")?;
                 Ok((seq.cast_unsigned(), notification(row)?))
             };
-            rows.iter().map(read).collect()
+            self.rows(sql, &params, read).await
         })
     }
 
     fn notices(&self, id: NotificationId) -> BoxFuture<'_, Result<Vec<Notice>, StoreError>> {
         self.within(async move {
-            let session = self.pool().get().await?;
             let sql = "SELECT notification, body FROM notices WHERE notification = $1 \
                        ORDER BY channel, slot";
-            let rows = session.query(sql, &[&id.uuid()]).await?;
-            session.keep();
-            rows.iter().map(notice).collect()
+            self.rows(sql, &[&id.uuid()], notice).await
         })
     }
 
@@ -551,162 +522,4 @@ async fn spend(
     let since = row.map(|row| Fields::new("allowances", &row).timestamp("since"));
     let since = since.transpose()?;
     Ok(since.map(|since| since.after(allowance.window())))
-}
-
-async fn commit(session: &Session, batch: &NoticeBatch) -> Result<bool, StoreError> {
-    let shard = i16::from(batch.shard.0);
-    let sql = "SELECT 1 AS held FROM shards WHERE shard = $1 AND owner = $2 AND epoch = $3 \
-               FOR KEY SHARE";
-    let (node, epoch) = (batch.incarnation.uuid(), batch.epoch.cast_signed());
-    if session
-        .query_opt(sql, &[&shard, &node, &epoch])
-        .await?
-        .is_none()
-    {
-        return Ok(false);
-    }
-    if let Some((from, to)) = batch.cursor {
-        let sql = "UPDATE notification_cursors SET seen = $3 WHERE shard = $1 AND seen = $2";
-        let (from, to) = (from.cast_signed(), to.cast_signed());
-        if session.execute(sql, &[&shard, &from, &to]).await? != 1 {
-            return Ok(false);
-        }
-    }
-    for (connection, account, issue) in &batch.issues {
-        let sql = "DELETE FROM notification_issues WHERE connection = $1";
-        session.execute(sql, &[&connection.uuid()]).await?;
-        if issue.is_blank() {
-            continue;
-        }
-        let sql = "INSERT INTO notification_issues (connection, account, body) \
-                   SELECT $1, a.id, $3 FROM accounts a \
-                   WHERE a.id = $2 AND a.erasing_at IS NULL FOR SHARE OF a";
-        let issue = json(issue)?;
-        let params: [Param<'_>; 3] = [&connection.uuid(), &account.uuid(), &issue];
-        session.execute(sql, &params).await?;
-    }
-    for (account, source, told) in &batch.maintenance {
-        put_maintenance(session, *account, source, told.as_ref()).await?;
-    }
-    for step in &batch.incidents {
-        if !put_incident(session, shard, step).await? {
-            return Ok(false);
-        }
-    }
-    for notification in &batch.notifications {
-        add(session, notification).await?;
-    }
-    for notice in &batch.notices {
-        put_notice(session, notice).await?;
-    }
-    Ok(true)
-}
-
-/// Writes a step of telling of an incident; returns whether it goes on from what is kept.
-///
-/// A commit of ours whose answer was lost may still be under way: it is waited for.
-async fn put_incident(
-    session: &Session,
-    shard: i16,
-    step: &IncidentWrite,
-) -> Result<bool, StoreError> {
-    let id = step.id.uuid();
-    let body = json(&step.to)?;
-    let params: [Param<'_>; 3] = [&shard, &id, &text(&body)];
-    if step.from.is_none() {
-        let sql = "INSERT INTO incidents_told (shard, incident, body) VALUES ($1, $2, $3) \
-                   ON CONFLICT DO NOTHING";
-        if session.execute(sql, &params).await? != 1 {
-            return Ok(false);
-        }
-    } else {
-        let sql = "SELECT body FROM incidents_told WHERE shard = $1 AND incident = $2 FOR UPDATE";
-        let row = session.query_opt(sql, &[&shard, &id]).await?;
-        let read = |row| Fields::new("incidents_told", row).get("body");
-        let kept: Option<&str> = row.as_ref().map(read).transpose()?;
-        if !goes_on(kept, step) {
-            return Ok(false);
-        }
-    }
-    if step.to.stage == IncidentStage::Ended {
-        let sql = "DELETE FROM incidents_told WHERE shard = $1 AND incident = $2";
-        session.execute(sql, &[&shard, &id]).await?;
-        return Ok(true);
-    }
-    let sql = "UPDATE incidents_told SET body = $3 WHERE shard = $1 AND incident = $2";
-    session.execute(sql, &params).await?;
-    Ok(true)
-}
-
-async fn put_maintenance(
-    session: &Session,
-    account: AccountId,
-    source: &SourceName,
-    told: Option<&Maintenance>,
-) -> Result<(), StoreError> {
-    let Some(told) = told else {
-        let sql = "DELETE FROM maintenance_told WHERE account = $1 AND source = $2";
-        let params: [Param<'_>; 2] = [&account.uuid(), &text(source.as_str())];
-        session.execute(sql, &params).await?;
-        return Ok(());
-    };
-    let sql = "INSERT INTO maintenance_told (account, source, body) \
-               SELECT a.id, $2, $3 FROM accounts a \
-               WHERE a.id = $1 AND a.erasing_at IS NULL FOR SHARE OF a \
-               ON CONFLICT (account, source) DO UPDATE SET body = excluded.body";
-    let body = json(told)?;
-    let params: [Param<'_>; 3] = [&account.uuid(), &text(source.as_str()), &text(&body)];
-    session.execute(sql, &params).await?;
-    Ok(())
-}
-
-/// Adds a message; returns whether it was new and there is somebody to tell.
-async fn add(session: &Session, one: &Notification) -> Result<bool, StoreError> {
-    let sql = "WITH present AS (SELECT id FROM accounts \
-               WHERE id = $2 AND erasing_at IS NULL FOR SHARE), \
-               head AS (INSERT INTO notification_heads AS h (account, seq) \
-               SELECT id, 1 FROM present \
-               ON CONFLICT (account) DO UPDATE SET seq = h.seq + 1 RETURNING account, seq) \
-               INSERT INTO notifications \
-               (id, account, kind, at, read_at, in_app, body, request, seq) \
-               SELECT $1, account, $3, $4, $5, $6, $7, $8, seq FROM head ON CONFLICT DO NOTHING";
-    let body = json(one)?;
-    let request = one.request.as_ref().map(|request| request.key.as_slice());
-    let params: [Param<'_>; 8] = [
-        &one.id.uuid(),
-        &one.account.uuid(),
-        &i16::from(one.kind.code()),
-        &one.at.as_millis(),
-        &one.read_at.map(Timestamp::as_millis),
-        &one.in_app,
-        &text(&body),
-        &request,
-    ];
-    Ok(session.execute(sql, &params).await? == 1)
-}
-
-async fn put_notice(session: &Session, notice: &Notice) -> Result<(), StoreError> {
-    let sql = "INSERT INTO notices \
-               (notification, channel, slot, account, shard, status, due, body) \
-               SELECT $1, $2, $3, a.id, $5, $6, $7, $8 FROM accounts a \
-               WHERE a.id = $4 AND a.erasing_at IS NULL FOR SHARE OF a \
-               ON CONFLICT (notification, channel, slot) \
-               DO UPDATE SET status = excluded.status, due = excluded.due, body = excluded.body";
-    let body = json(notice)?;
-    let params: [Param<'_>; 8] = [
-        &notice.notification.uuid(),
-        &i16::from(channel_code(notice.channel)),
-        &notice.slot.cast_signed(),
-        &notice.account.uuid(),
-        &i16::from(notice.account.shard().0),
-        &i16::from(notice.status.code()),
-        &notice.due.as_millis(),
-        &text(&body),
-    ];
-    session.execute(sql, &params).await?;
-    Ok(())
-}
-
-fn json<T: Serialize>(value: &T) -> Result<String, StoreError> {
-    body_text(value).map_err(|error| StoreError::Unavailable(error.to_string()))
 }

@@ -86,6 +86,16 @@ fn budgets(
     let sql = "DELETE FROM budgets WHERE name IN \
                (SELECT name FROM budgets WHERE quiet_from < ?1 LIMIT ?2)";
     let before = sweep.now.before(KEEP_BUDGETS).as_millis();
+    expired(transaction, sweep, sql, before)
+}
+
+/// Removes what is older than `before`, so many rows at a time.
+fn expired(
+    transaction: &Transaction<'_>,
+    sweep: &Sweep,
+    sql: &str,
+    before: i64,
+) -> rusqlite::Result<(usize, bool)> {
     let removed = transaction
         .prepare_cached(sql)?
         .execute(params![before, sweep.rows])?;

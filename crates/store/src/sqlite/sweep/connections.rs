@@ -4,7 +4,7 @@ use rusqlite::{Transaction, params};
 use wellspring_core::reliability::Day;
 use wellspring_engine::Sweep;
 
-use super::{Position, is_young, older, settings};
+use super::{Position, expired, is_young, older, settings};
 use crate::row::{
     KEEP_ALERTS, KEEP_INCIDENTS, KEEP_INTERACTIONS, KEEP_STATISTICS, KEEP_TOKENS, KEEP_UNCLASSIFIED,
 };
@@ -54,10 +54,7 @@ pub(super) fn interactions(
     let sql = "DELETE FROM interactions WHERE (connection, id) IN \
                (SELECT connection, id FROM interactions WHERE closed_at < ?1 LIMIT ?2)";
     let before = sweep.now.before(KEEP_INTERACTIONS).as_millis();
-    let removed = transaction
-        .prepare_cached(sql)?
-        .execute(params![before, sweep.rows])?;
-    Ok((removed, removed < sweep.rows))
+    expired(transaction, sweep, sql, before)
 }
 
 pub(super) fn tokens(
@@ -65,13 +62,10 @@ pub(super) fn tokens(
     sweep: &Sweep,
     _: &mut Position,
 ) -> rusqlite::Result<(usize, bool)> {
-    let sql =
-        "DELETE FROM tokens WHERE hash IN (SELECT hash FROM tokens WHERE expires_at < ?1 LIMIT ?2)";
+    let sql = "DELETE FROM tokens WHERE hash IN \
+               (SELECT hash FROM tokens WHERE expires_at < ?1 LIMIT ?2)";
     let before = sweep.now.before(KEEP_TOKENS).as_millis();
-    let removed = transaction
-        .prepare_cached(sql)?
-        .execute(params![before, sweep.rows])?;
-    Ok((removed, removed < sweep.rows))
+    expired(transaction, sweep, sql, before)
 }
 
 pub(super) fn statistics(
@@ -82,11 +76,8 @@ pub(super) fn statistics(
     let sql = "DELETE FROM fetch_statistics WHERE (connection, day, status, bucket) IN \
                (SELECT connection, day, status, bucket FROM fetch_statistics \
                WHERE day < ?1 LIMIT ?2)";
-    let first = Day::of(sweep.now.before(KEEP_STATISTICS)).0;
-    let removed = transaction
-        .prepare_cached(sql)?
-        .execute(params![first, sweep.rows])?;
-    Ok((removed, removed < sweep.rows))
+    let first = Day::of(sweep.now.before(KEEP_STATISTICS)).0.into();
+    expired(transaction, sweep, sql, first)
 }
 
 pub(super) fn alerts(
@@ -97,10 +88,7 @@ pub(super) fn alerts(
     let sql = "DELETE FROM alerts WHERE id IN \
                (SELECT id FROM alerts WHERE closed_at < ?1 LIMIT ?2)";
     let before = sweep.now.before(KEEP_ALERTS).as_millis();
-    let removed = transaction
-        .prepare_cached(sql)?
-        .execute(params![before, sweep.rows])?;
-    Ok((removed, removed < sweep.rows))
+    expired(transaction, sweep, sql, before)
 }
 
 pub(super) fn incidents(
@@ -111,10 +99,7 @@ pub(super) fn incidents(
     let sql = "DELETE FROM incidents WHERE id IN \
                (SELECT id FROM incidents WHERE ended_at < ?1 LIMIT ?2)";
     let before = sweep.now.before(KEEP_INCIDENTS).as_millis();
-    let removed = transaction
-        .prepare_cached(sql)?
-        .execute(params![before, sweep.rows])?;
-    Ok((removed, removed < sweep.rows))
+    expired(transaction, sweep, sql, before)
 }
 
 pub(super) fn unclassified(
@@ -125,8 +110,5 @@ pub(super) fn unclassified(
     let sql = "DELETE FROM unclassified WHERE id IN \
                (SELECT id FROM unclassified WHERE last_at < ?1 LIMIT ?2)";
     let before = sweep.now.before(KEEP_UNCLASSIFIED).as_millis();
-    let removed = transaction
-        .prepare_cached(sql)?
-        .execute(params![before, sweep.rows])?;
-    Ok((removed, removed < sweep.rows))
+    expired(transaction, sweep, sql, before)
 }
