@@ -15,9 +15,9 @@ use wellspring_core::{
     IncarnationId, IncidentKind, Lane, Phase, Shard, SourceId, TenantId, Timestamp,
 };
 use wellspring_engine::{
-    Action, Aggregate, Batch, Command, ConnectionDefaults, DispatchAnswer, DispatchQuery, Driver,
-    EffectId, Event, FetchResult, LaneView, Lease, Limits, Live, Loaded, Origin, Request,
-    RunResult, Source, SourceTable, TenantRules, TenantTable, Write,
+    Action, Aggregate, BUDGET_SPENT, Batch, Command, ConnectionDefaults, DispatchAnswer,
+    DispatchQuery, Driver, EffectId, Event, FetchResult, LaneView, Lease, Limits, Live, Loaded,
+    Origin, Request, RunResult, Source, SourceTable, TenantRules, TenantTable, Write,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_790_000_000_000);
@@ -200,6 +200,24 @@ impl Bench {
                 unclassified: None,
             },
         );
+        self.give(Event::Ran(effect, result));
+        self.settle();
+    }
+
+    /// Ends the oldest attempt by what its own session says where a budget is spent.
+    fn hold_back(&mut self, until: Timestamp) {
+        let effect = self.runs.pop_front().unwrap();
+        let error = Error {
+            class: ErrorClass::RateLimitExceeded,
+            code: BUDGET_SPENT.to_owned(),
+            message: "as many calls were made as the budget allows".to_owned(),
+        };
+        let result = RunResult::Failed {
+            error,
+            retry_at: Some(until),
+            action: wellspring_core::Action::Default,
+            unclassified: None,
+        };
         self.give(Event::Ran(effect, result));
         self.settle();
     }
@@ -506,6 +524,52 @@ fn a_source_that_throttles_several_and_serves_nobody_is_left_alone_until_it_said
     assert!(bench.runs.is_empty());
     bench.forward(SECOND);
     assert!(!bench.runs.is_empty());
+}
+
+#[test]
+fn connections_that_our_own_budget_holds_back_keep_no_other_still() {
+    let mut bench = Bench::new(&[0], 16, &[]);
+    let until = NOW.after(HOUR);
+    for _ in 0..5 {
+        bench.hold_back(until);
+    }
+    assert_eq!(bench.lane().paused_until, None, "the source said nothing");
+    assert_eq!(bench.runs.len(), 8, "others go on");
+    let held_back = bench.connections.values();
+    let held_back = held_back.filter(|one| one.retries == 0 && one.waits == 1);
+    assert_eq!(held_back.count(), 5);
+}
+
+#[test]
+fn what_our_own_budget_holds_back_ends_no_outage() {
+    let mut bench = Bench::new(&[0], 30, &[]);
+    while bench.kept().incident.is_none() {
+        if bench.runs.is_empty() {
+            bench.forward(SECOND);
+        } else {
+            bench.now = bench.now.after(Duration::from_millis(300));
+            bench.end(Some(ErrorClass::ConnectionFailure));
+        }
+    }
+    let outage = bench.kept().incident.clone();
+    for _ in 0..5 {
+        while bench.runs.is_empty() {
+            bench.forward(SECOND);
+        }
+        let until = bench.now.after(HOUR);
+        bench.hold_back(until);
+    }
+    assert_eq!(bench.kept().incident, outage);
+    assert_ne!(bench.lane().breaker, Phase::Closed, "nobody has answered");
+
+    while bench.kept().incident.is_some() {
+        if bench.runs.is_empty() {
+            bench.forward(SECOND);
+        } else {
+            bench.end(None);
+        }
+    }
+    assert_eq!(bench.alerts(AlertKind::SourceDown), (1, 1));
 }
 
 #[test]
