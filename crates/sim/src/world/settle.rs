@@ -2,7 +2,7 @@
 
 use wellspring_core::connection::{Connection, Reason, State};
 use wellspring_core::source::Hold;
-use wellspring_engine::{Aggregate, Driver, InboxRow, Store};
+use wellspring_engine::{Aggregate, BUDGET_SPENT, Driver, InboxRow, Store};
 
 use super::World;
 use crate::agenda::Occurrence;
@@ -88,7 +88,7 @@ impl World {
                 .links
                 .by_id
                 .values()
-                .all(|link| rests(&link.connection))
+                .all(|link| self.rests(&link.connection))
             && !self.model.rows.values().any(crate::model::Row::is_live)
             && self.inbox().is_empty()
     }
@@ -104,6 +104,32 @@ impl World {
             Aggregate::Account(id) => links.accounts.contains_key(&id),
             Aggregate::Connection(id) => links.by_id.contains_key(&id),
             Aggregate::Source(id) => self.model.sources.contains_key(&id),
+        }
+    }
+
+    /// Returns whether nothing is under way, nobody is waited for, and no failure is left.
+    ///
+    /// What a budget holds back has to have been fetched since the faults stopped.
+    fn rests(&self, connection: &Connection) -> bool {
+        match &connection.state {
+            State::Waiting { next } => next.is_none_or(|next| match next.reason {
+                Reason::Schedule => true,
+                Reason::RateLimit => {
+                    let outcome = connection.outcome.as_ref();
+                    let error = outcome.and_then(|outcome| outcome.error.as_ref());
+                    error.is_some_and(|error| error.code == BUDGET_SPENT)
+                        && self.served.contains(&connection.id)
+                }
+                Reason::Retry | Reason::Maintenance | Reason::User => false,
+            }),
+            State::Error | State::Disabled => true,
+            State::Created { .. }
+            | State::Retrying { .. }
+            | State::Manual { .. }
+            | State::Connecting { .. }
+            | State::Uploading { .. }
+            | State::Question { .. }
+            | State::Answered { .. } => false,
         }
     }
 
@@ -143,7 +169,9 @@ impl World {
             return self.broken("who is to be told is told", seen);
         }
         let restless = self.model.links.by_id.values();
-        let restless = restless.into_iter().find(|link| !rests(&link.connection));
+        let restless = restless
+            .into_iter()
+            .find(|link| !self.rests(&link.connection));
         if let Some(link) = restless {
             return self.broken("every connection settles", format!("{:?}", link.connection));
         }
@@ -165,21 +193,6 @@ impl World {
             );
             self.broken("every queue empties", seen);
         }
-    }
-}
-
-/// Returns whether nothing is under way, nobody is waited for, and no failure is left.
-fn rests(connection: &Connection) -> bool {
-    match &connection.state {
-        State::Waiting { next } => next.is_none_or(|next| next.reason == Reason::Schedule),
-        State::Error | State::Disabled => true,
-        State::Created { .. }
-        | State::Retrying { .. }
-        | State::Manual { .. }
-        | State::Connecting { .. }
-        | State::Uploading { .. }
-        | State::Question { .. }
-        | State::Answered { .. } => false,
     }
 }
 
