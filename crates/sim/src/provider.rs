@@ -322,12 +322,12 @@ const LIMITS: [Drawn; 9] = [
         300,
         budget::Scope::Connection,
         Some("login"),
-        &[(4, 12, 86_400)],
+        &[(8, 16, 86_400)],
     ),
     (
         200,
         budget::Scope::Connection,
         Some("document"),
-        &[(1, 3, 600)],
+        &[(3, 6, 600)],
     ),
 ];

@@ -52,10 +52,18 @@ impl World {
                 .push(at, Occurrence::Look(connection, interaction));
         }
         let end = self.now + LONGEST;
-        while self.violation.is_none() && !self.is_quiet() {
-            if !self.advance() || self.now > end {
+        for _ in 0..LOOKS {
+            while self.violation.is_none() && !self.is_quiet() {
+                if !self.advance() || self.now > end {
+                    break;
+                }
+            }
+            if self.violation.is_some() || self.untold().is_none() {
                 break;
             }
+            // Notifiers look without being told as well.
+            let at = self.now + 2 * SECOND;
+            self.agenda.push(at, Occurrence::TellPeople);
         }
         if self.violation.is_none() {
             self.check_settled();
@@ -206,5 +214,7 @@ fn is_empty(driver: &Driver<u64>) -> bool {
             .all(|lane| lane.queued == 0 || lane.hold.is_some_and(Hold::is_shut))
 }
 
+/// How often notifiers look once more for what they have still to tell.
+const LOOKS: usize = 10;
 /// Longer than any gap, pause or clock jump.
 const LONGEST: i64 = 40 * HOUR;
