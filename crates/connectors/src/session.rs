@@ -8,7 +8,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wellspring_core::interaction::Question;
 use wellspring_core::{Action, DocumentId, ErrorClass, Sealed};
-use wellspring_engine::{CallError, DocumentError, NewDocument, Record, RunInputs, RunOrder};
+use wellspring_engine::{
+    BUDGET_SPENT, CallError, DocumentError, NewDocument, Record, RunInputs, RunOrder,
+};
 use wellspring_vault::{Vault, context};
 use zeroize::Zeroizing;
 
@@ -166,7 +168,7 @@ impl Session {
                 retry_at: Some(until),
                 ..Failed::new(
                     ErrorClass::RateLimitExceeded,
-                    "budget_spent",
+                    BUDGET_SPENT,
                     "as many calls were made as the budget of the source allows for now",
                 )
             }

@@ -62,8 +62,8 @@ pub use ports::store::{
 };
 pub use ports::transport::{NoticeAddress, NoticeOrder, NoticeResult, NoticeWords, Transport};
 pub use session::{
-    CallError, DocumentError, Ended, KnownDocuments, Leave, NewDocument, Record, Report, Reporter,
-    RunInputs, RunOrder, RunResult, Session,
+    BUDGET_SPENT, CallError, DocumentError, Ended, KnownDocuments, Leave, NewDocument, Record,
+    Report, Reporter, RunInputs, RunOrder, RunResult, Session,
 };
 pub use source::{ConnectionDefaults, Source, SourceTable, TenantRules, TenantTable};
 pub use subscription::{

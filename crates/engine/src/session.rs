@@ -103,6 +103,9 @@ pub struct RunInputs {
 /// The code of a call whose connector panicked, which says nothing about its source.
 pub(crate) const PANICKED: &str = "connector_panicked";
 
+/// The code of an attempt that our own budget held back, which says nothing about its source.
+pub const BUDGET_SPENT: &str = "budget_spent";
+
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RunResult {

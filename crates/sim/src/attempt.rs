@@ -3,12 +3,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
-use wellspring_core::budget::Window;
 use wellspring_core::connection::State;
 use wellspring_core::document::{Document, Origin};
-use wellspring_core::{ConnectionId, DocumentId, Error, ErrorClass, Lane, TenantId};
+use wellspring_core::{ConnectionId, DocumentId, Error, ErrorClass};
 use wellspring_engine::{
     Aggregate, Answer, EffectId, Event, Queries, Report, RunInputs, RunOrder, RunResult, Store,
 };
@@ -17,7 +15,9 @@ use crate::agenda::{News, Occurrence, StoreOp};
 use crate::bank::{Act, failed};
 use crate::call::Call;
 use crate::clock::{MINUTE, SECOND};
+use crate::counted::Counted;
 use crate::disk::now;
+use crate::leave::Calling;
 use crate::model::link::{Told, Word};
 use crate::world::World;
 use crate::{Fault, Plant};
@@ -26,18 +26,17 @@ use crate::{Fault, Plant};
 #[derive(Debug)]
 pub(crate) struct Attempt {
     pub(crate) node: usize,
-    boot: u64,
+    pub(crate) boot: u64,
     pub(crate) effect: EffectId,
-    order: RunOrder,
-    script: VecDeque<Act>,
+    pub(crate) order: RunOrder,
+    pub(crate) script: VecDeque<Act>,
+    /// The call that it has asked for leave to make.
+    pub(crate) calling: Option<Calling>,
     /// Whether it waits for the end of the world.
     hanging: bool,
     /// Whether its node has ended it, and it has not noticed yet.
     pub(crate) aborted: bool,
 }
-
-/// When calls of one lane began that are limited by the minute.
-pub(crate) type Starts<K = Lane> = std::collections::BTreeMap<K, VecDeque<i64>>;
 
 impl World {
     pub(crate) fn run_attempt(&mut self, node: usize, effect: EffectId, order: RunOrder) {
@@ -75,7 +74,7 @@ impl World {
         let budget = Arc::clone(&provider.source.budget);
         let down = provider.down;
         self.check_load(node, effect, concurrency, down);
-        self.check_budget((effect.lane, None), &budget);
+        self.check_budget(Counted::of(effect.lane), self.now, &budget);
         self.check_window(node, &effect);
         let boot = self.nodes[node].boot;
         self.tasks += 1;
@@ -85,6 +84,7 @@ impl World {
             effect,
             order,
             script: VecDeque::new(),
+            calling: None,
             hanging: false,
             aborted: false,
         };
@@ -128,32 +128,6 @@ impl World {
             return Err(format!("it is {connection:?}"));
         }
         Ok(())
-    }
-
-    /// Checks that no window holds more starts than the source allows all, or one tenant.
-    pub(crate) fn check_budget(&mut self, whose: (Lane, Option<TenantId>), budget: &[Window]) {
-        let Some(longest) = budget.iter().map(|window| window.per).max() else {
-            return;
-        };
-        let now = self.now;
-        let began = |per: Duration| now - i64::try_from(per.as_millis()).unwrap_or(i64::MAX);
-        let starts = self.starts.entry(whose).or_default();
-        starts.push_back(now);
-        while starts
-            .front()
-            .is_some_and(|at| *at <= began(longest) - 2 * MINUTE)
-        {
-            starts.pop_front();
-        }
-        for window in budget {
-            let since = began(window.per);
-            let many = starts.iter().rev().take_while(|at| **at > since).count();
-            if many > usize::try_from(window.calls).unwrap_or(usize::MAX) {
-                let seen = format!("{many} in {window:?} of {whose:?}");
-                self.broken("no window holds more calls than its budget", seen);
-                return;
-            }
-        }
     }
 
     /// What the attempt begins with is read.
@@ -204,8 +178,17 @@ impl World {
         let script = self
             .bank
             .script(at, provider, &order, &inputs, &mut self.dice);
+        let word = script.back().cloned();
         if let Some(attempt) = self.attempts.get_mut(&task) {
             attempt.script = script;
+            let lane = attempt.effect.lane;
+            if let Some(Act::End(RunResult::Failed {
+                retry_at: Some(until),
+                ..
+            })) = word
+            {
+                self.says(lane, clock, until);
+            }
         }
         self.act(task);
     }
@@ -220,10 +203,14 @@ impl World {
             let at = self.nodes[node].paused_until;
             return self.agenda.push(at, Occurrence::Act(task));
         }
+        if attempt.calling.is_some() {
+            return self.ask_leave(task);
+        }
         let Some(act) = attempt.script.pop_front() else {
             return self.ends(task, &RunResult::Asked);
         };
         match act {
+            Act::Call(endpoint) => self.call(task, endpoint),
             Act::Rest(millis) => self.agenda.push(self.now + millis, Occurrence::Act(task)),
             Act::Hang => attempt.hanging = true,
             Act::End(result) => self.ends(task, &result),
@@ -232,6 +219,7 @@ impl World {
                 self.tell_node(task, Report::Question { question, resume });
             }
             Act::Document(number) => self.find_document(task, number),
+            Act::Fetched(number) => self.keep_document(task, number),
             Act::Records(stream, records, cursor) => {
                 let report = Report::Records {
                     stream,
@@ -247,22 +235,32 @@ impl World {
         }
     }
 
-    /// Tells of a document, unless it is here already.
+    /// Fetches a document, unless it is here already.
     fn find_document(&mut self, task: u64, number: u32) {
-        let Some(attempt) = self.attempts.get(&task) else {
+        let Some(attempt) = self.attempts.get_mut(&task) else {
             return;
         };
-        let order = &attempt.order;
-        let (connection, source_id) = (order.connection, format!("doc-{number}"));
-        let mut hash = [7; 32];
-        hash[..4].copy_from_slice(&number.to_be_bytes());
-        let known = now(self
-            .store
-            .known_document(connection, Some(source_id.clone()), Some(hash)));
+        let (source_id, hash) = identity(number);
+        let known =
+            now(self
+                .store
+                .known_document(attempt.order.connection, Some(source_id), Some(hash)));
         let known = known.ok().flatten().is_some() && self.plant != Some(Plant::DocumentTwice);
         if known {
             return self.agenda.push(self.now + 1, Occurrence::Act(task));
         }
+        attempt.script.push_front(Act::Fetched(number));
+        self.call(task, "document");
+    }
+
+    /// Tells of a document.
+    fn keep_document(&mut self, task: u64, number: u32) {
+        let Some(attempt) = self.attempts.get(&task) else {
+            return;
+        };
+        let order = &attempt.order;
+        let connection = order.connection;
+        let (source_id, hash) = identity(number);
         let created_at = self.node_now(attempt.node);
         let shard = connection.shard();
         let document = Document {
@@ -306,7 +304,7 @@ impl World {
     }
 
     /// The attempt is over.
-    fn ends(&mut self, task: u64, result: &RunResult) {
+    pub(crate) fn ends(&mut self, task: u64, result: &RunResult) {
         if !matches!(result, RunResult::Asked | RunResult::NotBegun) {
             self.remember(task, Word::Ended(result.clone()));
         }
@@ -314,6 +312,9 @@ impl World {
             return;
         };
         let (node, boot, effect) = (attempt.node, attempt.boot, attempt.effect);
+        if self.calm && matches!(result, RunResult::Finished { .. }) {
+            self.served.insert(attempt.order.connection);
+        }
         self.note(|| format!("attempt on {} ends: {result:?}", attempt.order.connection));
         if self.plant == Some(Plant::DropResult) && self.dice.permille(20) {
             return;
@@ -349,13 +350,20 @@ impl World {
 
     /// The node answers a report.
     pub(crate) fn report_answered(&mut self, task: u64, answer: &Answer) {
-        let Some(attempt) = self.attempts.get_mut(&task) else {
+        let Some(attempt) = self.attempts.get(&task) else {
             return;
         };
-        if matches!(answer, Answer::Done(_)) {
+        if attempt.calling.is_some() {
+            if let Some(leave) = self.leave_told(task, answer) {
+                return self.leave_heard(task, leave);
+            }
+        } else if matches!(answer, Answer::Done(_)) {
             let at = self.now + self.dice.between(1, 20);
             return self.agenda.push(at, Occurrence::Act(task));
         }
+        let Some(attempt) = self.attempts.get_mut(&task) else {
+            return;
+        };
         attempt.aborted = true;
         let error = Error {
             class: ErrorClass::ConnectionFailure,
@@ -423,6 +431,13 @@ impl World {
         });
         present.map_or(effect, |call| call.effect)
     }
+}
+
+/// Returns the bank's own id of a document, and the hash of its bytes.
+fn identity(number: u32) -> (String, [u8; 32]) {
+    let mut hash = [7; 32];
+    hash[..4].copy_from_slice(&number.to_be_bytes());
+    (format!("doc-{number}"), hash)
 }
 
 /// Returns the connection that an effect is for.

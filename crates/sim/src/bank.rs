@@ -17,8 +17,12 @@ use crate::wire;
 pub(crate) enum Act {
     /// It takes its time.
     Rest(i64),
-    /// It finds a document of this number.
+    /// It calls an endpoint, once it has leave to.
+    Call(&'static str),
+    /// It finds a document of this number, which it fetches unless it is here already.
     Document(u32),
+    /// It has fetched a document of this number.
+    Fetched(u32),
     /// It finds records of a stream, and where the stream goes on.
     Records(String, Vec<Record>, Option<String>),
     /// A stream goes on elsewhere.
@@ -103,6 +107,20 @@ impl Bank {
         }
         self.open(id, now, dice);
         self.publish(id, now, dice);
+        let acts = self.acts((now, clock), provider, order, inputs, dice);
+        through_calls(acts, inputs.answer.is_some())
+    }
+
+    /// Draws what there is to find, whatever calls it takes.
+    fn acts(
+        &mut self,
+        (now, clock): (i64, Timestamp),
+        provider: &Provider,
+        order: &RunOrder,
+        inputs: &RunInputs,
+        dice: &mut Dice,
+    ) -> VecDeque<Act> {
+        let id = order.connection;
         let mut acts = VecDeque::from([Act::Rest(latency(dice))]);
         if let Some(refusal) = refusal(now, clock, provider, dice) {
             if dice.permille(300) && inputs.credentials.is_some() {
@@ -273,6 +291,35 @@ fn refusal(now: i64, clock: Timestamp, provider: &Provider, dice: &mut Dice) -> 
     }
     let maintenance = provider.maintenance.contains(now);
     maintenance.then(|| failed(ErrorClass::BankMaintenance, "maintenance", None))
+}
+
+/// Puts before everything the call by which the bank gives it.
+fn through_calls(acts: VecDeque<Act>, is_answered: bool) -> VecDeque<Act> {
+    let enter = if is_answered { "challenge" } else { "login" };
+    let mut through = VecDeque::from([Act::Call(enter)]);
+    let (mut identified, mut listed) = (false, false);
+    for act in acts {
+        let (is_inside, endpoint) = match &act {
+            Act::Document(_) | Act::Fetched(_) => (true, (!listed).then_some("documents")),
+            Act::Records(..) => (true, Some("transactions")),
+            Act::Checkpoint(..) => (true, None),
+            Act::End(RunResult::Finished { .. }) => (true, None),
+            Act::End(RunResult::NotBegun | RunResult::Asked | RunResult::Failed { .. })
+            | Act::Rest(_)
+            | Act::Call(_)
+            | Act::Rotate(_)
+            | Act::Ask(..)
+            | Act::Hang => (false, None),
+        };
+        if is_inside && !identified {
+            identified = true;
+            through.push_back(Act::Call("account"));
+        }
+        listed |= endpoint == Some("documents");
+        through.extend(endpoint.map(Act::Call));
+        through.push_back(act);
+    }
+    through
 }
 
 pub(crate) fn failed(class: ErrorClass, code: &str, retry_at: Option<Timestamp>) -> RunResult {

@@ -11,6 +11,7 @@ use wellspring_engine::{
 
 use crate::agenda::{News, Occurrence};
 use crate::clock::{MINUTE, SECOND};
+use crate::counted::Counted;
 use crate::model::Past;
 use crate::provider::Window;
 use crate::receiver::{DEADLINE, timeout};
@@ -74,11 +75,20 @@ impl World {
                 order.source, order.id, effect.version
             )
         });
+        if let FetchResult::Failed {
+            retry_at: Some(until),
+            ..
+        } = &result
+        {
+            self.says(effect.lane, clock, *until);
+        }
         self.begin(node, effect, &policy, None);
         self.check_load(node, effect, concurrency, down);
-        self.check_budget((effect.lane, None), &budget);
-        for limit in limits.iter() {
-            self.check_budget((effect.lane, Some(order.tenant)), &limit.windows);
+        self.check_budget(Counted::of(effect.lane), self.now, &budget);
+        for limit in limits.iter().enumerate() {
+            if let Some(counted) = Counted::by(effect.lane, limit, order.tenant, None) {
+                self.check_budget(counted, self.now, &limit.1.windows);
+            }
         }
         self.check_window(node, &effect);
         let class = past.error.as_ref().map(|error| error.class);

@@ -166,11 +166,17 @@ impl World {
             }
             (
                 Request::Connection {
-                    wish: Wish::Delete, ..
+                    tenant,
+                    wish: Wish::Delete,
+                    ..
                 },
                 Aggregate::Connection(of),
             ) => {
-                if self.model.links.by_id.contains_key(&of) && !self.model.to_erase.contains(&id) {
+                // Under a key another tenant hears twice that it was taken in, and nothing comes of it.
+                if self.model.links.by_id.contains_key(&of)
+                    && self.is_theirs(id, *tenant)
+                    && !self.model.to_erase.contains(&id)
+                {
                     self.broken(
                         "what was answered is durable",
                         format!("{id} is still there"),

@@ -1,12 +1,13 @@
 //! The real store behind a slow and unreliable way to it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use wellspring_core::budget::{BudgetName, Spent};
 use wellspring_core::connection::InteractionWrite;
-use wellspring_core::{IncarnationId, Lane, Shard};
+use wellspring_core::{ConnectionId, IncarnationId, Lane, Shard};
 use wellspring_engine::{Batch, Before, CommitError, Event, Queries, Store, Write};
 
 use crate::agenda::{News, Occurrence, StoreOp};
@@ -265,6 +266,7 @@ impl World {
     /// Notes what was spent of budgets, used or not.
     fn granted(&mut self, batch: &Batch, spent: &Spent) {
         let spends = &batch.spends;
+        self.check_blocks(spends);
         if !spends.is_empty() {
             self.note(|| {
                 let wanted: Vec<u32> = spends.asks.iter().map(|ask| ask.calls).collect();
@@ -273,8 +275,18 @@ impl World {
         }
         for (ask, calls) in spends.asks.iter().zip(&spent.granted) {
             let names = ask.of.iter().filter_map(|place| spends.budgets.get(*place));
-            for name in names.filter_map(|(name, _)| name.as_str().parse().ok()) {
-                let spent = self.spent.entry(Lane::source(&name)).or_default();
+            for (name, _) in names {
+                let (source, of_all) = match name.as_str().strip_suffix(" all *") {
+                    Some(source) => (source, true),
+                    None => (name.as_str(), false),
+                };
+                let Ok(source) = source.parse() else { continue };
+                let spent = if of_all {
+                    &mut self.spent_of_all
+                } else {
+                    &mut self.spent
+                };
+                let spent = spent.entry(Lane::source(&source)).or_default();
                 spent.extend((0..*calls).map(|_| self.now));
                 while spent.front().is_some_and(|at| *at < self.now - 2 * DAY) {
                     spent.pop_front();
@@ -327,6 +339,16 @@ impl World {
             Some(Plant::SpendAlone) => {
                 for (name, _) in &mut spoilt.spends.budgets {
                     *name = BudgetName::new(format!("{name}-{}", batch.incarnation));
+                }
+            }
+            Some(Plant::SpendOnStranger) => {
+                let links = self.model.links.by_id.keys();
+                let links: Vec<ConnectionId> = links.copied().collect();
+                spoil::on_strangers(&mut spoilt.spends.budgets, &links);
+            }
+            Some(Plant::CountTooEarly) => {
+                for ask in &mut spoilt.spends.asks {
+                    ask.good_for = Duration::ZERO;
                 }
             }
             Some(_) | None => return Arc::clone(batch),

@@ -9,6 +9,7 @@ use wellspring_engine::{Aggregate, Cursor, CursorError, Loaded, Queries, Request
 
 use crate::Violation;
 use crate::clock::{BEGIN, MINUTE, SECOND};
+use crate::counted::Starts;
 use crate::disk::now;
 use crate::world::World;
 
@@ -55,12 +56,11 @@ impl World {
             let id = Lane::source(&lane.source);
             let budget = source.map_or(&[][..], |source| &source.budget);
             let limited = !budget.is_empty();
-            let starts = self.spent.get(&id);
             // A clock that went back lets what was spent count for a whole window once more.
-            let counts = |window: &budget::Window| {
+            let counts_in = |spent: &Starts<Lane>, window: &budget::Window| {
                 let per = i64::try_from(window.per.as_millis()).unwrap_or(i64::MAX);
                 let since = self.now - per - 2 * MINUTE;
-                let many = starts.map_or(0, |starts| {
+                let many = spent.get(&id).map_or(0, |starts| {
                     starts.iter().rev().take_while(|at| **at > since).count()
                 });
                 many >= usize::try_from(window.calls).unwrap_or(usize::MAX)
@@ -71,7 +71,18 @@ impl World {
             });
             // A slot that is taken for a call which has not begun counts as well.
             let reserved = u32::try_from(calls.count()).unwrap_or(0) < lane.in_flight;
-            let spent = limited && (reserved || budget.iter().any(counts));
+            let counts = |window: &budget::Window| counts_in(&self.spent, window);
+            let takes_none = || {
+                let limits = source.map_or(&[][..], |source| &source.limits);
+                let all = |limit: &&budget::Limit| {
+                    limit.scope == budget::Scope::Source && limit.endpoint.is_none()
+                };
+                let windows = limits.iter().filter(all).flat_map(|one| one.windows.iter());
+                windows
+                    .into_iter()
+                    .any(|window| counts_in(&self.spent_of_all, window))
+            };
+            let spent = limited && (reserved || budget.iter().any(counts)) || takes_none();
             lane.queued > 0 && free && !paused && !full && !spent && lane.breaker == Phase::Closed
         });
         if let Some(lane) = idle {

@@ -94,11 +94,23 @@ pub enum Plant {
     MissIncidents,
     /// A notifier does not know of quiet hours.
     DisturbAtNight,
+    /// A call is made although its windows are spent.
+    LeaveWhenSpent,
+    /// What a connection spends is counted for another one.
+    SpendOnStranger,
+    /// An attempt that was ended is given leave to call.
+    LeaveToEnded,
+    /// A call counts from when it was granted on, not from when it goes out at the latest.
+    CountTooEarly,
+    /// What our own budget holds back is taken for a word of the source.
+    BudgetIsItsWord,
+    /// A fetch that our own budget holds back counts as failed.
+    SpendOnBudget,
 }
 
 impl Plant {
     /// Every bug.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 49] = [
         Self::ActBeforeCommit,
         Self::IgnoreStaleVersion,
         Self::ForgetTimersAtRestart,
@@ -142,6 +154,12 @@ impl Plant {
         Self::RepeatTooOften,
         Self::MissIncidents,
         Self::DisturbAtNight,
+        Self::LeaveWhenSpent,
+        Self::SpendOnStranger,
+        Self::LeaveToEnded,
+        Self::CountTooEarly,
+        Self::BudgetIsItsWord,
+        Self::SpendOnBudget,
     ];
 
     /// Returns the name used at the command line.
@@ -190,6 +208,12 @@ impl Plant {
             Self::RepeatTooOften => "repeat_too_often",
             Self::MissIncidents => "miss_incidents",
             Self::DisturbAtNight => "disturb_at_night",
+            Self::LeaveWhenSpent => "leave_when_spent",
+            Self::SpendOnStranger => "spend_on_stranger",
+            Self::LeaveToEnded => "leave_to_ended",
+            Self::CountTooEarly => "count_too_early",
+            Self::BudgetIsItsWord => "budget_is_its_word",
+            Self::SpendOnBudget => "spend_on_budget",
         }
     }
 }

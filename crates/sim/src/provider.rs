@@ -45,7 +45,8 @@ impl Window {
 }
 
 impl Provider {
-    pub(crate) fn all(dice: &mut Dice) -> Vec<Self> {
+    /// Returns all sources; what their connectors may call is drawn by dice of its own.
+    pub(crate) fn all(dice: &mut Dice, mut calls: Dice) -> Vec<Self> {
         let gas = CollectionPolicy::default();
         let internet = CollectionPolicy {
             collect: policy(5, 2.0, 300, 20),
@@ -71,6 +72,7 @@ impl Provider {
                 let maintenance = maintenance(name);
                 let name: SourceName = name.parse().ok()?;
                 let concurrency = u32::try_from(dice.between(1, 8)).unwrap_or(1);
+                let limits_of_calls = connected.then(|| call_limits(&mut calls));
                 Some(Self {
                     source: Source {
                         name,
@@ -79,11 +81,7 @@ impl Provider {
                         budget: windows(dice),
                         connections: connected.then(defaults),
                         maintenance,
-                        limits: if connected {
-                            Arc::default()
-                        } else {
-                            limits(dice)
-                        },
+                        limits: limits_of_calls.unwrap_or_else(|| limits(dice)),
                         backlog_alert: Source::DEFAULT_BACKLOG_ALERT,
                     },
                     down: Window::default(),
@@ -251,6 +249,30 @@ fn limits(dice: &mut Dice) -> Arc<[budget::Limit]> {
     limited.then_some(limit).into_iter().collect()
 }
 
+/// What a source takes of the calls that attempts on connections make.
+fn call_limits(dice: &mut Dice) -> Arc<[budget::Limit]> {
+    let drawn = if dice.permille(600) {
+        LIMITS.as_slice()
+    } else {
+        &[]
+    };
+    let limits = drawn
+        .iter()
+        .filter_map(|(chance, scope, endpoint, windows)| {
+            let windows = windows.iter().map(|(least, most, per)| budget::Window {
+                calls: u32::try_from(dice.between(*least, *most)).unwrap_or(1),
+                per: Duration::from_secs(*per),
+            });
+            let windows = windows.collect();
+            dice.permille(*chance).then(|| budget::Limit {
+                scope: *scope,
+                endpoint: endpoint.map(Arc::from),
+                windows,
+            })
+        });
+    limits.collect()
+}
+
 fn windows(dice: &mut Dice) -> Arc<[budget::Window]> {
     let limited = dice.permille(500);
     let mut windows = Vec::new();
@@ -264,3 +286,48 @@ fn windows(dice: &mut Dice) -> Arc<[budget::Window]> {
     }
     windows.into()
 }
+
+/// How often in a thousand there is such a limit, and of how many calls in how many seconds.
+type Drawn = (
+    u32,
+    budget::Scope,
+    Option<&'static str>,
+    &'static [(i64, i64, u64)],
+);
+
+const LIMITS: [Drawn; 9] = [
+    (
+        400,
+        budget::Scope::Source,
+        None,
+        &[(6, 30, 60), (100, 600, 3_600)],
+    ),
+    (250, budget::Scope::Source, Some("login"), &[(1, 6, 60)]),
+    (150, budget::Scope::Source, Some("document"), &[(1, 3, 20)]),
+    (250, budget::Scope::Tenant, None, &[(5, 20, 60)]),
+    (
+        200,
+        budget::Scope::Tenant,
+        Some("transactions"),
+        &[(1, 6, 90)],
+    ),
+    (
+        200,
+        budget::Scope::Tenant,
+        Some("documents"),
+        &[(4, 20, 3_600)],
+    ),
+    (300, budget::Scope::Connection, None, &[(8, 30, 3_600)]),
+    (
+        300,
+        budget::Scope::Connection,
+        Some("login"),
+        &[(8, 16, 86_400)],
+    ),
+    (
+        200,
+        budget::Scope::Connection,
+        Some("document"),
+        &[(3, 6, 600)],
+    ),
+];

@@ -82,6 +82,8 @@ pub struct Report {
     pub told: u64,
     /// Attempts on connections.
     pub attempts: u64,
+    /// Calls in their course that were granted, that had to wait, and for which the wait was too long.
+    pub leaves: [u64; 3],
     /// Accounts erased, connections made, documents and records that came in, questions posed.
     pub links: [u64; 5],
     /// How often connections took each row of their table.
@@ -106,6 +108,9 @@ impl Report {
             *sum += more;
         }
         self.attempts += other.attempts;
+        for (sum, more) in self.leaves.iter_mut().zip(other.leaves) {
+            *sum += more;
+        }
         self.sends += other.sends;
         self.told += other.told;
         for (sum, more) in self.links.iter_mut().zip(other.links) {
@@ -144,6 +149,10 @@ impl fmt::Display for Report {
         writeln!(f, "{:<28}{erased:>12}", "accounts erased")?;
         writeln!(f, "{:<28}{made:>12}", "connections made")?;
         writeln!(f, "{:<28}{:>12}", "attempts", self.attempts)?;
+        let [granted, waited, spent] = self.leaves;
+        writeln!(f, "{:<28}{granted:>12}", "calls in them granted")?;
+        writeln!(f, "{:<28}{waited:>12}", "calls in them that waited")?;
+        writeln!(f, "{:<28}{spent:>12}", "attempts held back")?;
         writeln!(f, "{:<28}{documents:>12}", "documents")?;
         writeln!(f, "{:<28}{records:>12}", "records")?;
         writeln!(f, "{:<28}{questions:>12}", "questions")?;

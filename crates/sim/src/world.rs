@@ -12,11 +12,12 @@ use wellspring_engine::{
 use wellspring_store::MemoryStore;
 
 use crate::agenda::{Agenda, Occurrence};
-use crate::attempt::{Attempt, Starts};
+use crate::attempt::Attempt;
 use crate::bank::Bank;
 use crate::call::{Call, Outages};
 use crate::caller::Callers;
 use crate::clock::{BEGIN, DAY, SECOND, VirtualClock};
+use crate::counted::Starts;
 use crate::dice::Dice;
 use crate::disk::now;
 use crate::endpoint::Endpoint;
@@ -68,10 +69,16 @@ pub(crate) struct World {
     pub(crate) tasks: u64,
     /// Reports that wait for their answer, and the task that made them.
     pub(crate) reports: BTreeMap<u64, u64>,
-    /// When calls went out, of all and of each tenant.
-    pub(crate) starts: Starts<(Lane, Option<TenantId>)>,
-    /// When calls were spent, whether or not they went out.
-    pub(crate) spent: Starts,
+    /// When calls arrived, by what counts them.
+    pub(crate) starts: Starts,
+    /// When calls were spent that begin something, whether or not they went out.
+    pub(crate) spent: Starts<Lane>,
+    /// When calls were spent from a limit that all calls of a source have in common.
+    pub(crate) spent_of_all: Starts<Lane>,
+    /// Until when sources have said that they want no calls.
+    pub(crate) words: BTreeMap<Lane, i64>,
+    /// Connections that were fetched after the faults stopped.
+    pub(crate) served: BTreeSet<ConnectionId>,
     /// When an attempt on a connection was last ended by its node.
     pub(crate) ended_at: BTreeMap<ConnectionId, i64>,
     /// Connections that were promised by way of an inbox.
@@ -112,7 +119,8 @@ impl World {
         store_clock.set(BEGIN);
         let clock: Arc<VirtualClock> = Arc::clone(&store_clock);
         let store = MemoryStore::new(clock, SHARDS, leased.then_some(LEASE));
-        let providers = Provider::all(&mut dice);
+        let calls = Dice::new(!options.seed);
+        let providers = Provider::all(&mut dice, calls);
         let sources = SourceTable::new(providers.iter().map(|provider| provider.source.clone()));
         let small =
             |dice: &mut Dice, most: i64| usize::try_from(dice.between(1, most)).unwrap_or(1);
@@ -189,6 +197,9 @@ impl World {
             reports: BTreeMap::new(),
             starts: Starts::new(),
             spent: Starts::new(),
+            spent_of_all: Starts::new(),
+            words: BTreeMap::new(),
+            served: BTreeSet::new(),
             ended_at: BTreeMap::new(),
             promised: BTreeSet::new(),
             scripted: false,

@@ -10,7 +10,7 @@ const MOST_CLEAN: u64 = 70;
 const SEEDS: u64 = 200;
 
 /// Bugs that break nothing but one invariant.
-const ALONE: [(Plant, &str); 4] = [
+const ALONE: [(Plant, &str); 9] = [
     (Plant::ForgetAlert, "alerts about sources follow from calls"),
     (
         Plant::RepeatTooOften,
@@ -21,6 +21,23 @@ const ALONE: [(Plant, &str); 4] = [
         Plant::DisturbAtNight,
         "nothing disturbs people in their quiet hours",
     ),
+    (
+        Plant::LeaveWhenSpent,
+        "no window holds more calls than its budget",
+    ),
+    (
+        Plant::SpendOnStranger,
+        "no window holds more calls than its budget",
+    ),
+    (
+        Plant::LeaveToEnded,
+        "an attempt that ended makes no further call",
+    ),
+    (
+        Plant::BudgetIsItsWord,
+        "a source is kept still by its own word alone",
+    ),
+    (Plant::SpendOnBudget, "connections move by the table"),
 ];
 
 #[test]

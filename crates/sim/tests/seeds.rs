@@ -16,6 +16,7 @@ fn every_invariant_holds_and_every_fault_strikes() {
     });
 
     assert_eq!(sum.missing(), [], "{sum}");
+    assert!(!sum.leaves.contains(&0), "{sum}");
     assert!(sum.inputs >= sum.seeds * 2_000, "{sum}");
 }
 

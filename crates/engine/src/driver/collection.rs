@@ -12,7 +12,7 @@ use super::{
     Action, DeliverOrder, Driver, EffectId, Entry, FetchOrder, Held, Phase, Place, Resident, Step,
     Timer,
 };
-use crate::session::PANICKED;
+use crate::session::{BUDGET_SPENT, PANICKED};
 use crate::{
     Aggregate, Before, CollectionWrite, DeliverResult, FetchResult, LoadedCollection, Write,
 };
@@ -385,7 +385,7 @@ pub(super) fn is_due(row: &LoadedCollection, now: Timestamp, lane: Lane) -> bool
 
 /// Returns what a failure says of the source as such.
 pub(super) fn verdict(error: &Error) -> Option<CallResult> {
-    if error.code == PANICKED {
+    if error.code == PANICKED || error.code == BUDGET_SPENT {
         return None;
     }
     Some(match error.class {

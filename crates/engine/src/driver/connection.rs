@@ -13,7 +13,8 @@ use super::{
     Resident, Slot, Step, Timer, Waiting, Wish,
 };
 use crate::{
-    Aggregate, Before, ConnectionWrite, Loaded, Record, Report, RunOrder, RunResult, Write,
+    Aggregate, BUDGET_SPENT, Before, ConnectionWrite, Loaded, Record, Report, RunOrder, RunResult,
+    Write,
 };
 
 impl<T> Driver<T> {
@@ -195,7 +196,8 @@ impl<T> Driver<T> {
                 told.unclassified = unclassified;
                 self.counters.attempts_failed += 1;
                 self.met(now, effect.lane, &error, retry_at);
-                if error.class == ErrorClass::RateLimitExceeded {
+                let is_ours = error.code == BUDGET_SPENT;
+                if error.class == ErrorClass::RateLimitExceeded && !is_ours {
                     self.throttled(now, effect, retry_at);
                 }
                 let call = verdict(&error);

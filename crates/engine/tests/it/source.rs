@@ -5,11 +5,14 @@ use std::time::Duration;
 use wellspring_core::source::{self, Announced, Hold, Input, Patch};
 use wellspring_core::{
     Actor, AlertKind, AlertWrite, ConnectionState, ErrorClass, IncidentKind, Phase, TenantId,
+    Timestamp,
 };
-use wellspring_engine::{Action, Event, LaneView, Limits, Request, RunResult, Source, Write};
+use wellspring_engine::{
+    Action, BUDGET_SPENT, Event, LaneView, Limits, Request, RunResult, Source, Write,
+};
 
 use crate::bench::{
-    Bench, HOUR, MINUTE, NOW, OTHER, SECOND, SOURCE, TENANT, connection, fetched, source,
+    Bench, HOUR, MINUTE, NOW, OTHER, SECOND, SOURCE, TENANT, connection, fetched, ran, source,
 };
 
 #[test]
@@ -169,6 +172,52 @@ fn a_source_that_throttles_several_and_serves_nobody_is_left_alone_until_it_said
     assert!(bench.runs.is_empty());
     bench.forward(SECOND);
     assert!(!bench.runs.is_empty());
+}
+
+#[test]
+fn connections_that_our_own_budget_holds_back_keep_no_other_still() {
+    let mut bench = bench(&[0], 16, &[]);
+    let until = NOW.after(HOUR);
+    for _ in 0..5 {
+        bench.hold_back(until);
+    }
+    assert_eq!(bench.lane().paused_until, None, "the source said nothing");
+    assert_eq!(bench.runs.len(), 8, "others go on");
+    let held_back = bench.connections.values();
+    let held_back = held_back.filter(|one| one.retries == 0 && one.waits == 1);
+    assert_eq!(held_back.count(), 5);
+}
+
+#[test]
+fn what_our_own_budget_holds_back_ends_no_outage() {
+    let mut bench = bench(&[0], 30, &[]);
+    while bench.kept().incident.is_none() {
+        if bench.runs.is_empty() {
+            bench.forward(SECOND);
+        } else {
+            bench.now = bench.now.after(Duration::from_millis(300));
+            bench.end(Some(ErrorClass::ConnectionFailure));
+        }
+    }
+    let outage = bench.kept().incident.clone();
+    for _ in 0..5 {
+        while bench.runs.is_empty() {
+            bench.forward(SECOND);
+        }
+        let until = bench.now.after(HOUR);
+        bench.hold_back(until);
+    }
+    assert_eq!(bench.kept().incident, outage);
+    assert_ne!(bench.lane().breaker, Phase::Closed, "nobody has answered");
+
+    while bench.kept().incident.is_some() {
+        if bench.runs.is_empty() {
+            bench.forward(SECOND);
+        } else {
+            bench.end(None);
+        }
+    }
+    assert_eq!(bench.alerts(AlertKind::SourceDown), (1, 1));
 }
 
 #[test]
@@ -367,6 +416,17 @@ impl Bench {
 
     fn lane(&self) -> LaneView {
         self.driver.lanes().remove(0)
+    }
+
+    /// Ends the oldest attempt by what its own session says where a budget is spent.
+    fn hold_back(&mut self, until: Timestamp) {
+        let (effect, _) = self.runs.pop_front().unwrap();
+        let mut result = ran(Some(ErrorClass::RateLimitExceeded), Some(until));
+        if let RunResult::Failed { error, .. } = &mut result {
+            BUDGET_SPENT.clone_into(&mut error.code);
+        }
+        self.give(Event::Ran(effect, result));
+        self.commit_all();
     }
 
     fn kept(&self) -> &source::Source {

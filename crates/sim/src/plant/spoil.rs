@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use wellspring_core::budget::{BudgetName, Window};
 use wellspring_core::connection::{Connection, InteractionWrite, Reason, SecretWrite, Slot, State};
 use wellspring_core::source;
-use wellspring_core::{AlertWrite, RetryPolicy, Subject, Verb};
-use wellspring_engine::{Batch, ConnectionWrite, Source, SourceTable, Write};
+use wellspring_core::{AlertWrite, ConnectionId, RetryPolicy, Subject, Verb};
+use wellspring_engine::{BUDGET_SPENT, Batch, ConnectionWrite, Source, SourceTable, Write};
 
 use crate::Plant;
 use crate::model::Links;
@@ -17,6 +18,7 @@ pub(crate) fn spoilt(plant: Option<Plant>, batch: Arc<Batch>, links: &Links) -> 
     let spoil: fn(&mut ConnectionWrite, Option<&Connection>) = match plant {
         Plant::CountThrottled => count_throttled,
         Plant::SpendInMaintenance => spend_in_maintenance,
+        Plant::SpendOnBudget => spend_on_budget,
         Plant::DropResume => drop_resume,
         Plant::KeepAnswer => keep_answer,
         Plant::CursorAlone => |write, _| write.records.clear(),
@@ -57,7 +59,12 @@ pub(crate) fn spoilt(plant: Option<Plant>, batch: Arc<Batch>, links: &Links) -> 
         | Plant::SpendAlone
         | Plant::RepeatTooOften
         | Plant::MissIncidents
-        | Plant::DisturbAtNight => return batch,
+        | Plant::DisturbAtNight
+        | Plant::LeaveWhenSpent
+        | Plant::SpendOnStranger
+        | Plant::LeaveToEnded
+        | Plant::CountTooEarly
+        | Plant::BudgetIsItsWord => return batch,
     };
     let mut spoilt = Batch::clone(&batch);
     for write in &mut spoilt.writes {
@@ -111,6 +118,35 @@ fn spend_in_maintenance(write: &mut ConnectionWrite, _: Option<&Connection>) {
         && wait.reason == Reason::Maintenance
     {
         next.retries += 1;
+    }
+}
+
+fn spend_on_budget(write: &mut ConnectionWrite, before: Option<&Connection>) {
+    let code = |next: &Connection| {
+        let error = next.outcome.as_ref()?.error.as_ref()?;
+        Some(error.code == BUDGET_SPENT)
+    };
+    if let Some(next) = &mut write.next
+        && write.attempt.is_some()
+        && code(next) == Some(true)
+    {
+        next.retries = before.map_or(0, |before| before.retries) + 1;
+    }
+}
+
+/// Returns the budgets with those of connections put down to others.
+pub(crate) fn on_strangers(
+    budgets: &mut [(BudgetName, Arc<[Window]>)],
+    connections: &[ConnectionId],
+) {
+    for (name, _) in budgets {
+        let mut words = name.as_str().split(' ');
+        let (source, whose) = (words.next(), words.next().and_then(|id| id.parse().ok()));
+        let place = connections.iter().position(|id| Some(*id) == whose);
+        if let (Some(source), Some(place), Some(endpoint)) = (source, place, words.next()) {
+            let stranger = connections[(place + 1) % connections.len()];
+            *name = BudgetName::new(format!("{source} {stranger} {endpoint}"));
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use wellspring_core::connection::{Connection, Reason, State};
 use wellspring_core::source::Hold;
-use wellspring_engine::{Aggregate, Driver, InboxRow, Store};
+use wellspring_engine::{Aggregate, BUDGET_SPENT, Driver, InboxRow, Store};
 
 use super::World;
 use crate::agenda::Occurrence;
@@ -52,10 +52,18 @@ impl World {
                 .push(at, Occurrence::Look(connection, interaction));
         }
         let end = self.now + LONGEST;
-        while self.violation.is_none() && !self.is_quiet() {
-            if !self.advance() || self.now > end {
+        for _ in 0..LOOKS {
+            while self.violation.is_none() && !self.is_quiet() {
+                if !self.advance() || self.now > end {
+                    break;
+                }
+            }
+            if self.violation.is_some() || self.untold().is_none() {
                 break;
             }
+            // Notifiers look without being told as well.
+            let at = self.now + 2 * SECOND;
+            self.agenda.push(at, Occurrence::TellPeople);
         }
         if self.violation.is_none() {
             self.check_settled();
@@ -88,7 +96,7 @@ impl World {
                 .links
                 .by_id
                 .values()
-                .all(|link| rests(&link.connection))
+                .all(|link| self.rests(&link.connection))
             && !self.model.rows.values().any(crate::model::Row::is_live)
             && self.inbox().is_empty()
     }
@@ -104,6 +112,32 @@ impl World {
             Aggregate::Account(id) => links.accounts.contains_key(&id),
             Aggregate::Connection(id) => links.by_id.contains_key(&id),
             Aggregate::Source(id) => self.model.sources.contains_key(&id),
+        }
+    }
+
+    /// Returns whether nothing is under way, nobody is waited for, and no failure is left.
+    ///
+    /// What a budget holds back has to have been fetched since the faults stopped.
+    fn rests(&self, connection: &Connection) -> bool {
+        match &connection.state {
+            State::Waiting { next } => next.is_none_or(|next| match next.reason {
+                Reason::Schedule => true,
+                Reason::RateLimit => {
+                    let outcome = connection.outcome.as_ref();
+                    let error = outcome.and_then(|outcome| outcome.error.as_ref());
+                    error.is_some_and(|error| error.code == BUDGET_SPENT)
+                        && self.served.contains(&connection.id)
+                }
+                Reason::Retry | Reason::Maintenance | Reason::User => false,
+            }),
+            State::Error | State::Disabled => true,
+            State::Created { .. }
+            | State::Retrying { .. }
+            | State::Manual { .. }
+            | State::Connecting { .. }
+            | State::Uploading { .. }
+            | State::Question { .. }
+            | State::Answered { .. } => false,
         }
     }
 
@@ -143,7 +177,9 @@ impl World {
             return self.broken("who is to be told is told", seen);
         }
         let restless = self.model.links.by_id.values();
-        let restless = restless.into_iter().find(|link| !rests(&link.connection));
+        let restless = restless
+            .into_iter()
+            .find(|link| !self.rests(&link.connection));
         if let Some(link) = restless {
             return self.broken("every connection settles", format!("{:?}", link.connection));
         }
@@ -168,21 +204,6 @@ impl World {
     }
 }
 
-/// Returns whether nothing is under way, nobody is waited for, and no failure is left.
-fn rests(connection: &Connection) -> bool {
-    match &connection.state {
-        State::Waiting { next } => next.is_none_or(|next| next.reason == Reason::Schedule),
-        State::Error | State::Disabled => true,
-        State::Created { .. }
-        | State::Retrying { .. }
-        | State::Manual { .. }
-        | State::Connecting { .. }
-        | State::Uploading { .. }
-        | State::Question { .. }
-        | State::Answered { .. } => false,
-    }
-}
-
 fn is_empty(driver: &Driver<u64>) -> bool {
     driver.is_idle()
         && driver.is_ready()
@@ -193,5 +214,7 @@ fn is_empty(driver: &Driver<u64>) -> bool {
             .all(|lane| lane.queued == 0 || lane.hold.is_some_and(Hold::is_shut))
 }
 
+/// How often notifiers look once more for what they have still to tell.
+const LOOKS: usize = 10;
 /// Longer than any gap, pause or clock jump.
 const LONGEST: i64 = 40 * HOUR;

@@ -2,7 +2,7 @@
 
 use wellspring_core::budget::Spends;
 use wellspring_core::connection::Patch;
-use wellspring_core::{Actor, CollectionId, SourceName};
+use wellspring_core::{Actor, CollectionId, ConnectionId, SourceName};
 use wellspring_engine::{
     Batch, Before, CollectionWrite, DispatchWrites, Request, Store, Sweep, Wish, Write,
 };
@@ -212,15 +212,8 @@ impl World {
                 } else {
                     -by
                 };
-                let offset = self.nodes[node].offset + by;
-                if offset.abs() <= 4 * HOUR {
-                    self.report.strike(fault);
-                    self.clock_jumps += 1;
-                    self.nodes[node].offset = offset;
-                    let troubled_at = &mut self.nodes[node].troubled_at;
-                    *troubled_at = (self.now + by.abs()).max(*troubled_at);
-                    self.turn_if_awake(node);
-                }
+                self.jump(node, by);
+                self.turn_if_awake(node);
             }
             Fault::SourceOutage => {
                 let hours = if self.dice.permille(100) { 80 } else { 10 };
@@ -337,9 +330,13 @@ impl World {
             .iter()
             .filter_map(|call| crate::attempt::connection_of(&call.effect))
             .collect();
-        let Some(id) = self.dice.pick(&flying) else {
-            return;
-        };
+        if let Some(id) = self.dice.pick(&flying) {
+            self.end_attempt_on(id);
+        }
+    }
+
+    /// Somebody has the attempt on a connection ended.
+    pub(crate) fn end_attempt_on(&mut self, id: ConnectionId) {
         let wish = match self.dice.below(10) {
             0 => Wish::Delete,
             1..6 => {
@@ -359,6 +356,23 @@ impl World {
             _ => self.replace_credentials(id),
         };
         self.wish(id, wish, 0);
+    }
+
+    /// The clock of a node jumps, unless it would be too far off.
+    pub(crate) fn jump(&mut self, node: usize, by: i64) {
+        let offset = self.nodes[node].offset + by;
+        if offset.abs() > 4 * HOUR {
+            return;
+        }
+        self.report.strike(if by < 0 {
+            Fault::ClockBackward
+        } else {
+            Fault::ClockForward
+        });
+        self.clock_jumps += 1;
+        self.nodes[node].offset = offset;
+        let troubled_at = &mut self.nodes[node].troubled_at;
+        *troubled_at = (self.now + by.abs()).max(*troubled_at);
     }
 
     /// The node stands still past its lease.
