@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use wellspring_core::budget::{BudgetName, Ledger, Limit, Scope, Window};
+use wellspring_core::budget::{BudgetName, Ledger, Limit, Remaining, Scope, Window};
 use wellspring_core::{Actor, CollectionPolicy, ErrorClass, Kind, State};
 use wellspring_engine::{
-    Action, Answer, EffectId, Event, Leave, Limits, Request, Source, SourceTable, Wish,
+    Action, Answer, EffectId, Event, Heard, Leave, Limits, Request, Source, SourceTable, Wish,
 };
 
 use crate::bench::{
@@ -94,6 +94,55 @@ fn the_word_of_a_source_outlives_the_process_and_may_be_longer_than_an_hour() {
     bench.tick(until);
     bench.commit_all();
     assert_eq!(bench.calls.len(), 2);
+}
+
+#[test]
+fn a_source_that_counts_others_as_well_is_believed_with_the_next_call_and_after_a_restart() {
+    let mut bench = bench(6);
+    bench.collect();
+    bench.commit_all();
+    let (effect, _) = bench.calls.pop_front().unwrap();
+    let commits = bench.batches.len();
+    bench.hear(effect, Some(6), 2);
+    assert_eq!(bench.driver.lanes()[0].budget[0].left, 2);
+    bench.commit_all();
+    assert_eq!(bench.batches.len(), commits, "it has no commit of its own");
+
+    (0..4).for_each(|_| bench.collect());
+    bench.commit_all();
+    assert_eq!(bench.calls.len(), 2, "though five are left by our count");
+    let until = NOW.after(MINUTE * 20);
+    assert_eq!(bench.driver.lanes()[0].next_allowed_at, Some(until));
+
+    bench.restart(NOW.after(MINUTE * 2));
+    assert!(bench.calls.is_empty());
+    bench.tick(until);
+    bench.commit_all();
+    assert_eq!(bench.calls.len(), 5);
+}
+
+#[test]
+fn a_figure_is_of_the_window_of_its_size_and_else_of_the_source_of_collections() {
+    let mut bench = limited(6, Scope::Tenant, 4);
+    bench.collect();
+    bench.commit_all();
+    let (effect, _) = bench.calls.pop_front().unwrap();
+    bench.hear(effect, Some(4), 1);
+    (0..3).for_each(|_| bench.collect());
+    bench.collect_for(OTHER);
+    bench.commit_all();
+    assert_eq!(bench.calls.len(), 2, "one of each tenant");
+
+    let effect = bench.attempt();
+    bench.hear(effect, Some(50), 0);
+    let of_connections = bench.driver.lanes()[0].budget[0].left;
+    assert!(of_connections > 0, "it may be about the connection alone");
+    let (effect, _) = bench.calls.pop_front().unwrap();
+    bench.hear(effect, Some(50), 0);
+    assert_eq!(bench.driver.lanes()[0].budget[0].left, 0);
+    bench.answer_all();
+    bench.hear(effect, None, 5);
+    assert_eq!(bench.driver.lanes()[0].budget[0].left, 0, "it is answered");
 }
 
 #[test]
@@ -324,6 +373,22 @@ impl Bench {
         self.fetch();
         self.commit_all();
         self.runs.pop_front().unwrap().0
+    }
+
+    /// The answer to a call says that so many are left for twenty minutes.
+    fn hear(&mut self, effect: EffectId, quota: Option<u32>, left: u32) {
+        let remaining = Remaining {
+            quota,
+            per: None,
+            left,
+            until: NOW.after(MINUTE * 20),
+        };
+        let heard = Heard {
+            endpoint: "fetch",
+            asked_at: self.now,
+            remaining: vec![remaining],
+        };
+        self.give(Event::Heard(effect, heard));
     }
 
     fn ask(&mut self, effect: EffectId, endpoint: &str) {
