@@ -71,6 +71,8 @@ pub(super) struct Dispatcher<T> {
     failed_reads: BTreeMap<u64, Want<T>>,
     /// Reads that wait until what they would miss is durable.
     barred: BTreeMap<u64, Vec<Want<T>>>,
+    /// Messages that are given up, by the generation of writes that says so.
+    given_up: BTreeMap<u64, Vec<track::Place>>,
     timers: BTreeSet<(Timestamp, Alarm)>,
     /// Subscriptions that had something to send when nothing more could be.
     starved: BTreeSet<SubscriptionId>,
@@ -146,6 +148,7 @@ impl<T> Dispatcher<T> {
             wants: std::collections::VecDeque::new(),
             failed_reads: BTreeMap::new(),
             barred: BTreeMap::new(),
+            given_up: BTreeMap::new(),
             timers: BTreeSet::new(),
             starved: BTreeSet::new(),
             last_starved: None,

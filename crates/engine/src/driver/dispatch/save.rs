@@ -169,6 +169,7 @@ impl<T> Dispatcher<T> {
             self.wants.extend(want);
         }
         self.read_next();
+        self.go_on(now, self.writes.generation);
         self.pump_starved(now);
     }
 

@@ -328,7 +328,7 @@ impl<T> Dispatcher<T> {
                 "Delivery given up"
             );
             self.end_row(now, place, line, &row, DeliveryStatus::Exhausted);
-            self.ended(now, id, shard, seq);
+            self.give_up(place);
             return;
         };
         let asked = failure.retry_at.map(|at| at.min(now.after(LONGEST_WAIT)));
@@ -336,6 +336,34 @@ impl<T> Dispatcher<T> {
         row.due = Some(asked.map_or(due, |at| at.max(due)));
         self.hold(now, place, row);
         self.activate(now, id, shard, seq);
+    }
+
+    /// Has the line of a message go on once it is durable that it is given up: after a crash it
+    /// would be sent once more, behind those that follow it.
+    fn give_up(&mut self, place: Place) {
+        let outlet = self.outlets.get_mut(&place.subscription);
+        let track = outlet.and_then(|outlet| outlet.tracks.get_mut(&place.shard));
+        if let Some(item) = track.and_then(|track| track.items.get_mut(&place.seq)) {
+            item.work = Work::GivenUp;
+            let durable = self.writes.generation + 1;
+            self.given_up.entry(durable).or_default().push(place);
+        }
+    }
+
+    /// What was given up up to this generation of writes is durable.
+    pub(super) fn go_on(&mut self, now: Timestamp, generation: u64) {
+        let left = self.given_up.split_off(&(generation + 1));
+        let durable = std::mem::replace(&mut self.given_up, left);
+        for place in durable.into_values().flatten() {
+            let (id, shard, seq) = (place.subscription, place.shard, place.seq);
+            let outlet = self.outlets.get(&id);
+            let track = outlet.and_then(|outlet| outlet.tracks.get(&shard));
+            let item = track.and_then(|track| track.items.get(&seq));
+            if item.is_some_and(|item| item.work == Work::GivenUp) {
+                self.ended(now, id, shard, seq);
+                self.pump(now, id);
+            }
+        }
     }
 
     /// A message is dealt with: its line goes on.

@@ -70,6 +70,8 @@ pub(super) enum Work {
     Reading,
     /// It is in flight, under this number.
     Flying(u64),
+    /// It is given up, which is not durable yet.
+    GivenUp,
 }
 
 /// An open delivery as it is kept.

@@ -85,6 +85,45 @@ fn a_message_that_fails_follows_the_plan_and_only_its_line_waits() {
 }
 
 #[test]
+fn a_line_goes_on_only_when_it_is_durable_that_its_first_message_is_given_up() {
+    let mut bench = Bench::new(1);
+    bench.subscribe(1);
+    let (bad, good) = (bench.account(), bench.account());
+    bench.patch(bad);
+    let mut tries = 0;
+    let mut reply = |order: &wellspring_engine::SendOrder| {
+        if order.message.seq != 1 {
+            return ok(order);
+        }
+        tries += 1;
+        (tries < 10).then(|| refused(500))
+    };
+    bench.pass(Duration::from_secs(1), &mut reply);
+    bench.patch(bad);
+    while bench.sends.is_empty() {
+        // Whoever takes others is not down.
+        bench.patch(good);
+        bench.pass(HOUR / 2, &mut reply);
+    }
+
+    let (id, order) = bench.sends.pop_front().unwrap();
+    assert_eq!(order.message.seq, 1);
+    bench.end(id, &order, refused(500));
+    bench.now = bench.now.after(Duration::from_secs(1));
+    bench.give(Event::Tick);
+    assert_eq!(bench.driver.counters().sends_exhausted, 1);
+    assert_eq!(bench.commits.len(), 1);
+    assert!(bench.sends.is_empty(), "a crash would send the first again");
+    bench.commit_all();
+    let lines: Vec<_> = bench
+        .sends
+        .iter()
+        .map(|(_, one)| one.message.line)
+        .collect();
+    assert_eq!(lines, [order.message.line], "the next of its line");
+}
+
+#[test]
 fn the_endpoints_own_word_puts_a_message_off_and_rows_outlive_the_process() {
     let mut bench = Bench::new(1);
     let id = bench.subscribe(1);
