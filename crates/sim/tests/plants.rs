@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use wellspring_sim::{Options, Plant, Violation, first_violation, run};
 
 /// How many seeds are run without a bug at the most, for a test has to end some day.
-const MOST_CLEAN: u64 = 70;
+const MOST_CLEAN: u64 = 300;
 /// Within how many seeds a planted bug has to be found.
 const SEEDS: u64 = 200;
 
