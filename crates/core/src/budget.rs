@@ -66,8 +66,6 @@ pub struct Ledger {
     windows: Vec<Counted>,
     /// Until when nothing may be spent, by the source's word.
     blocked_until: Option<Timestamp>,
-    /// How much may be spent until when, by the source's word, where that is less than is left.
-    allowance: Option<Allowance>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +74,8 @@ struct Counted {
     /// Oldest first.
     blocks: VecDeque<Block>,
     sum: u32,
+    /// What may be spent until when by the source's word, where that is less than is left.
+    allowance: Option<Allowance>,
 }
 
 /// Calls that count as made together, at the moment of the last one.
@@ -92,7 +92,6 @@ impl Ledger {
         Self {
             windows: windows.iter().copied().map(Counted::new).collect(),
             blocked_until: None,
-            allowance: None,
         }
     }
 
@@ -110,6 +109,11 @@ impl Ledger {
             window: *window,
             blocks: blocks.clone(),
             sum,
+            allowance: self
+                .windows
+                .iter()
+                .find(|one| one.window == *window)
+                .and_then(|one| one.allowance),
         };
         self.windows = windows.iter().map(adopt).collect();
     }
@@ -119,10 +123,10 @@ impl Ledger {
         let mut at = self.blocked_until.filter(|until| *until > now);
         for spent in &mut self.windows {
             spent.release(now);
-            at = at.max(spent.not_before(calls));
+            let allowance = spent.allowance(now).filter(|one| one.left < calls);
+            let said = allowance.map(|one| one.until);
+            at = at.max(spent.not_before(calls)).max(said);
         }
-        let allowance = self.allowance(now).filter(|one| one.left < calls);
-        at = at.max(allowance.map(|one| one.until));
         at.map_or(Decision::Allowed, Decision::NotBefore)
     }
 
@@ -141,15 +145,10 @@ impl Ledger {
         if self.blocked_until.is_some_and(|until| until > now) {
             return 0;
         }
-        let own = self.own_room(now);
-        self.allowance(now).map_or(own, |one| own.min(one.left))
-    }
-
-    /// Returns how many calls the windows have left.
-    fn own_room(&mut self, now: Timestamp) -> u32 {
         let rooms = self.windows.iter_mut().map(|spent| {
             spent.release(now);
-            spent.window.calls.saturating_sub(spent.sum)
+            let said = spent.allowance(now).map_or(u32::MAX, |one| one.left);
+            spent.own_room().min(said)
         });
         rooms.min().unwrap_or(u32::MAX)
     }
@@ -160,9 +159,6 @@ impl Ledger {
             for spent in &mut self.windows {
                 spent.push(at, calls);
             }
-            if let Some(allowance) = &mut self.allowance {
-                allowance.left = allowance.left.saturating_sub(calls);
-            }
         }
     }
 
@@ -170,7 +166,11 @@ impl Ledger {
     pub fn translate(&mut self, from: Timestamp, to: Timestamp) {
         let there = |at| moved(at, from, to);
         self.blocked_until = self.blocked_until.map(there);
-        if let Some(allowance) = &mut self.allowance {
+        let allowances = self
+            .windows
+            .iter_mut()
+            .filter_map(|spent| spent.allowance.as_mut());
+        for allowance in allowances {
             allowance.until = there(allowance.until);
         }
         for block in self.windows.iter_mut().flat_map(|spent| &mut spent.blocks) {
@@ -182,28 +182,19 @@ impl Ledger {
     /// Returns from when on nothing that is noted matters; `None` when nothing is.
     pub fn quiet_from(&self) -> Option<Timestamp> {
         let ends = self.windows.iter().filter_map(|spent| {
-            let last = spent.blocks.back()?.last;
-            Some(last.after(spent.counts_for()))
+            let last = spent.blocks.back().map(|block| block.last);
+            let end = last.map(|last| last.after(spent.counts_for()));
+            end.max(spent.allowance.map(|one| one.until))
         });
-        let allowance = self.allowance.map(|one| one.until);
-        ends.max().max(self.blocked_until).max(allowance)
+        ends.max().max(self.blocked_until)
     }
 
     /// Returns how each window stands; it has no more left than the source says.
     pub fn standings(&self, now: Timestamp) -> Vec<Standing> {
-        let allowance = self.allowance(now);
-        let standing = |spent: &Counted| {
-            let own = spent.standing(now);
-            match allowance {
-                Some(one) if one.left < own.left => Standing {
-                    left: one.left,
-                    next_release: Some(one.until),
-                    ..own
-                },
-                Some(_) | None => own,
-            }
-        };
-        self.windows.iter().map(standing).collect()
+        self.windows
+            .iter()
+            .map(|spent| spent.standing(now))
+            .collect()
     }
 
     /// Returns how these windows stand, which are its own as a rule.
@@ -228,8 +219,10 @@ impl Ledger {
         }
         let is_free = self.blocked_until.is_none_or(|until| until <= now);
         is_free
-            && self.allowance(now).is_none()
-            && self.windows.iter().all(|spent| spent.blocks.is_empty())
+            && self
+                .windows
+                .iter()
+                .all(|spent| spent.blocks.is_empty() && spent.allowance(now).is_none())
     }
 }
 
@@ -239,7 +232,13 @@ impl Counted {
             window,
             blocks: VecDeque::new(),
             sum: 0,
+            allowance: None,
         }
+    }
+
+    /// Returns how many calls it has left by what is counted.
+    const fn own_room(&self) -> u32 {
+        self.window.calls.saturating_sub(self.sum)
     }
 
     /// Returns for how long a call counts.
@@ -287,6 +286,9 @@ impl Counted {
 
     fn push(&mut self, at: Timestamp, calls: u32) {
         self.sum = self.sum.saturating_add(calls);
+        if let Some(allowance) = &mut self.allowance {
+            allowance.left = allowance.left.saturating_sub(calls);
+        }
         // Small windows are counted call by call; a large one in blocks, so that it stays small.
         let most = if self.window.calls > CALL_BY_CALL {
             self.window.calls / BLOCKS
@@ -324,11 +326,13 @@ impl Counted {
             .map(|block| block.calls)
             .sum();
         let used = self.sum.saturating_sub(gone);
+        let left = self.window.calls.saturating_sub(used);
+        let said = self.allowance(now).filter(|one| one.left < left);
         Standing {
             window: self.window,
             used,
-            left: self.window.calls.saturating_sub(used),
-            next_release,
+            left: said.map_or(left, |one| one.left),
+            next_release: said.map(|one| one.until).or(next_release),
         }
     }
 }

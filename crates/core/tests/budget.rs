@@ -150,6 +150,7 @@ fn what_is_wanted_is_granted_in_order_from_all_budgets_at_once() {
 /// So many calls left for a minute, said to a call that was made `asked` milliseconds after.
 fn said(left: u32, asked: i64) -> Correction {
     Correction {
+        of: None,
         left,
         until: at(60_000),
         counted_until: at(asked),
@@ -187,6 +188,19 @@ fn a_source_that_others_spend_from_as_well_is_believed() {
     assert_eq!(ledger.quiet_from(), Some(at(61_600)));
     assert_eq!(ledger.room(at(60_000)), 3);
     assert!(!ledger.hear(said(0, 600), at(60_000)), "it is over");
+
+    // When there will be more is the source's to say.
+    let mut ledger = Ledger::new(&[window(1, 60)]);
+    ledger.spend(at(0), 1);
+    let until = at(90_000);
+    assert!(ledger.hear(
+        Correction {
+            until,
+            ..said(0, 0)
+        },
+        at(1)
+    ));
+    assert_eq!(ledger.decide(at(1), 1), Decision::NotBefore(until));
 }
 
 #[test]
@@ -195,6 +209,7 @@ fn what_a_source_says_of_a_later_time_is_news() {
     assert!(ledger.hear(said(0, 0), at(1)));
     assert_eq!(ledger.decide(at(1), 1), Decision::NotBefore(at(60_000)));
     let later = Correction {
+        of: None,
         left: 8,
         until: at(63_000),
         counted_until: at(2_000),
@@ -202,9 +217,12 @@ fn what_a_source_says_of_a_later_time_is_news() {
     };
     assert!(ledger.hear(later, at(3_000)));
     assert_eq!(ledger.room(at(3_000)), 8);
-    assert!(!ledger.hear(said(0, 0), at(3_000)), "it was said before");
+    // Of an earlier one only what is less is believed.
+    ledger.hear(said(9, 0), at(3_000));
+    assert_eq!(ledger.room(at(3_000)), 8);
+    assert!(ledger.hear(said(5, 0), at(3_000)));
     ledger.translate(at(0), at(1_000));
-    assert_eq!(ledger.room(at(63_999)), 8);
+    assert_eq!(ledger.room(at(63_999)), 5);
     assert_eq!(ledger.room(at(64_000)), 10);
 }
 
@@ -242,10 +260,38 @@ fn a_figure_is_about_the_window_of_its_size() {
         until: at(0),
     };
     let windows = [window(5, 60), window(100, 3_600)];
-    assert!(remaining(Some(100), None).is_about(&windows));
-    assert!(remaining(Some(5), Some(60)).is_about(&windows));
-    assert!(!remaining(Some(5), Some(3_600)).is_about(&windows));
-    assert!(!remaining(None, Some(60)).is_about(&windows));
+    let about = |quota, per| remaining(quota, per).about(&windows);
+    assert_eq!(about(Some(100), None), Some(windows[1]));
+    assert_eq!(about(Some(5), Some(60)), Some(windows[0]));
+    assert_eq!(about(Some(5), Some(3_600)), None);
+    assert_eq!(about(None, Some(60)), None);
+
+    let mut ledger = Ledger::new(&windows);
+    let figure = |of, left, seconds: i64| Correction {
+        of,
+        left,
+        until: at(seconds * 1_000),
+        counted_until: at(0),
+        on_way: 0,
+    };
+    // Each window has a figure of its own, and what is of no size is of the one that is as long.
+    assert!(ledger.hear(figure(Some(windows[0]), 2, 60), at(0)));
+    assert!(ledger.hear(figure(Some(windows[1]), 7, 900), at(0)));
+    let left = |ledger: &Ledger| ledger.standings(at(0)).iter().map(|one| one.left).collect();
+    let both: Vec<u32> = left(&ledger);
+    assert_eq!(both, [2, 7]);
+    assert!(ledger.hear(figure(None, 6, 900), at(0)));
+    assert!(ledger.hear(figure(None, 1, 30), at(0)));
+    let both: Vec<u32> = left(&ledger);
+    assert_eq!(both, [1, 6]);
+    assert!(
+        ledger.hear(figure(None, 0, 9_000), at(0)),
+        "longer than any"
+    );
+    assert_eq!(
+        ledger.decide(at(900_000), 1),
+        Decision::NotBefore(at(9_000_000))
+    );
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use wellspring_core::{CollectionPolicy, ErrorClass, IncarnationId, Kind, Lane, State, Timestamp};
 use wellspring_engine::{
-    Aggregate, DeliverOrder, DeliverResult, EffectId, Event, FetchOrder, FetchResult, Origin,
-    Report, RunResult,
+    Aggregate, DeliverOrder, DeliverResult, EffectId, Event, FetchOrder, FetchResult, Heard,
+    Origin, Report, RunResult,
 };
 
 use crate::agenda::{News, Occurrence};
@@ -51,6 +51,8 @@ impl World {
             return self.broken("calls go to known sources", format!("{effect:?}"));
         };
         let (result, latency) = provider.answer(self.now, clock, order.id, &mut self.dice);
+        let figures = provider.figures.as_mut();
+        let said = figures.map(|figures| figures.answer(self.now, clock));
         let down = provider.down;
         let policy = provider.source.policy;
         let concurrency = provider.source.concurrency;
@@ -96,6 +98,17 @@ impl World {
             .sources
             .called(&order.source, order.tenant, class);
         self.model.called(order.id, effect.version, past);
+        if let Some(remaining) = said {
+            let heard = Heard {
+                endpoint: "fetch",
+                asked_at: clock,
+                remaining: vec![remaining],
+            };
+            let news = News::Driver(None, Event::Heard(effect, heard));
+            let boot = self.nodes[node].boot;
+            let at = self.now + latency;
+            self.agenda.push(at, Occurrence::Tell { node, boot, news });
+        }
         self.answer_call(node, latency, || Event::Fetched(effect, result.clone()));
     }
 
@@ -351,8 +364,16 @@ impl World {
                 self.sending.retain(|(flying, _)| *flying != id);
                 Event::Sent(id, result)
             }
+            Event::Heard(effect, heard) => {
+                self.hears(node, now, effect, &heard);
+                let remaining = match self.plant {
+                    Some(Plant::DeafToFigures) => Vec::new(),
+                    Some(_) | None => heard.remaining,
+                };
+                let heard = Heard { remaining, ..heard };
+                Event::Heard(effect, heard)
+            }
             event @ (Event::Calling(..)
-            | Event::Heard(..)
             | Event::Leased(_)
             | Event::Scanned { .. }
             | Event::Drain(_)
@@ -381,6 +402,7 @@ impl World {
     }
 
     fn ended(&mut self, effect: EffectId, up: bool) -> EffectId {
+        self.freed_at.insert(effect.lane, self.now);
         let place = self.flying.iter().position(|call| call.effect == effect);
         if let Some(place) = place {
             self.flying.remove(place);

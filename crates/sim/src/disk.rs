@@ -267,6 +267,7 @@ impl World {
     fn granted(&mut self, batch: &Batch, spent: &Spent) {
         let spends = &batch.spends;
         self.check_blocks(spends);
+        self.check_figures(batch, &spent.granted);
         if !spends.is_empty() {
             self.note(|| {
                 let wanted: Vec<u32> = spends.asks.iter().map(|ask| ask.calls).collect();

@@ -368,6 +368,10 @@ impl World {
 
     /// Looks for changes that do not reach an endpoint that is well.
     pub(crate) fn check_reach(&mut self, healthy: &dyn Fn(Shard) -> bool, calm: i64) {
+        // When a node has gone, another waits as long as the first one's clock wanted.
+        let clocks = self.nodes.iter().map(|node| node.offset);
+        let spread = clocks.clone().max().unwrap_or(0) - clocks.min().unwrap_or(0);
+        let lately = calm - 2 * HOUR - spread;
         let late = self.endpoints.iter().find_map(|endpoint| {
             // What failed while it was not well waits for its plan, whose last gaps are a day.
             let windows = [endpoint.down, endpoint.gone, endpoint.throttling];
@@ -381,7 +385,7 @@ impl World {
             let late = endpoint
                 .missing
                 .iter()
-                .find(|((shard, _), missing)| missing.since < calm - 2 * HOUR && healthy(*shard));
+                .find(|((shard, _), missing)| missing.since < lately && healthy(*shard));
             late.map(|(place, _)| format!("{place:?} to {}", endpoint.subscription.url))
         });
         if let Some(seen) = late {

@@ -82,7 +82,9 @@ impl World {
                     .into_iter()
                     .any(|window| counts_in(&self.spent_of_all, window))
             };
-            let spent = limited && (reserved || budget.iter().any(counts)) || takes_none();
+            let held_back = self.held_back.get(&id);
+            let said = held_back.is_some_and(|until| *until > self.now - 2 * MINUTE);
+            let spent = limited && (reserved || said || budget.iter().any(counts)) || takes_none();
             lane.queued > 0 && free && !paused && !full && !spent && lane.breaker == Phase::Closed
         });
         if let Some(lane) = idle {

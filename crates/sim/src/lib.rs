@@ -13,6 +13,7 @@ mod disk;
 mod endpoint;
 mod errors;
 mod fault;
+mod figures;
 mod invariant;
 mod leave;
 mod model;

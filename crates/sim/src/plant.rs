@@ -106,11 +106,13 @@ pub enum Plant {
     BudgetIsItsWord,
     /// A fetch that our own budget holds back counts as failed.
     SpendOnBudget,
+    /// What a source says of its own count is not heard.
+    DeafToFigures,
 }
 
 impl Plant {
     /// Every bug.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 50] = [
         Self::ActBeforeCommit,
         Self::IgnoreStaleVersion,
         Self::ForgetTimersAtRestart,
@@ -160,6 +162,7 @@ impl Plant {
         Self::CountTooEarly,
         Self::BudgetIsItsWord,
         Self::SpendOnBudget,
+        Self::DeafToFigures,
     ];
 
     /// Returns the name used at the command line.
@@ -214,6 +217,7 @@ impl Plant {
             Self::CountTooEarly => "count_too_early",
             Self::BudgetIsItsWord => "budget_is_its_word",
             Self::SpendOnBudget => "spend_on_budget",
+            Self::DeafToFigures => "deaf_to_figures",
         }
     }
 }

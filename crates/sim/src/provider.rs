@@ -15,6 +15,7 @@ use wellspring_engine::{ConnectionDefaults, FetchResult, Source};
 
 use crate::clock::{MINUTE, SECOND};
 use crate::dice::Dice;
+use crate::figures::Figures;
 use crate::wire;
 
 /// One pretend source.
@@ -28,6 +29,8 @@ pub(crate) struct Provider {
     pub(crate) maintenance: Window,
     /// How many calls in a thousand fail when all is well.
     pub(crate) failing: u32,
+    /// What it says of its own count, if it does.
+    pub(crate) figures: Option<Figures>,
     calls: u64,
 }
 
@@ -45,8 +48,9 @@ impl Window {
 }
 
 impl Provider {
-    /// Returns all sources; what their connectors may call is drawn by dice of its own.
-    pub(crate) fn all(dice: &mut Dice, mut calls: Dice) -> Vec<Self> {
+    /// Returns all sources; what their connectors may call, and what others spend from them, is
+    /// drawn by dice of their own.
+    pub(crate) fn all(dice: &mut Dice, mut calls: Dice, mut others: Dice) -> Vec<Self> {
         let gas = CollectionPolicy::default();
         let internet = CollectionPolicy {
             collect: policy(5, 2.0, 300, 20),
@@ -73,12 +77,14 @@ impl Provider {
                 let name: SourceName = name.parse().ok()?;
                 let concurrency = u32::try_from(dice.between(1, 8)).unwrap_or(1);
                 let limits_of_calls = connected.then(|| call_limits(&mut calls));
+                let budget = windows(dice);
+                let figures = Figures::draw(&budget, &mut others).filter(|_| !connected);
                 Some(Self {
                     source: Source {
                         name,
                         policy,
                         concurrency,
-                        budget: windows(dice),
+                        budget,
                         connections: connected.then(defaults),
                         maintenance,
                         limits: limits_of_calls.unwrap_or_else(|| limits(dice)),
@@ -89,6 +95,7 @@ impl Provider {
                     says_when: false,
                     maintenance: Window::default(),
                     failing: u32::try_from(dice.between(0, 250)).unwrap_or(0),
+                    figures,
                     calls: 0,
                 })
             })
@@ -101,6 +108,7 @@ impl Provider {
         self.throttling = Window::default();
         self.maintenance = Window::default();
         self.failing = 0;
+        self.figures = None;
     }
 
     /// Answers a call made at `now`; `clock` is what the calling node takes the time to be.
@@ -218,7 +226,6 @@ const FAILURES: [(ErrorClass, &str); 9] = [
     (ErrorClass::InternalError, "connector_panicked"),
 ];
 
-/// What a source takes: as much as comes, or so many calls a minute, or an hour and a day as well.
 /// Returns when a source announces that it is worked on.
 fn maintenance(name: &str) -> Arc<[Announced]> {
     let every = match name {
@@ -273,6 +280,7 @@ fn call_limits(dice: &mut Dice) -> Arc<[budget::Limit]> {
     limits.collect()
 }
 
+/// What a source takes: as much as comes, or so many calls a minute, or an hour and a day as well.
 fn windows(dice: &mut Dice) -> Arc<[budget::Window]> {
     let limited = dice.permille(500);
     let mut windows = Vec::new();

@@ -22,6 +22,7 @@ use crate::dice::Dice;
 use crate::disk::now;
 use crate::endpoint::Endpoint;
 use crate::errors::Errors;
+use crate::figures::NothingLefts;
 use crate::model::Model;
 use crate::node::Node;
 use crate::notifier::Outside;
@@ -77,10 +78,16 @@ pub(crate) struct World {
     pub(crate) spent_of_all: Starts<Lane>,
     /// Until when sources have said that they want no calls.
     pub(crate) words: BTreeMap<Lane, i64>,
+    /// Where nothing is left, as nodes have heard.
+    pub(crate) nothing_left: NothingLefts,
+    /// Until when what sources have said of their counts may hold anything back.
+    pub(crate) held_back: BTreeMap<Lane, i64>,
     /// Connections that were fetched after the faults stopped.
     pub(crate) served: BTreeSet<ConnectionId>,
     /// When an attempt on a connection was last ended by its node.
     pub(crate) ended_at: BTreeMap<ConnectionId, i64>,
+    /// When a call of a lane ended last.
+    pub(crate) freed_at: BTreeMap<Lane, i64>,
     /// Connections that were promised by way of an inbox.
     pub(crate) promised: BTreeSet<ConnectionId>,
     /// Whether a test decides everything, and nothing is drawn.
@@ -120,7 +127,8 @@ impl World {
         let clock: Arc<VirtualClock> = Arc::clone(&store_clock);
         let store = MemoryStore::new(clock, SHARDS, leased.then_some(LEASE));
         let calls = Dice::new(!options.seed);
-        let providers = Provider::all(&mut dice, calls);
+        let others = Dice::new(options.seed.rotate_left(32));
+        let providers = Provider::all(&mut dice, calls, others);
         let sources = SourceTable::new(providers.iter().map(|provider| provider.source.clone()));
         let small =
             |dice: &mut Dice, most: i64| usize::try_from(dice.between(1, most)).unwrap_or(1);
@@ -199,8 +207,11 @@ impl World {
             spent: Starts::new(),
             spent_of_all: Starts::new(),
             words: BTreeMap::new(),
+            nothing_left: NothingLefts::new(),
+            held_back: BTreeMap::new(),
             served: BTreeSet::new(),
             ended_at: BTreeMap::new(),
+            freed_at: BTreeMap::new(),
             promised: BTreeSet::new(),
             scripted: false,
             outages: Outages::new(),

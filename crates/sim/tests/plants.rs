@@ -10,7 +10,7 @@ const MOST_CLEAN: u64 = 300;
 const SEEDS: u64 = 200;
 
 /// Bugs that break nothing but one invariant.
-const ALONE: [(Plant, &str); 9] = [
+const ALONE: [(Plant, &str); 10] = [
     (Plant::ForgetAlert, "alerts about sources follow from calls"),
     (
         Plant::RepeatTooOften,
@@ -38,6 +38,10 @@ const ALONE: [(Plant, &str); 9] = [
         "a source is kept still by its own word alone",
     ),
     (Plant::SpendOnBudget, "connections move by the table"),
+    (
+        Plant::DeafToFigures,
+        "a source that has nothing left is not asked",
+    ),
 ];
 
 #[test]

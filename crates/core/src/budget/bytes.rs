@@ -1,5 +1,5 @@
-//! A ledger as bytes, for its row: a version, what the source said, then each window with its
-//! blocks, as gaps.
+//! A ledger as bytes, for its row: a version, then each window with what the source said of it
+//! and its blocks, as gaps.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,14 +17,13 @@ impl Ledger {
             self.blocked_until
                 .map_or(0, |until| millis(until.since(start))),
         );
-        let (left, until) = self
-            .allowance
-            .map_or((0, start), |one| (one.left, one.until));
-        put(&mut bytes, millis(until.since(start)));
-        put(&mut bytes, left.into());
         for spent in &self.windows {
             put(&mut bytes, spent.window.calls.into());
             put(&mut bytes, millis(spent.window.per));
+            let said = spent.allowance;
+            let (left, until) = said.map_or((0, start), |one| (one.left, one.until));
+            put(&mut bytes, millis(until.since(start)));
+            put(&mut bytes, left.into());
             put(
                 &mut bytes,
                 u64::try_from(spent.blocks.len()).unwrap_or(u64::MAX),
@@ -49,17 +48,6 @@ impl Ledger {
         let start = Timestamp::from_millis(0);
         let blocked = take(&mut rest)?;
         let blocked_until = (blocked > 0).then(|| start.after(Duration::from_millis(blocked)));
-        let allowance = if *version == WITHOUT_ALLOWANCE {
-            None
-        } else {
-            let until = take(&mut rest)?;
-            let left = u32::try_from(take(&mut rest)?).ok()?;
-            let until_then = start.after(Duration::from_millis(until));
-            (until > 0).then_some(Allowance {
-                left,
-                until: until_then,
-            })
-        };
         let mut windows = Vec::new();
         while !rest.is_empty() {
             let calls = u32::try_from(take(&mut rest)?).ok()?;
@@ -68,7 +56,14 @@ impl Ledger {
                 window: Window { calls, per },
                 blocks: VecDeque::new(),
                 sum: 0,
+                allowance: None,
             };
+            if *version != WITHOUT_ALLOWANCE {
+                let until = take(&mut rest)?;
+                let left = u32::try_from(take(&mut rest)?).ok()?;
+                let end = start.after(Duration::from_millis(until));
+                spent.allowance = (until > 0).then_some(Allowance { left, until: end });
+            }
             let mut before = start;
             for _ in 0..take(&mut rest)? {
                 let first = before.after(Duration::from_millis(take(&mut rest)?));
@@ -83,7 +78,6 @@ impl Ledger {
         Some(Self {
             windows,
             blocked_until,
-            allowance,
         })
     }
 }

@@ -8,6 +8,9 @@ use crate::Timestamp;
 /// A source's own figure: so many calls are left until then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Correction {
+    /// The window that it is about; where that is not known, it is taken to be the shortest that
+    /// is as long as the source wants to be believed.
+    pub of: Option<Window>,
     /// How many calls the source said are left.
     pub left: u32,
     /// Until when it is to be believed.
@@ -27,47 +30,60 @@ pub(super) struct Allowance {
 
 impl Ledger {
     /// Takes over the source's own figure where it is lower than what is left; returns whether
-    /// that changed anything.
+    /// others that count the same have to know it.
     ///
     /// A figure that could be explained by calls that are noted here changes nothing. What is said
     /// of one stretch of time, known by its end, is only ever lowered, as answers overtake each
     /// other; what is said of a later one is news.
     pub fn hear(&mut self, correction: Correction, now: Timestamp) -> bool {
-        let Correction {
-            left,
-            until,
-            counted_until,
-            on_way,
-        } = correction;
-        if until <= now {
-            return false;
-        }
-        let known = self.allowance(now);
-        let is_news = known.is_none_or(|known| until > known.until.after(ONE_END));
-        if known.is_none() && left >= self.own_room(now) {
-            return false;
-        }
+        let Correction { left, until, .. } = correction;
         // What went out meanwhile is on top of what the source has counted.
-        let uncounted = self.noted_after(counted_until).max(on_way);
-        let left = left.saturating_sub(uncounted);
-        match &mut self.allowance {
-            Some(known) if !is_news => {
-                let is_of_it = until.after(ONE_END) >= known.until;
-                let lowers = is_of_it && left < known.left;
+        let uncounted = self.noted_after(correction.counted_until);
+        let surely = left.saturating_sub(uncounted.max(correction.on_way));
+        let Some(spent) = self.concerned(&correction, now) else {
+            return false;
+        };
+        spent.release(now);
+        match spent.allowance(now) {
+            _ if until <= now => false,
+            Some(known) if until <= known.until.after(ONE_END) => {
+                let lowers = surely < known.left;
                 if lowers {
-                    known.left = left;
+                    spent.allowance = Some(Allowance {
+                        left: surely,
+                        ..known
+                    });
                 }
-                lowers
+                // Where less is spent than is known here, it may be lower than what is known.
+                lowers || left < spent.own_room()
             }
-            allowance @ (Some(_) | None) => {
-                *allowance = Some(Allowance { left, until });
+            // Where nothing is left it is about when there will be, which is the source's to say.
+            None if left > 0 && left >= spent.own_room() => false,
+            Some(_) | None => {
+                let left = surely;
+                spent.allowance = Some(Allowance { left, until });
                 true
             }
         }
     }
 
-    pub(super) fn allowance(&self, now: Timestamp) -> Option<Allowance> {
-        self.allowance.filter(|allowance| allowance.until > now)
+    fn concerned(&mut self, correction: &Correction, now: Timestamp) -> Option<&mut Counted> {
+        if let Some(window) = correction.of {
+            return self.windows.iter_mut().find(|one| one.window == window);
+        }
+        let wanted = correction.until.since(now);
+        let rank = |spent: &&mut Counted| {
+            let per = spent.window.per;
+            (
+                per < wanted,
+                if per < wanted {
+                    Duration::MAX - per
+                } else {
+                    per
+                },
+            )
+        };
+        self.windows.iter_mut().min_by_key(rank)
     }
 
     fn noted_after(&self, at: Timestamp) -> u32 {
@@ -80,13 +96,19 @@ impl Ledger {
     }
 }
 
+impl Counted {
+    pub(super) fn allowance(&self, now: Timestamp) -> Option<Allowance> {
+        self.allowance.filter(|allowance| allowance.until > now)
+    }
+}
+
 impl Remaining {
-    /// Returns whether it is about one of these windows, by the size that it gives.
-    pub fn is_about(&self, windows: &[Window]) -> bool {
-        let fits = |window: &Window| {
+    /// Returns which of these windows it is about, by the size that it gives.
+    pub fn about(&self, windows: &[Window]) -> Option<Window> {
+        let fits = |window: &&Window| {
             self.quota == Some(window.calls) && self.per.is_none_or(|per| per == window.per)
         };
-        windows.iter().any(fits)
+        windows.iter().find(fits).copied()
     }
 }
 

@@ -59,6 +59,11 @@ impl<T> Driver<T> {
                 *kept = (*kept).max(*until);
             }
         }
+        for (place, said) in &spends.corrections {
+            let budget = spends.budgets.get(*place).cloned();
+            self.corrections
+                .extend(budget.map(|budget| (budget, *said)));
+        }
     }
 
     /// Returns how many calls of the lane may begin in which time, where that is limited.

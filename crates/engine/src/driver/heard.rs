@@ -38,15 +38,17 @@ impl<T> Driver<T> {
         for remaining in &heard.remaining {
             let until = remaining.until.min(now.after(LONGEST));
             // Where several are of that size, the one that fewest share: less is held up by it.
-            let of_size = budgets
-                .iter()
-                .filter(|(_, (_, windows))| remaining.is_about(windows));
-            let about = of_size.max_by_key(|(scope, _)| *scope);
-            let whole_of = |budget| (Scope::Source, budget);
+            let of_size = budgets.iter().filter_map(|(scope, budget)| {
+                let window = remaining.about(&budget.1)?;
+                Some((*scope, budget, Some(window)))
+            });
+            let about = of_size.max_by_key(|(scope, ..)| *scope);
+            let whole_of = |budget| (Scope::Source, budget, None);
             let whole = whole.as_ref().map(|whole| whole.as_ref().map(whole_of));
-            match (about.map(|(scope, budget)| (*scope, budget)), whole) {
-                (Some((scope, budget)), _) | (None, Some(Some((scope, budget)))) => {
+            match (about, whole) {
+                (Some((scope, budget, of)), _) | (None, Some(Some((scope, budget, of)))) => {
                     let correction = Correction {
+                        of,
                         left: remaining.left,
                         until,
                         counted_until: heard.asked_at.after(good_for(&budget.1)),

@@ -6,6 +6,7 @@ use wellspring_core::connection::Wakeup;
 use wellspring_core::{ConnectionId, IncarnationId, Lane, Phase, Timestamp};
 use wellspring_engine::{Aggregate, Loaded, Queries, Store};
 
+use crate::clock::SECOND;
 use crate::disk::now;
 use crate::world::World;
 
@@ -50,7 +51,10 @@ impl World {
             let view = lanes
                 .into_iter()
                 .find(|view| Lane::source(&view.source) == lane)?;
-            let shut = view.queued > 0 || view.breaker != Phase::Closed;
+            // Who waited for the slot of another may be about to begin.
+            let freed_at = self.freed_at.get(&lane);
+            let follows = freed_at.is_some_and(|at| *at > self.now - 10 * SECOND);
+            let shut = view.queued > 0 || view.breaker != Phase::Closed || follows;
             (!flies && !tells && !shut).then(|| format!("{connection:?}, {view:?}"))
         });
         if let Some(seen) = overslept {

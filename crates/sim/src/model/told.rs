@@ -150,9 +150,10 @@ impl Told {
         for notice in batch.notices.iter().filter(|one| there(&one.account)) {
             let key = (notice.notification, notice.channel, notice.slot);
             let was = self.notices.insert(key, notice.clone());
-            let again = was
-                .as_ref()
-                .is_some_and(|was| was.status == NoticeStatus::Sending);
+            // What became of it may be written once more, where nobody knew whether it was.
+            let again = was.as_ref().is_some_and(|was| {
+                was.status == NoticeStatus::Sending || was.attempts == notice.attempts
+            });
             let marked = was
                 .as_ref()
                 .is_some_and(|was| was.status == NoticeStatus::Sending && was.epoch == batch.epoch);

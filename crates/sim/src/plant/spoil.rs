@@ -64,7 +64,8 @@ pub(crate) fn spoilt(plant: Option<Plant>, batch: Arc<Batch>, links: &Links) -> 
         | Plant::SpendOnStranger
         | Plant::LeaveToEnded
         | Plant::CountTooEarly
-        | Plant::BudgetIsItsWord => return batch,
+        | Plant::BudgetIsItsWord
+        | Plant::DeafToFigures => return batch,
     };
     let mut spoilt = Batch::clone(&batch);
     for write in &mut spoilt.writes {

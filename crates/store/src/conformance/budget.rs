@@ -70,6 +70,7 @@ pub async fn a_source_that_counts_more_than_is_known_is_believed(harness: &dyn H
     let budgets = [("bank", 6)];
     let mut told = batch(&mut node, START, &budgets, &[ask(&[0], 1), ask(&[0], 4)]);
     let said = Correction {
+        of: None,
         left: 3,
         until: START.after(HOUR),
         counted_until: START,

@@ -316,6 +316,10 @@ impl<T> Dispatcher<T> {
             if track.items.is_empty() {
                 outlet.tracks.remove(&shard);
             }
+            // Whoever owes an endpoint nothing has nothing against it: others may have served it.
+            if outlet.rows == 0 && outlet.tracks.values().all(|track| !track.own) {
+                outlet.suspect = None;
+            }
             self.writes.positions.insert((id, shard), None);
             return;
         }
