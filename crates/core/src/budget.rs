@@ -256,6 +256,9 @@ impl Counted {
                 block.last = block.last.min(now);
             }
         }
+        if let Some(allowance) = &mut self.allowance {
+            allowance.until = allowance.until.min(now.after(allowance.lasts));
+        }
         let counts_for = self.counts_for();
         while let Some(oldest) = self.blocks.front() {
             if oldest.last.after(counts_for) > now {

@@ -201,6 +201,9 @@ fn a_source_that_others_spend_from_as_well_is_believed() {
         at(1)
     ));
     assert_eq!(ledger.decide(at(1), 1), Decision::NotBefore(until));
+    // A clock that goes back by an hour does not make it an hour longer.
+    ledger.decide(at(-3_600_000), 1);
+    assert_eq!(ledger.room(at(-3_600_000 + 90_000)), 1);
 }
 
 #[test]

@@ -33,6 +33,8 @@ pub(crate) struct Endpoint {
     slow: u32,
     /// When it last took something, and when it last said 410.
     took_at: i64,
+    /// When an answer of its got lost.
+    lost_at: i64,
     gone_at: i64,
     /// When somebody last enabled it.
     enabled_at: i64,
@@ -105,6 +107,7 @@ impl Endpoint {
             failing,
             slow,
             took_at: created_at.as_millis(),
+            lost_at: 0,
             gone_at: 0,
             enabled_at: 0,
             missing: BTreeMap::new(),
@@ -289,6 +292,9 @@ impl World {
             return self.broken(broken.0, broken.1);
         }
         if result.failure.is_none() && self.spend(Fault::ResponseLost) {
+            if let Some(endpoint) = self.endpoint(subscription) {
+                endpoint.lost_at = at;
+            }
             let error = Error {
                 class: ErrorClass::ConnectionFailure,
                 code: "timeout".to_owned(),
@@ -374,7 +380,11 @@ impl World {
         let lately = calm - 2 * HOUR - spread;
         let late = self.endpoints.iter().find_map(|endpoint| {
             // What failed while it was not well waits for its plan, whose last gaps are a day.
-            let windows = [endpoint.down, endpoint.gone, endpoint.throttling];
+            let lost = Window {
+                from: 0,
+                until: endpoint.lost_at,
+            };
+            let windows = [endpoint.down, endpoint.gone, endpoint.throttling, lost];
             let over = windows.iter().all(|window| window.until < calm - 2 * DAY);
             let well = endpoint.is_well() && over;
             // One that was just enabled has yet to catch up.

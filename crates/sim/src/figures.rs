@@ -83,7 +83,14 @@ impl World {
         let Some(nothing) = heard.remaining.iter().find(|one| one.left == 0) else {
             return;
         };
-        if flies && has_shard && nothing.until > now {
+        let mut sources = self.providers.iter().map(|one| &one.source);
+        let source = sources.find(|source| Lane::source(&source.name) == effect.lane);
+        let limits = source.map_or(&[][..], |source| &source.limits);
+        // It may be about what its tenant may have, and is then taken for that.
+        let is_of_all = limits
+            .iter()
+            .all(|one| nothing.about(&one.windows).is_none());
+        if flies && has_shard && is_of_all && nothing.until > now {
             let left = NothingLeft {
                 heard_at: now,
                 until: nothing.until,

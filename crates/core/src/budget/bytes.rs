@@ -21,9 +21,12 @@ impl Ledger {
             put(&mut bytes, spent.window.calls.into());
             put(&mut bytes, millis(spent.window.per));
             let said = spent.allowance;
-            let (left, until) = said.map_or((0, start), |one| (one.left, one.until));
+            let until = said.map_or(start, |one| one.until);
             put(&mut bytes, millis(until.since(start)));
-            put(&mut bytes, left.into());
+            if let Some(Allowance { left, lasts, .. }) = said {
+                put(&mut bytes, millis(lasts));
+                put(&mut bytes, left.into());
+            }
             put(
                 &mut bytes,
                 u64::try_from(spent.blocks.len()).unwrap_or(u64::MAX),
@@ -60,9 +63,13 @@ impl Ledger {
             };
             if *version != WITHOUT_ALLOWANCE {
                 let until = take(&mut rest)?;
-                let left = u32::try_from(take(&mut rest)?).ok()?;
-                let end = start.after(Duration::from_millis(until));
-                spent.allowance = (until > 0).then_some(Allowance { left, until: end });
+                if until > 0 {
+                    spent.allowance = Some(Allowance {
+                        until: start.after(Duration::from_millis(until)),
+                        lasts: Duration::from_millis(take(&mut rest)?),
+                        left: u32::try_from(take(&mut rest)?).ok()?,
+                    });
+                }
             }
             let mut before = start;
             for _ in 0..take(&mut rest)? {

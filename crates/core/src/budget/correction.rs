@@ -26,6 +26,8 @@ pub struct Correction {
 pub(super) struct Allowance {
     pub(super) left: u32,
     pub(super) until: Timestamp,
+    /// For how long that was when it was said; a clock that went back does not make it longer.
+    pub(super) lasts: Duration,
 }
 
 impl Ledger {
@@ -61,7 +63,8 @@ impl Ledger {
             None if left > 0 && left >= spent.own_room() => false,
             Some(_) | None => {
                 let left = surely;
-                spent.allowance = Some(Allowance { left, until });
+                let lasts = until.since(now);
+                spent.allowance = Some(Allowance { left, until, lasts });
                 true
             }
         }
