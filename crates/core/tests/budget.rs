@@ -278,7 +278,9 @@ fn a_figure_is_about_the_window_of_its_size() {
         on_way: 0,
     };
     // Each window has a figure of its own, and what is of no size is of the one that is as long.
-    assert!(ledger.hear(figure(Some(windows[0]), 2, 60), at(0)));
+    assert!(ledger.hear(figure(Some(windows[0]), 2, 7_200), at(0)));
+    let next = ledger.standings(at(0))[0].next_release;
+    assert_eq!(next, Some(at(62_000)), "by a clock that is two hours ahead");
     assert!(ledger.hear(figure(Some(windows[1]), 7, 900), at(0)));
     let left = |ledger: &Ledger| ledger.standings(at(0)).iter().map(|one| one.left).collect();
     let both: Vec<u32> = left(&ledger);

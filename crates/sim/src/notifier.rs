@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use wellspring_core::notification::{
     Channel, Contact, Digest, NotificationKind, Preferences, PushSubscription, QuietHours,
 };
-use wellspring_core::{AccountId, IncarnationId, TenantId};
+use wellspring_core::{AccountId, IncarnationId, TenantId, Timestamp};
 use wellspring_engine::{
     AddressBook, Holding, NoticeOrder, Notices, Notifier, NotifierParts, Person,
 };
@@ -337,7 +337,9 @@ impl World {
             .iter()
             .map(|(id, link)| (*id, link.connection.account))
             .collect();
-        self.model.told.untold(&connections, reach)
+        let slowest = self.nodes.iter().map(|node| node.offset).min();
+        let clock = Timestamp::from_millis(self.now + slowest.unwrap_or(0));
+        self.model.told.untold(&connections, clock, reach)
     }
 }
 

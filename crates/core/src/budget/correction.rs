@@ -38,7 +38,13 @@ impl Ledger {
     /// of one stretch of time, known by its end, is only ever lowered, as answers overtake each
     /// other; what is said of a later one is news.
     pub fn hear(&mut self, correction: Correction, now: Timestamp) -> bool {
-        let Correction { left, until, .. } = correction;
+        let left = correction.left;
+        // A window ends at the latest when it is over; whoever says more has another clock.
+        let longest = |window: Window| now.after(window.per + ONE_END);
+        let until = match correction.of.map(longest) {
+            Some(end) => correction.until.min(end),
+            None => correction.until,
+        };
         // What went out meanwhile is on top of what the source has counted.
         let uncounted = self.noted_after(correction.counted_until);
         let surely = left.saturating_sub(uncounted.max(correction.on_way));

@@ -245,6 +245,7 @@ impl Told {
     pub(crate) fn untold(
         &self,
         connections: &BTreeMap<ConnectionId, AccountId>,
+        clock: Timestamp,
         reach: impl Fn(AccountId) -> Option<(Preferences, Contact)>,
     ) -> Option<String> {
         for (id, account) in connections {
@@ -253,7 +254,9 @@ impl Told {
                 return Some(format!("{account} of {id}: {heard:?}"));
             }
         }
-        let open = self.notices.values().find(|notice| notice.status.is_open());
+        let mut notices = self.notices.values();
+        // What has just come about may be for a digest that is not due yet.
+        let open = notices.find(|notice| notice.status.is_open() && notice.due <= clock);
         if let Some(notice) = open {
             return Some(format!("{notice:?} is open"));
         }
