@@ -15,7 +15,7 @@ use wellspring_engine::{
 };
 
 use crate::agenda::Occurrence;
-use crate::clock::{SECOND, VirtualClock};
+use crate::clock::{HOUR, SECOND, VirtualClock};
 use crate::disk::now;
 use crate::model::{Broken, Told};
 use crate::world::World;
@@ -338,7 +338,8 @@ impl World {
             .map(|(id, link)| (*id, link.connection.account))
             .collect();
         let slowest = self.nodes.iter().map(|node| node.offset).min();
-        let clock = Timestamp::from_millis(self.now + slowest.unwrap_or(0));
+        // What is due at the end of all may still be about to leave.
+        let clock = Timestamp::from_millis(self.now + slowest.unwrap_or(0) - HOUR);
         self.model.told.untold(&connections, clock, reach)
     }
 }
