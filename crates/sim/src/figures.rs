@@ -91,10 +91,13 @@ impl World {
             .iter()
             .all(|one| nothing.about(&one.windows).is_none());
         if flies && has_shard && is_of_all && nothing.until > now {
+            // No longer than its window, whatever the clock was when it was asked.
+            let longest = nothing.per.map(|per| now.after(per));
+            let until = longest.map_or(nothing.until, |end| nothing.until.min(end));
             let left = NothingLeft {
                 heard_at: now,
-                until: nothing.until,
-                ends_at: ends_at(nothing.until),
+                until,
+                ends_at: ends_at(until),
             };
             self.nothing_left
                 .insert((effect.incarnation, effect.lane), left);
