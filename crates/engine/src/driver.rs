@@ -297,6 +297,8 @@ impl<T> Driver<T> {
             Event::Sources(sources) => {
                 self.sources = sources;
                 self.limited.changed();
+                // They are about windows as they were; the next answer says it again.
+                self.corrections.clear();
                 self.tick_sources(now);
                 self.pump_all(now);
             }

@@ -40,7 +40,7 @@ impl Ledger {
     pub fn hear(&mut self, correction: Correction, now: Timestamp) -> bool {
         let left = correction.left;
         // A window ends at the latest when it is over; whoever says more has another clock.
-        let longest = |window: Window| now.after(window.per + ONE_END);
+        let longest = |window: Window| now.after(window.per.saturating_add(ONE_END));
         let until = match correction.of.map(longest) {
             Some(end) => correction.until.min(end),
             None => correction.until,
@@ -83,14 +83,7 @@ impl Ledger {
         let wanted = correction.until.since(now);
         let rank = |spent: &&mut Counted| {
             let per = spent.window.per;
-            (
-                per < wanted,
-                if per < wanted {
-                    Duration::MAX - per
-                } else {
-                    per
-                },
-            )
+            (per < wanted, per.abs_diff(wanted))
         };
         self.windows.iter_mut().min_by_key(rank)
     }

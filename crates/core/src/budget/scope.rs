@@ -82,6 +82,11 @@ impl Limit {
 }
 
 impl BudgetName {
+    /// Returns whether it names a limit, and not the budget of a whole source.
+    pub fn is_limit(&self) -> bool {
+        self.as_str().contains(' ')
+    }
+
     /// Returns whether it names a limit that all of a source share.
     pub fn is_shared(&self) -> bool {
         self.as_str().split(' ').nth(1) == Some(ALL)

@@ -162,15 +162,13 @@ impl<T> Driver<T> {
             ..Spends::default()
         };
         let wanted = || steps.iter().filter_map(|step| step.wanted.as_ref());
-        let budgets: BTreeMap<&BudgetName, &Arc<[Window]>> = wanted()
-            .flat_map(|wanted| &wanted.of)
+        // Of two that know the windows of a budget the later one is right: who waited to be told
+        // may know them as they were.
+        let corrected = corrections.iter().map(|(budget, _)| budget);
+        let budgets: BTreeMap<&BudgetName, &Arc<[Window]>> = corrected
+            .chain(wanted().flat_map(|wanted| &wanted.of))
             .map(|(name, windows)| (name, windows))
             .chain(blocks.iter().map(|(name, windows, _)| (name, windows)))
-            .chain(
-                corrections
-                    .iter()
-                    .map(|((name, windows), _)| (name, windows)),
-            )
             .collect();
         let places: BTreeMap<&BudgetName, usize> = budgets.keys().copied().zip(0..).collect();
         let asked = steps.iter();

@@ -70,7 +70,7 @@ impl<T> Driver<T> {
 
     fn correct(&mut self, now: Timestamp, lane: Lane, budget: &Budget, correction: Correction) {
         let (name, windows) = budget;
-        let changes = if name.as_str().contains(' ') {
+        let changes = if name.is_limit() {
             self.limited.hear(now, budget, correction)
         } else {
             let ledger = &mut self.gate(lane).ledger;

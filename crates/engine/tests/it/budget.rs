@@ -103,7 +103,7 @@ fn a_source_that_counts_others_as_well_is_believed_with_the_next_call_and_after_
     bench.commit_all();
     let (effect, _) = bench.calls.pop_front().unwrap();
     let commits = bench.batches.len();
-    bench.hear(effect, Some(6), 2);
+    bench.hear(effect, Some(50), 2);
     assert_eq!(bench.driver.lanes()[0].budget[0].left, 2);
     bench.commit_all();
     assert_eq!(bench.batches.len(), commits, "it has no commit of its own");

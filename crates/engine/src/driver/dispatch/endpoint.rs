@@ -9,7 +9,7 @@ use wellspring_core::{RetryPolicy, SubscriptionId, Timestamp};
 use super::outlet::{Health, Probe, State, Stopped};
 use super::read::Want;
 use super::send::Flight;
-use super::track::Place;
+use super::track::{Place, Work};
 use super::{Alarm, Dispatcher};
 use crate::DisabledReason;
 use crate::dispatch::{DeliveryStatus, Message, SendResult};
@@ -27,6 +27,10 @@ impl<T> Dispatcher<T> {
             // By the clock a later one of a line may look older, where the clock went back.
             let mut lines = BTreeSet::new();
             for (seq, item) in &track.items {
+                // It is over, and the next of its line is what the endpoint is owed.
+                if item.work == Work::GivenUp {
+                    continue;
+                }
                 if !lines.insert(item.line) {
                     continue;
                 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use wellspring_core::TenantId;
 use wellspring_engine::{DeliveryStatus, Event};
 
-use super::bench::{Bench, ok, refused};
+use super::bench::{Bench, ok, refused, unreachable};
 use crate::bench::{NOW, TENANT};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -121,6 +121,44 @@ fn a_line_goes_on_only_when_it_is_durable_that_its_first_message_is_given_up() {
         .map(|(_, one)| one.message.line)
         .collect();
     assert_eq!(lines, [order.message.line], "the next of its line");
+}
+
+#[test]
+fn an_endpoint_is_not_probed_with_what_was_just_given_up() {
+    let mut bench = Bench::new(1);
+    bench.subscribe(1);
+    let bad = bench.account();
+    let others: Vec<_> = (0..3).map(|_| bench.account()).collect();
+    bench.patch(bad);
+    let mut tries = 0;
+    let mut reply = |order: &wellspring_engine::SendOrder| {
+        if order.message.seq != 1 {
+            return ok(order);
+        }
+        tries += 1;
+        (tries < 10).then(|| refused(500))
+    };
+    bench.pass(Duration::from_secs(1), &mut reply);
+    while bench.sends.is_empty() {
+        bench.patch(others[0]);
+        bench.pass(HOUR / 2, &mut reply);
+    }
+    others.iter().for_each(|other| bench.patch(*other));
+    assert_eq!(bench.sends.len(), 4);
+
+    let (id, order) = bench.sends.pop_front().unwrap();
+    bench.end(id, &order, refused(500));
+    assert_eq!(bench.driver.counters().sends_exhausted, 1);
+    // Before that is durable the endpoint is found to be down.
+    while let Some((id, order)) = bench.sends.pop_front() {
+        bench.end(id, &order, unreachable());
+    }
+    let mut probed = Vec::new();
+    bench.pass(HOUR, &mut |order| {
+        probed.push(order.message.seq);
+        Some(unreachable())
+    });
+    assert!(!probed.is_empty() && !probed.contains(&1), "{probed:?}");
 }
 
 #[test]
